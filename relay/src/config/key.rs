@@ -1,0 +1,97 @@
+//! The table of every key: its path, its variable, what it may hold, its default and its meaning; the file, the environment and `docs/configuration.md` are all held against it.
+
+use crate::config::{admin, kafka, log, outbox, postgres, process, source};
+
+/// One key of the configuration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Key {
+    /// Dotted path in the file, such as `kafka.linger_ms`.
+    pub path: &'static str,
+    /// What it may hold.
+    pub kind: Kind,
+    /// What holds when it is not given.
+    pub fallback: Fallback,
+    /// What it does, in one line for the documentation.
+    pub meaning: &'static str,
+}
+
+/// What a key may hold.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// A string; the text says which strings are allowed, and the section's module checks it.
+    Text(&'static str),
+    /// A string that is never printed.
+    Secret,
+    /// A whole number within these bounds, both allowed.
+    Integer {
+        /// The least value allowed.
+        min: i64,
+        /// The greatest value allowed.
+        max: i64,
+    },
+    /// A number, with a fraction or without, within these bounds, both allowed.
+    Number {
+        /// The least value allowed.
+        min: f64,
+        /// The greatest value allowed.
+        max: f64,
+    },
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A table of names and values that are not known beforehand.
+    Properties,
+}
+
+impl Kind {
+    /// What is allowed, as errors and the documentation say it.
+    #[must_use]
+    pub fn allowed(self) -> String {
+        match self {
+            Self::Text(what) => what.to_owned(),
+            Self::Secret => "a string".to_owned(),
+            Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
+            Self::Number { min, max } => format!("a number from {min} to {max}"),
+            Self::Choice(words) => {
+                let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
+                format!("one of {}", quoted.join(", "))
+            }
+            Self::Properties => "a table of strings, numbers or booleans".to_owned(),
+        }
+    }
+}
+
+/// What holds when a key is not given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fallback {
+    /// This value, written as it would be in a variable.
+    Value(&'static str),
+    /// Nothing; the text says what that means.
+    Absent(&'static str),
+    /// The key must be given.
+    Required,
+}
+
+impl Key {
+    /// The environment variable that overrides the key: `POSTRIDER_` and the path in upper case, joined by `_`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("POSTRIDER_{}", self.path.replace('.', "_").to_uppercase())
+    }
+}
+
+/// Every key, section by section, in the order of the documentation.
+pub fn all() -> impl Iterator<Item = &'static Key> {
+    [postgres::KEYS, source::KEYS, outbox::KEYS, kafka::KEYS, admin::KEYS, process::KEYS, log::KEYS]
+        .into_iter()
+        .flatten()
+}
+
+/// The key with this path.
+pub(super) fn by_path(path: &str) -> Option<&'static Key> {
+    all().find(|key| key.path == path)
+}
+
+/// Whether `path` is a table that holds keys, such as `outbox.columns`.
+pub(super) fn is_section(path: &str) -> bool {
+    all().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+}

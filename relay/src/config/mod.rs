@@ -1,0 +1,139 @@
+//! Configuration: the text of `postrider.toml` and the environment become plain, validated structs; every mistake is named with its place, and no secret is ever printed.
+//!
+//! The way of a value: [`document`] reads the file and [`environment`] the variables, both against the one table of
+//! [`key::all`]; [`settings`] lets the environment win over the file and the file over the default, and checks type and
+//! range; each section's module turns its settings into its struct. All mistakes of one start are reported together.
+
+pub mod admin;
+mod document;
+mod environment;
+pub mod error;
+pub mod kafka;
+pub mod key;
+pub mod log;
+mod nearest;
+pub mod outbox;
+pub mod postgres;
+pub mod process;
+pub mod secret;
+mod settings;
+pub mod source;
+
+use std::{
+    ffi::OsString,
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use crate::config::{
+    admin::Admin,
+    error::{ConfigError, Problem},
+    kafka::Kafka,
+    log::Log,
+    outbox::Outbox,
+    postgres::Postgres,
+    process::{Retry, Shutdown},
+    settings::Settings,
+    source::Source,
+};
+
+/// The file that is read when no path is given and it is there.
+pub const FILE_DEFAULT: &str = "postrider.toml";
+
+/// Longest configuration or secret file that is read, in bytes: ten thousand times a real one, and no device file fills the memory.
+const FILE_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Everything the relay can be told, validated: any value of this type is one that the relay can start with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// Where the database is and who the relay is there.
+    pub postgres: Postgres,
+    /// The slot and publication that are read.
+    pub source: Source,
+    /// The table that events are written to, and where they go.
+    pub outbox: Outbox,
+    /// Where events are published.
+    pub kafka: Kafka,
+    /// The endpoint for probes and metrics.
+    pub admin: Admin,
+    /// How the relay ends.
+    pub shutdown: Shutdown,
+    /// How the relay waits between attempts.
+    pub retry: Retry,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+impl Config {
+    /// Reads the file at `path`, or [`FILE_DEFAULT`] if it is there, then lets `environment` override it.
+    ///
+    /// A `path` that is given must be there; without one, an absent file is fine where the environment suffices.
+    /// Secret files (`*_file`) are read here as well, so that the result holds all that a start needs.
+    ///
+    /// # Errors
+    /// Every mistake that was found, each with file, line and column or the variable's name.
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let file = match path {
+            Some(path) => Some(path.to_owned()),
+            None => Some(PathBuf::from(FILE_DEFAULT)).filter(|default| default.exists()),
+        };
+        let text = match &file {
+            Some(file) => read_file(file).map_err(|error| unreadable(file, &error))?,
+            None => String::new(),
+        };
+        let name = file.unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
+        Self::parse(&name.display().to_string(), &text, environment, read_file)
+    }
+
+    /// Parses `text`, which came from the file called `name`, and lets `environment` override it; `read` fetches the
+    /// content of a secret file. Does nothing else outside, so it can be tested with tables.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn parse(
+        name: &str,
+        text: &str,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        read: impl Fn(&Path) -> io::Result<String>,
+    ) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let file = document::parse(name, text, &mut problems);
+        let variables = environment::parse(environment, &mut problems);
+        let mut settings = Settings::new(name, file, variables, problems);
+        let config = Self {
+            postgres: Postgres::from_settings(&mut settings, &read),
+            source: Source::from_settings(&mut settings),
+            outbox: Outbox::from_settings(&mut settings),
+            kafka: Kafka::from_settings(&mut settings),
+            admin: Admin::from_settings(&mut settings),
+            shutdown: Shutdown::from_settings(&mut settings),
+            retry: Retry::from_settings(&mut settings),
+            log: Log::from_settings(&mut settings),
+        };
+        match settings.into_problems() {
+            problems if problems.is_empty() => Ok(config),
+            problems => Err(ConfigError::new(problems)),
+        }
+    }
+}
+
+fn read_file(path: &Path) -> io::Result<String> {
+    use io::Read;
+
+    let mut text = String::new();
+    let read = fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if read as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 MiB"));
+    }
+    Ok(text)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
+    ConfigError::new(vec![Problem::general(format!(
+        "cannot read the configuration file {}: {error}; name another with --config, or create it",
+        path.display()
+    ))])
+}

@@ -1,0 +1,233 @@
+//! What was given, merged: the environment wins over the file, the file over the default; each value is checked for type and range against its key.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::config::{
+    error::{Origin, Problem},
+    key::{Fallback, Key, Kind},
+    secret::Secret,
+};
+
+/// A value as it was written, with its place.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Given {
+    pub(super) scalar: Scalar,
+    pub(super) origin: Origin,
+}
+
+impl Given {
+    /// How strongly the value was given; a default is not given.
+    pub(super) fn rank(&self) -> Option<Rank> {
+        match self.origin {
+            Origin::Nowhere => None,
+            Origin::File { .. } => Some(Rank::File),
+            Origin::Variable(_) => Some(Rank::Variable),
+        }
+    }
+}
+
+/// The two places where a value is given, the stronger the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Rank {
+    File,
+    Variable,
+}
+
+/// A single value. Variables and defaults have no type of their own until their key gives them one.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Scalar {
+    Untyped(String),
+    Text(String),
+    Integer(i64),
+    Number(f64),
+    Boolean(bool),
+    /// A type that no key takes, by its name.
+    Other(&'static str),
+}
+
+/// Every value given, and the problems found so far.
+///
+/// A reading method whose value is wrong records the problem and returns a stand-in; [`Settings::into_problems`] then
+/// is not empty, and the stand-in is thrown away with the whole configuration.
+pub(super) struct Settings {
+    file_name: String,
+    values: BTreeMap<String, Given>,
+    problems: Vec<Problem>,
+}
+
+impl Settings {
+    pub(super) fn new(
+        file_name: &str,
+        file: BTreeMap<String, Given>,
+        variables: BTreeMap<String, Given>,
+        problems: Vec<Problem>,
+    ) -> Self {
+        let mut values = file;
+        values.extend(variables);
+        Self { file_name: file_name.to_owned(), values, problems }
+    }
+
+    pub(super) fn into_problems(self) -> Vec<Problem> {
+        self.problems
+    }
+
+    /// Records that the value of `key` is wrong: `message` says what is allowed.
+    pub(super) fn refuse(&mut self, key: &Key, message: &str) {
+        let origin = self.values.get(key.path).map_or(Origin::Nowhere, |given| given.origin.clone());
+        self.problems.push(Problem::new(origin, format!("`{}` {message}", key.path)));
+    }
+
+    /// Records a problem of several keys.
+    pub(super) fn refuse_at(&mut self, origin: Origin, message: impl Into<String>) {
+        self.problems.push(Problem::new(origin, message));
+    }
+
+    /// Records that the required `key` is missing.
+    pub(super) fn missing(&mut self, key: &Key) {
+        let message = format!("`{}` is required: set it in {} or by {}", key.path, self.file_name, key.variable());
+        self.problems.push(Problem::general(message));
+    }
+
+    /// The value as it was given, if it was.
+    pub(super) fn given(&self, key: &Key) -> Option<&Given> {
+        self.values.get(key.path)
+    }
+
+    /// The string, its default, or nothing if the key may be absent.
+    pub(super) fn optional_text(&mut self, key: &Key) -> Option<String> {
+        match self.given_or_default(key)? {
+            Scalar::Text(text) | Scalar::Untyped(text) => Some(text),
+            wrong => self.refuse_type(key, &wrong),
+        }
+    }
+
+    /// The string or its default.
+    pub(super) fn text(&mut self, key: &Key) -> String {
+        self.optional_text(key).unwrap_or_default()
+    }
+
+    /// The string or its default, turned into what it means; `parse` returns `None` for what is not allowed.
+    pub(super) fn parsed<T>(&mut self, key: &Key, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let text = self.optional_text(key)?;
+        let parsed = parse(&text);
+        if parsed.is_none() {
+            self.refuse_allowed(key);
+        }
+        parsed
+    }
+
+    /// The string as it is, if `allowed` agrees.
+    pub(super) fn checked(&mut self, key: &Key, allowed: impl Fn(&str) -> bool) -> String {
+        self.parsed(key, |text| allowed(text).then(|| text.to_owned())).unwrap_or_default()
+    }
+
+    /// The secret, if it was given.
+    pub(super) fn secret(&mut self, key: &Key) -> Option<Secret> {
+        self.optional_text(key).map(Secret::new)
+    }
+
+    /// The whole number or its default, within the key's bounds; `None` if it was refused.
+    pub(super) fn integer(&mut self, key: &Key) -> Option<i64> {
+        let Kind::Integer { min, max } = key.kind else { return None };
+        let value = match self.given_or_default(key)? {
+            Scalar::Integer(value) => Some(value),
+            Scalar::Untyped(text) => text.trim().parse().ok(),
+            wrong => return self.refuse_type(key, &wrong),
+        };
+        let allowed = value.filter(|value| (min..=max).contains(value));
+        if allowed.is_none() {
+            self.refuse_allowed(key);
+        }
+        allowed
+    }
+
+    /// The number or its default, within the key's bounds.
+    pub(super) fn number(&mut self, key: &Key) -> Option<f64> {
+        let Kind::Number { min, max } = key.kind else { return None };
+        let value = match self.given_or_default(key)? {
+            #[expect(clippy::cast_precision_loss, reason = "the bounds of every key are far below 2^52")]
+            Scalar::Integer(value) => Some(value as f64),
+            Scalar::Number(value) => Some(value),
+            Scalar::Untyped(text) => text.trim().parse().ok(),
+            wrong => return self.refuse_type(key, &wrong),
+        };
+        // A NaN is in no range, so it is refused here too.
+        let allowed = value.filter(|value| (min..=max).contains(value));
+        if allowed.is_none() {
+            self.refuse_allowed(key);
+        }
+        allowed
+    }
+
+    /// A whole number that is never negative.
+    pub(super) fn unsigned(&mut self, key: &Key) -> u64 {
+        self.integer(key).and_then(|value| u64::try_from(value).ok()).unwrap_or_default()
+    }
+
+    /// A whole number of milliseconds.
+    pub(super) fn milliseconds(&mut self, key: &Key) -> Duration {
+        Duration::from_millis(self.unsigned(key))
+    }
+
+    /// The index of the chosen word among the key's choices.
+    pub(super) fn choice(&mut self, key: &Key) -> usize {
+        let Kind::Choice(words) = key.kind else { return 0 };
+        self.parsed(key, |text| words.iter().position(|word| *word == text)).unwrap_or_default()
+    }
+
+    /// The names and values of an open table, with the place of each.
+    pub(super) fn properties(&mut self, key: &Key) -> BTreeMap<String, (String, Origin)> {
+        if let Some(given) = self.given(key) {
+            let wrong = given.scalar.clone();
+            return self.refuse_type(key, &wrong);
+        }
+        let prefix = format!("{}.", key.path);
+        let mut properties = BTreeMap::new();
+        for (path, given) in &self.values {
+            let Some(name) = path.strip_prefix(&prefix) else { continue };
+            let text = match &given.scalar {
+                Scalar::Text(text) | Scalar::Untyped(text) => text.clone(),
+                Scalar::Integer(value) => value.to_string(),
+                Scalar::Number(value) => value.to_string(),
+                Scalar::Boolean(value) => value.to_string(),
+                Scalar::Other(found) => {
+                    let message = format!("`{path}` must be a string, a number or a boolean, not {found}");
+                    self.problems.push(Problem::new(given.origin.clone(), message));
+                    continue;
+                }
+            };
+            properties.insert(name.to_owned(), (text, given.origin.clone()));
+        }
+        properties
+    }
+
+    fn given_or_default(&mut self, key: &Key) -> Option<Scalar> {
+        if let Some(given) = self.given(key) {
+            return Some(given.scalar.clone());
+        }
+        match key.fallback {
+            Fallback::Value(text) => Some(Scalar::Untyped(text.to_owned())),
+            Fallback::Absent(_) => None,
+            Fallback::Required => {
+                self.missing(key);
+                None
+            }
+        }
+    }
+
+    fn refuse_type<T: Default>(&mut self, key: &Key, found: &Scalar) -> T {
+        let found = match found {
+            Scalar::Untyped(_) | Scalar::Text(_) => "a string",
+            Scalar::Integer(_) => "an integer",
+            Scalar::Number(_) => "a float",
+            Scalar::Boolean(_) => "a boolean",
+            Scalar::Other(name) => name,
+        };
+        self.refuse(key, &format!("must be {}, not {found}", key.kind.allowed()));
+        T::default()
+    }
+
+    fn refuse_allowed(&mut self, key: &Key) {
+        self.refuse(key, &format!("must be {}", key.kind.allowed()));
+    }
+}

@@ -1,0 +1,60 @@
+//! `[source]`: the replication slot and the publication that are read, and how much may be on its way at once.
+
+use crate::config::{
+    key::{Fallback, Key, Kind},
+    postgres::is_name,
+    settings::Settings,
+};
+
+/// Longest name of a slot, in bytes.
+const SLOT_BYTES_MAX: usize = 63;
+
+const SLOT: Key = Key {
+    path: "source.slot",
+    kind: Kind::Text("1 to 63 lower-case letters, digits and underscores"),
+    fallback: Fallback::Value("postrider"),
+    meaning: "The replication slot that remembers what Postgres must keep. One relay reads it at a time; it names the progress record too.",
+};
+const PUBLICATION: Key = Key {
+    path: "source.publication",
+    kind: Kind::Text("the name of a publication, at most 63 bytes"),
+    fallback: Fallback::Value("postrider"),
+    meaning: "The publication that lists the outbox table.",
+};
+/// Some 35 000 usual events: enough to keep a broker busy over its round trip, little enough for a sidecar.
+const IN_FLIGHT_BYTES_MAX: Key = Key {
+    path: "source.in_flight_bytes_max",
+    kind: Kind::Integer { min: 65_536, max: 1_073_741_824 },
+    fallback: Fallback::Value("16777216"),
+    meaning: "Most bytes that may be read and not yet durable at the broker. A larger transaction is carried in parts.",
+};
+
+pub(super) const KEYS: &[Key] = &[SLOT, PUBLICATION, IN_FLIGHT_BYTES_MAX];
+
+/// What is read from Postgres.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// The replication slot.
+    pub slot: String,
+    /// The publication that lists the outbox table.
+    pub publication: String,
+    /// Most bytes that may be read and not yet durable.
+    pub in_flight_bytes_max: usize,
+}
+
+impl Source {
+    pub(super) fn from_settings(settings: &mut Settings) -> Self {
+        Self {
+            slot: settings.checked(&SLOT, is_slot_name),
+            publication: settings.checked(&PUBLICATION, is_name),
+            in_flight_bytes_max: usize::try_from(settings.unsigned(&IN_FLIGHT_BYTES_MAX)).unwrap_or(usize::MAX),
+        }
+    }
+}
+
+/// The server's own rule for slots.
+/// <https://www.postgresql.org/docs/current/warm-standby.html#STREAMING-REPLICATION-SLOTS-MANIPULATION>
+fn is_slot_name(name: &str) -> bool {
+    (1..=SLOT_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
