@@ -1,0 +1,287 @@
+//! One blocking session: connecting, sending, receiving and simple queries. Streaming leaves it behind.
+
+use std::collections::HashMap;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use postgres_protocol::message::frontend;
+
+use crate::postgres::chunk::HEADER_BYTES;
+use crate::postgres::cursor::Cursor;
+use crate::postgres::error::{During, Error, Kind, ServerError};
+use crate::postgres::options::{ConnectOptions, Host};
+use crate::postgres::startup;
+use crate::postgres::transport::{self, Transport};
+
+/// The longest a command may take that has nothing to wait for. Creating a slot may wait for old transactions, and has no limit.
+pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest answer to a command; rows of the catalogue are far below it.
+const MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How much is read at once before streaming.
+const READ_BYTES: usize = 8 * 1024;
+
+/// A row of text values; `None` is null.
+pub type Row = Vec<Option<String>>;
+
+/// A session with the server. Its methods block: call them from a thread that may.
+#[derive(Debug)]
+pub struct Connection {
+    transport: Transport,
+    peer: String,
+    parameters: HashMap<String, String>,
+    backend_pid: i32,
+    received: BytesMut,
+    deadline: Option<Instant>,
+}
+
+/// One message of the server.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) tag: u8,
+    pub(crate) body: BytesMut,
+}
+
+impl Connection {
+    /// Connects and authenticates; the session is ready when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Unavailable`] when nobody answers in time or the server is not ready, [`Kind::Authentication`] when it does not
+    /// let us in, [`Kind::Rejected`] when there is no such database.
+    pub fn connect(options: &ConnectOptions) -> Result<Self, Error> {
+        let deadline = Instant::now() + options.connect_timeout;
+        match &options.host {
+            Host::Socket(directory) => Self::by_socket(options, directory, deadline),
+            Host::Tcp(host) => Self::by_tcp(options, host, deadline),
+            Host::Local(host) => {
+                // The socket may belong to another server or let only operating system users in: TCP then has the last word.
+                let directory = transport::usual_socket_directory(options.port);
+                match directory.map(|directory| Self::by_socket(options, &directory, deadline)) {
+                    Some(Ok(connection)) => Ok(connection),
+                    _ => Self::by_tcp(options, host, deadline),
+                }
+            }
+        }
+    }
+
+    /// The value of a parameter that the server reports by itself, such as `server_version`:
+    /// <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-ASYNC>.
+    #[must_use]
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        self.parameters.get(name).map(String::as_str)
+    }
+
+    /// The server's major version; 0 if it does not tell.
+    #[must_use]
+    pub fn server_major(&self) -> u32 {
+        let version = self.parameter("server_version").unwrap_or_default();
+        let digits = version.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+        digits.parse().unwrap_or(0)
+    }
+
+    /// The process id of the server's backend for this session.
+    #[must_use]
+    pub fn backend_pid(&self) -> i32 {
+        self.backend_pid
+    }
+
+    /// The server's address, for logs and errors.
+    #[must_use]
+    pub fn peer(&self) -> &str {
+        &self.peer
+    }
+
+    /// Runs SQL or a replication command and returns the rows of its last result, as text.
+    ///
+    /// # Errors
+    ///
+    /// What the server reports, or a lost connection. After a report the session can still be used.
+    pub fn simple_query(&mut self, sql: &str) -> Result<Vec<Row>, Error> {
+        self.command(sql, During::Query, "running a query", Some(COMMAND_TIMEOUT))
+    }
+
+    pub(crate) fn command(
+        &mut self,
+        command: &str,
+        during: During,
+        context: &str,
+        timeout: Option<Duration>,
+    ) -> Result<Vec<Row>, Error> {
+        self.send_query(command, timeout)?;
+        let mut rows = Vec::new();
+        let mut failure = None;
+        loop {
+            let received = self.receive()?;
+            match received.tag {
+                b'T' => rows.clear(),
+                b'D' => rows.push(read_row(&received.body)?),
+                b'E' => failure = Some(self.report(&received)?),
+                b'S' => self.keep_parameter(&received.body)?,
+                b'C' | b'I' | b'N' => {}
+                b'Z' => break,
+                tag => return Err(self.unexpected(tag, context)),
+            }
+        }
+        self.deadline = None;
+        match failure {
+            None => Ok(rows),
+            Some(report) => Err(Error::server(context.to_owned(), during, report)),
+        }
+    }
+
+    pub(crate) fn send_query(&mut self, command: &str, timeout: Option<Duration>) -> Result<(), Error> {
+        self.deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let mut message = BytesMut::new();
+        frontend::query(command, &mut message)
+            .map_err(|error| Error::with_source(Kind::Rejected, "the command holds a zero byte", error))?;
+        self.send(&message)
+    }
+
+    pub(crate) fn is_unix(&self) -> bool {
+        self.transport.is_unix()
+    }
+
+    pub(crate) fn send(&mut self, message: &[u8]) -> Result<(), Error> {
+        let sent = self.transport.set_deadline(self.deadline).and_then(|()| self.transport.write_all(message));
+        sent.map_err(|error| self.lost(error))
+    }
+
+    /// The next message, whichever it is.
+    pub(crate) fn receive(&mut self) -> Result<Received, Error> {
+        self.fill(HEADER_BYTES)?;
+        let length = u32::from_be_bytes([self.received[1], self.received[2], self.received[3], self.received[4]]);
+        let total = (length as usize).saturating_add(1);
+        if !(HEADER_BYTES..=MESSAGE_BYTES_MAX).contains(&total) {
+            return Err(Error::new(Kind::Protocol, format!("{} sent a message of {length} bytes", self.peer)));
+        }
+        self.fill(total)?;
+        let mut body = self.received.split_to(total);
+        let tag = body[0];
+        let body = body.split_off(HEADER_BYTES);
+        Ok(Received { tag, body })
+    }
+
+    /// What the server reports in an `ErrorResponse`.
+    pub(crate) fn report(&self, received: &Received) -> Result<ServerError, Error> {
+        ServerError::parse(&received.body)
+            .map_err(|error| Error::protocol(format!("reading an error report of {}", self.peer), error))
+    }
+
+    pub(crate) fn unexpected(&self, tag: u8, context: &str) -> Error {
+        Error::new(Kind::Protocol, format!("{} sent message {:?} {context}", self.peer, char::from(tag)))
+    }
+
+    pub(crate) fn keep_parameter(&mut self, body: &[u8]) -> Result<(), Error> {
+        let mut cursor = Cursor::new(body);
+        let (name, value) = cursor
+            .text()
+            .and_then(|name| Ok((name, cursor.text()?)))
+            .map_err(|error| Error::protocol("reading a parameter of the session", error))?;
+        self.parameters.insert(name.to_owned(), value.to_owned());
+        Ok(())
+    }
+
+    pub(crate) fn keep_backend_key(&mut self, body: &[u8]) -> Result<(), Error> {
+        self.backend_pid =
+            Cursor::new(body).i32().map_err(|error| Error::protocol("reading the session's process id", error))?;
+        Ok(())
+    }
+
+    /// The socket, and what has been read from it already.
+    pub(crate) fn into_parts(self) -> (Transport, BytesMut, String) {
+        (self.transport, self.received, self.peer)
+    }
+
+    fn by_socket(options: &ConnectOptions, directory: &Path, deadline: Instant) -> Result<Self, Error> {
+        let path = transport::socket_path(directory, options.port);
+        let transport = Transport::unix(directory, options.port, deadline);
+        Self::start(options, transport, path.display().to_string(), deadline)
+    }
+
+    fn by_tcp(options: &ConnectOptions, host: &str, deadline: Instant) -> Result<Self, Error> {
+        let transport = Transport::tcp(host, options.port, deadline);
+        Self::start(options, transport, format!("{host}:{}", options.port), deadline)
+    }
+
+    fn start(
+        options: &ConnectOptions,
+        transport: io::Result<Transport>,
+        peer: String,
+        deadline: Instant,
+    ) -> Result<Self, Error> {
+        let transport = transport.map_err(|error| {
+            Error::io(format!("no Postgres server answers at {peer}; check that it runs there"), error)
+        })?;
+        let mut connection = Self {
+            transport,
+            peer,
+            parameters: HashMap::new(),
+            backend_pid: 0,
+            received: BytesMut::new(),
+            deadline: Some(deadline),
+        };
+        startup::start_up(&mut connection, options)?;
+        connection.deadline = None;
+        Ok(connection)
+    }
+
+    fn fill(&mut self, wanted: usize) -> Result<(), Error> {
+        while self.received.len() < wanted {
+            let filled = self.received.len();
+            self.received.resize(filled + READ_BYTES.max(wanted - filled), 0);
+            let read = self
+                .transport
+                .set_deadline(self.deadline)
+                .and_then(|()| self.transport.read(&mut self.received[filled..]));
+            match read {
+                Ok(0) => {
+                    self.received.truncate(filled);
+                    return Err(Error::new(Kind::Unavailable, format!("{} closed the connection", self.peer)));
+                }
+                Ok(bytes) => self.received.truncate(filled + bytes),
+                Err(error) => {
+                    self.received.truncate(filled);
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        return Err(self.lost(error));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn lost(&self, error: io::Error) -> Error {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                Error::new(Kind::Unavailable, format!("{} did not answer in time", self.peer))
+            }
+            _ => Error::io(format!("the connection to {} is lost", self.peer), error),
+        }
+    }
+}
+
+fn read_row(body: &[u8]) -> Result<Row, Error> {
+    let mut cursor = Cursor::new(body);
+    let mut read = || {
+        let columns = cursor.u16()?;
+        let mut row = Vec::with_capacity(columns.into());
+        for _ in 0..columns {
+            row.push(match cursor.i32()? {
+                -1 => None,
+                length => Some(cursor.take(usize::try_from(length).unwrap_or(usize::MAX))?.to_vec()),
+            });
+        }
+        cursor.finish()?;
+        Ok(row)
+    };
+    let row = read().map_err(|error| Error::protocol("reading a row of a result", error))?;
+    let text = |value: Vec<u8>| {
+        String::from_utf8(value)
+            .map_err(|error| Error::with_source(Kind::Protocol, "a value of a result is not UTF-8", error.utf8_error()))
+    };
+    row.into_iter().map(|value| value.map(text).transpose()).collect()
+}

@@ -1,0 +1,187 @@
+//! What the reader's thread and its consumer share: chunks one way, confirmations and the order to stop the other.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use mio::Waker;
+use tokio::sync::Notify;
+
+use crate::postgres::chunk::{BUFFER_BYTES, Chunk};
+use crate::postgres::error::{Error, Kind};
+
+/// How much may wait for the consumer; beyond it the socket is left unread, and the server waits.
+const WAITING_BYTES_MAX: usize = 8 * BUFFER_BYTES;
+
+/// How many chunks may wait, so that very small ones do not cost more than their bytes.
+const WAITING_CHUNKS_MAX: usize = 64;
+
+/// How the consumer wants the stream to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leave {
+    /// With a last report and a proper end.
+    Properly,
+    /// At once.
+    AtOnce,
+}
+
+/// The meeting point of the two sides.
+#[derive(Debug)]
+pub(crate) struct Handover {
+    queue: Mutex<Queue>,
+    arrived: Notify,
+    waker: Waker,
+    confirmed: AtomicU64,
+    /// A confirmation is waiting for its report: the reader has been woken for it.
+    confirming: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    chunks: VecDeque<Chunk>,
+    bytes: usize,
+    /// The reader waits for room.
+    stalled: bool,
+    leave: Option<Leave>,
+    ended: bool,
+    end: Option<Result<(), Error>>,
+}
+
+impl Queue {
+    fn is_full(&self) -> bool {
+        self.bytes >= WAITING_BYTES_MAX || self.chunks.len() >= WAITING_CHUNKS_MAX
+    }
+
+    /// Far enough from full that waking the reader pays.
+    fn has_drained(&self) -> bool {
+        self.bytes <= WAITING_BYTES_MAX / 2 && self.chunks.len() <= WAITING_CHUNKS_MAX / 2
+    }
+}
+
+impl Handover {
+    pub(crate) fn new(waker: Waker) -> Self {
+        Self {
+            queue: Mutex::default(),
+            arrived: Notify::new(),
+            waker,
+            confirmed: AtomicU64::new(0),
+            confirming: AtomicBool::new(false),
+        }
+    }
+
+    /// Reader: whether another chunk may be read. If not, the reader is woken when it may.
+    pub(crate) fn has_room(&self) -> bool {
+        let mut queue = self.lock();
+        queue.stalled = queue.is_full();
+        !queue.stalled
+    }
+
+    /// Reader: whether the consumer has nothing left to do.
+    pub(crate) fn is_hungry(&self) -> bool {
+        self.lock().chunks.is_empty()
+    }
+
+    /// Reader: hands a chunk on.
+    pub(crate) fn offer(&self, chunk: Chunk) {
+        let mut queue = self.lock();
+        queue.bytes += chunk.memory();
+        queue.chunks.push_back(chunk);
+        drop(queue);
+        self.arrived.notify_one();
+    }
+
+    /// Reader: nothing comes any more. The first end counts.
+    pub(crate) fn close(&self, end: Result<(), Error>) {
+        let mut queue = self.lock();
+        if !queue.ended {
+            queue.ended = true;
+            queue.end = Some(end);
+        }
+        drop(queue);
+        self.arrived.notify_one();
+    }
+
+    /// Reader: how the consumer wants to leave, if it does.
+    pub(crate) fn leaving(&self) -> Option<Leave> {
+        self.lock().leave
+    }
+
+    /// Reader: what is confirmed.
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.confirmed.load(Ordering::Acquire)
+    }
+
+    /// Reader: what is confirmed, about to be reported; the next confirmation wakes the reader again.
+    pub(crate) fn take_confirmed(&self) -> u64 {
+        // Before the load: a confirmation that comes in between wakes once more, for nothing; none is missed.
+        self.confirming.store(false, Ordering::SeqCst);
+        self.confirmed.load(Ordering::SeqCst)
+    }
+
+    /// Consumer: the next chunk, or the end after the last. Cancel safe.
+    pub(crate) async fn take(&self) -> Result<Chunk, Error> {
+        loop {
+            if let Some(next) = self.try_take() {
+                return next;
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    /// Consumer: waits until the reader is done, dropping what it still brings.
+    pub(crate) async fn ended(&self) -> Result<(), Error> {
+        loop {
+            {
+                let mut queue = self.lock();
+                queue.chunks.clear();
+                queue.bytes = 0;
+                if queue.ended {
+                    return queue.end.take().unwrap_or(Ok(()));
+                }
+            }
+            self.arrived.notified().await;
+        }
+    }
+
+    /// Consumer: everything below `position` is durable elsewhere.
+    pub(crate) fn confirm(&self, position: u64) {
+        if self.confirmed.fetch_max(position, Ordering::SeqCst) < position
+            && !self.confirming.swap(true, Ordering::SeqCst)
+        {
+            self.wake();
+        }
+    }
+
+    /// Consumer: tells the reader to end the stream.
+    pub(crate) fn leave(&self, leave: Leave) {
+        self.lock().leave = Some(leave);
+        self.wake();
+    }
+
+    fn try_take(&self) -> Option<Result<Chunk, Error>> {
+        let mut queue = self.lock();
+        if let Some(chunk) = queue.chunks.pop_front() {
+            queue.bytes -= chunk.memory();
+            if queue.stalled && queue.has_drained() {
+                queue.stalled = false;
+                drop(queue);
+                self.wake();
+            }
+            return Some(Ok(chunk));
+        }
+        if !queue.ended {
+            return None;
+        }
+        let end = queue.end.take().unwrap_or(Ok(()));
+        Some(Err(end.err().unwrap_or_else(|| Error::new(Kind::Unavailable, "the stream has ended"))))
+    }
+
+    fn wake(&self) {
+        // Waking writes to an event counter of this process; where that fails, the reader's timer wakes it within a second.
+        self.waker.wake().ok();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
