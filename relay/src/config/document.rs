@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Range};
 use toml::de::{DeTable, DeValue};
 
 use crate::config::{
-    error::{Origin, Problem},
+    error::{ConfigError, Origin, Problem},
     key::{self, Key, Kind},
     nearest::nearest,
     settings::{Given, Scalar},
@@ -14,15 +14,21 @@ use crate::config::{
 /// Reads `text` into values by key path. A property of an open table is under its full path, such as
 /// `kafka.properties.socket.keepalive.enable`.
 ///
-/// Text that is not TOML is one problem, and no value.
-pub(super) fn parse(name: &str, text: &str, problems: &mut Vec<Problem>) -> BTreeMap<String, Given> {
+/// # Errors
+/// Text that is not TOML: nothing else can be said about it then.
+pub(super) fn parse(
+    name: &str,
+    text: &str,
+    problems: &mut Vec<Problem>,
+) -> Result<BTreeMap<String, Given>, ConfigError> {
     let mut reader = Reader { name, text, problems, values: BTreeMap::new() };
-    match DeTable::parse(text) {
-        Ok(table) => reader.table("", table.get_ref()),
+    let table = DeTable::parse(text).map_err(|error| {
         // Only the message: the error's own text would show the line, which may hold a password.
-        Err(error) => reader.problem(error.span().unwrap_or_default(), format!("not valid TOML: {}", error.message())),
-    }
-    reader.values
+        let origin = reader.origin(error.span().unwrap_or_default());
+        ConfigError::new(vec![Problem::new(origin, format!("not valid TOML: {}", error.message()))])
+    })?;
+    reader.table("", table.get_ref());
+    Ok(reader.values)
 }
 
 struct Reader<'a> {

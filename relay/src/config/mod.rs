@@ -100,7 +100,7 @@ impl Config {
         read: impl Fn(&Path) -> io::Result<String>,
     ) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
-        let file = document::parse(name, text, &mut problems);
+        let file = document::parse(name, text, &mut problems)?;
         let variables = environment::parse(environment, &mut problems);
         let mut settings = Settings::new(name, file, variables, problems);
         let config = Self {
@@ -137,3 +137,6 @@ fn unreadable(path: &Path, error: &io::Error) -> ConfigError {
         path.display()
     ))])
 }
+
+#[cfg(test)]
+mod tests;
