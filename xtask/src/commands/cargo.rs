@@ -1,0 +1,67 @@
+//! Runs cargo in the workspace, from whichever of its folders we were called.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The workspace's root: the parent of this package.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies below the workspace's root")
+}
+
+/// The cargo that runs us, in the workspace's root.
+pub(crate) fn cargo() -> Command {
+    let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let mut command = Command::new(program);
+    command.current_dir(root());
+    command
+}
+
+/// Builds a binary, shows the compiler's words, and gives the path that cargo says it has.
+pub(crate) fn build(package: &str, binary: &str, release: bool) -> Result<PathBuf, Box<dyn std::error::Error>> {
+    let mut command = cargo();
+    command.args(["build", "--package", package, "--bin", binary, "--message-format", "json-render-diagnostics"]);
+    if release {
+        command.arg("--release");
+    }
+    let output = command.stderr(std::process::Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("building {binary} failed ({})", output.status).into());
+    }
+    executable(&String::from_utf8_lossy(&output.stdout), binary)
+        .ok_or_else(|| format!("cargo built no binary {binary} in package {package}").into())
+}
+
+/// The executable of that name in cargo's messages
+/// (<https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages>).
+fn executable(messages: &str, binary: &str) -> Option<PathBuf> {
+    messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(|message| {
+        let ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == binary;
+        let path = message["executable"].as_str().filter(|_| ours)?;
+        Some(PathBuf::from(path))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_binary_is_where_cargo_says_and_not_where_we_guess() {
+        let messages = concat!(
+            r#"{"reason":"compiler-artifact","target":{"name":"serde"},"executable":null}"#,
+            "\nnot json\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"postrider"},"executable":null}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"postrider"},"executable":"/t/release/postrider"}"#,
+            "\n"
+        );
+        assert_eq!(executable(messages, "postrider"), Some(PathBuf::from("/t/release/postrider")));
+        assert_eq!(executable(messages, "demo"), None);
+    }
+
+    #[test]
+    fn the_root_holds_the_workspace() {
+        assert!(root().join("Cargo.toml").is_file());
+    }
+}

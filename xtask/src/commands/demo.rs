@@ -1,0 +1,64 @@
+//! `cargo xtask demo|bench|soak`: starts the services, builds the relay and the `demo` binary in release, and hands over to it.
+
+use std::process::{Command, ExitCode};
+
+use clap::Args;
+use xtask::services::{self, Progress, Service, UpOptions};
+
+use crate::commands::{Outcome, cargo};
+
+/// Where the relay's binary is, for the demo and the tests.
+pub(crate) const RELAY_BINARY: &str = "POSTRIDER_RELAY_BINARY";
+
+/// What is passed through.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Arguments {
+    /// What the demo takes: --seconds N, --rate R, --kills K, --output json, --help
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) rest: Vec<String>,
+}
+
+/// A bench or soak by its name, and what is passed through.
+#[derive(Debug, Args)]
+pub(crate) struct Named {
+    /// Which one
+    name: String,
+    /// What it takes
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// `cargo xtask demo …` is `demo run …`.
+pub(crate) fn demo(arguments: &Arguments) -> Outcome {
+    hand_over(&["run"], &arguments.rest)
+}
+
+/// `cargo xtask bench NAME …` is `demo NAME …`.
+pub(crate) fn bench(arguments: &Named) -> Outcome {
+    hand_over(&[&arguments.name], &arguments.rest)
+}
+
+/// `cargo xtask soak NAME …` is `demo soak NAME …`.
+pub(crate) fn soak(arguments: &Named) -> Outcome {
+    hand_over(&["soak", &arguments.name], &arguments.rest)
+}
+
+fn hand_over(verb: &[&str], rest: &[String]) -> Outcome {
+    let mut demo = if rest.iter().any(|word| word == "--help" || word == "-h") {
+        // Nobody wants to wait for services in order to read.
+        Command::new(cargo::build("demo", "demo", true)?)
+    } else {
+        let only = vec![Service::Postgres, Service::Kafka];
+        services::up(&UpOptions { postgres: None, only, progress: Progress::shown() })?;
+        let relay = cargo::build("postrider-relay", "postrider", true)?;
+        let mut demo = Command::new(cargo::build("demo", "demo", true)?);
+        let environment = serde_json::to_string(&services::current()?).expect("plain data is JSON");
+        demo.env(services::VARIABLE, environment).env(RELAY_BINARY, relay);
+        demo
+    };
+    let status = demo.args(verb).args(rest).status()?;
+    // A demo that was killed by a signal has no code of its own.
+    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+    Ok(ExitCode::from(code))
+}

@@ -1,0 +1,45 @@
+//! ClickHouse's engine, natively: PyPI's chdb-core behind a small HTTP front that speaks ClickHouse's HTTP interface.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::services::client::{pip_install, wanted};
+use crate::services::error::{IoContext, Result};
+use crate::services::home::Home;
+use crate::services::progress::Task;
+
+/// The version of chdb-core, which is the engine's own.
+pub(crate) const VERSION: &str = "26.9.0";
+
+/// The front; carried in this program, so that it also runs without the source tree.
+const FRONT: &str = include_str!("clickhouse_front.py");
+
+/// The command that serves on `port`, with everything it needs installed.
+pub(crate) fn command(home: &Home, task: &Task, port: u16) -> Result<Command> {
+    let packages = pip_install(home, task, &format!("chdb-core=={VERSION}"))?;
+    let data = home.folder("data/clickhouse")?;
+    let front = data.join("front.py");
+    fs::write(&front, FRONT).context("write", &front)?;
+    let mut command = Command::new(wanted("python3", "apt-get install python3")?);
+    command.arg(&front).args(["--port", &port.to_string(), "--path"]).arg(data.join("store"));
+    command.env("PYTHONPATH", packages).current_dir("/");
+    Ok(command)
+}
+
+/// Whether the front answers a ping.
+pub(crate) fn is_ready(port: u16) -> bool {
+    ping(port).is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+fn ping(port: u16) -> std::io::Result<String> {
+    let patience = Duration::from_secs(2);
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    stream.write_all(b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}

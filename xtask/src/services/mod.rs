@@ -1,0 +1,114 @@
+//! Real services for tests, benches and the demo: `up`, `down`, `status`, and private instances that a test may stop and restart.
+//!
+//! With a Docker engine they are the official images, through `docker-compose.yml`; without one they are the same engines run
+//! natively, from package registries. Whoever uses them sees an [`Environment`] of addresses and cannot tell which.
+//!
+//! Guarantee: only processes that were started here are ever signalled, and only while they are still the ones that were started.
+
+mod clickhouse;
+mod client;
+mod environment;
+mod error;
+mod home;
+mod kafka;
+mod native;
+mod port;
+mod postgres;
+mod private;
+mod process;
+mod progress;
+mod redis;
+mod state;
+
+pub use environment::{Environment, Kafka, Postgres, VARIABLE, current};
+pub use error::{Error, Result};
+pub use home::VARIABLE as HOME_VARIABLE;
+pub use postgres::binaries::MAJORS;
+pub use private::{PrivateKafka, PrivatePostgres};
+pub use progress::Progress;
+pub use state::Service;
+
+use home::Home;
+use state::State;
+
+/// What `up` shall start.
+#[derive(Debug, Clone)]
+pub struct UpOptions {
+    /// The major version of Postgres; none takes the one that runs, else the one installed.
+    pub postgres: Option<u16>,
+    /// Which services.
+    pub only: Vec<Service>,
+    /// Where progress is shown.
+    pub progress: Progress,
+}
+
+impl Default for UpOptions {
+    fn default() -> Self {
+        Self { postgres: None, only: Service::ALL.to_vec(), progress: Progress::silent() }
+    }
+}
+
+/// One line of [`status`].
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Status {
+    /// Which service.
+    pub service: Service,
+    /// `running`, `unhealthy` (alive, but does not answer), `dead` (started once, gone) or `stopped`.
+    pub health: Health,
+    /// Its port, if it was started.
+    pub port: Option<u16>,
+    /// Its version, if it was started.
+    pub version: Option<String>,
+    /// Its process, if it runs natively.
+    pub pid: Option<u32>,
+}
+
+/// How a service fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It answers.
+    Running,
+    /// Its process lives but does not answer.
+    Unhealthy,
+    /// It was started and is gone.
+    Dead,
+    /// It was not started.
+    Stopped,
+}
+
+/// Starts what is wanted and does not run yet, repairs what died, and leaves alone what runs well.
+///
+/// # Errors
+/// The first service that could not be had; what started stays running and known.
+pub fn up(options: &UpOptions) -> Result<()> {
+    let home = Home::open()?;
+    let _lock = home.lock("state")?;
+    private::sweep(&home)?;
+    native::up(&home, options)
+}
+
+/// Stops everything that `up` or an aborted test left running, and names it. With `wipe` the data goes too.
+///
+/// # Errors
+/// If the state file cannot be read or replaced, or the data cannot be removed.
+pub fn down(wipe: bool) -> Result<Vec<Service>> {
+    let home = Home::open()?;
+    let _lock = home.lock("state")?;
+    private::sweep(&home)?;
+    let stopped = native::down(&home)?;
+    if wipe {
+        home::remove_tree(&home.path("data"))?;
+    }
+    Ok(stopped)
+}
+
+/// How every service fares.
+///
+/// # Errors
+/// If the state file cannot be read.
+pub fn status() -> Result<Vec<Status>> {
+    let home = Home::open()?;
+    let state = State::read(&home)?;
+    Ok(Service::ALL.into_iter().map(|service| native::status(&home, &state, service)).collect())
+}

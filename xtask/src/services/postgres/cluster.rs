@@ -1,0 +1,175 @@
+//! One Postgres cluster: copied from a template that `initdb` made once, configured, started, stopped.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::Duration;
+
+use crate::services::client::{last_lines, run};
+use crate::services::environment::Postgres;
+use crate::services::error::{Error, IoContext, Result};
+use crate::services::home::{Home, partial_of, remove_tree, write_private};
+use crate::services::postgres::binaries::Binaries;
+use crate::services::process::{Process, Signal, wait_until};
+use crate::services::progress::Task;
+
+/// The superuser of every cluster.
+const USER: &str = "postgres";
+
+/// Crash recovery of a large backlog may take minutes; a start without one takes a tenth of a second.
+const START_PATIENCE: Duration = Duration::from_secs(180);
+
+/// A fast shutdown writes a checkpoint.
+const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A data directory with the binaries it belongs to.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    pub(crate) binaries: Binaries,
+    pub(crate) data: PathBuf,
+    /// Where the socket is; open to the cluster's own user (and root) only, because the socket trusts.
+    pub(crate) sockets: PathBuf,
+    pub(crate) log: PathBuf,
+}
+
+impl Cluster {
+    /// The data directory, copied from the template if it is not there yet.
+    pub(crate) fn create(&self, home: &Home, task: &Task) -> Result<()> {
+        if !self.data.join("PG_VERSION").exists() {
+            let template = template(home, task, &self.binaries)?;
+            remove_tree(&self.data)?;
+            let partial = partial_of(&self.data);
+            remove_tree(&partial)?;
+            run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(&partial))?;
+            fs::rename(&partial, &self.data).context("rename", &partial)?;
+        }
+        home.service_folder(&self.sockets)
+    }
+
+    /// Writes the settings of this start, the given ones last so that they win.
+    pub(crate) fn configure(&self, home: &Home, port: u16, settings: &[(&str, &str)]) -> Result<()> {
+        let sockets = self.sockets.display().to_string();
+        let port = port.to_string();
+        let ours = [
+            ("listen_addresses", "127.0.0.1"),
+            ("port", port.as_str()),
+            ("unix_socket_directories", sockets.as_str()),
+            ("wal_level", "logical"),
+            ("max_replication_slots", "64"),
+            ("max_wal_senders", "64"),
+            ("max_connections", "200"),
+            ("max_prepared_transactions", "10"),
+            ("password_encryption", "scram-sha-256"),
+        ];
+        let text = ours.iter().chain(settings).map(|(name, value)| setting(name, value)).collect::<String>();
+        let path = self.data.join("postrider.conf");
+        write_private(&path, &text)?;
+        home.user().own(&path)
+    }
+
+    /// Starts the server and waits until it accepts connections.
+    pub(crate) fn start(&self, home: &Home) -> Result<(Process, Child)> {
+        let mut command = self.binaries.command("postgres", home.user());
+        let (process, mut child) = Process::spawn(command.arg("-D").arg(&self.data), &self.log)?;
+        wait_until(START_PATIENCE, || self.is_ready(process) || !process.is_alive());
+        if self.is_ready(process) && process.is_alive() {
+            return Ok((process, child));
+        }
+        process.stop(Signal::QUIT, Duration::from_secs(5));
+        let _ = child.wait();
+        let end = fs::read_to_string(&self.log).map(|log| last_lines(&log)).unwrap_or_default();
+        Err(Error::NotReady { service: "postgres", reason: end, log: self.log.clone() })
+    }
+
+    /// Whether the server says that it accepts connections: the eighth line of `postmaster.pid`, which is what `pg_ctl` looks at.
+    pub(crate) fn is_ready(&self, process: Process) -> bool {
+        fs::read_to_string(self.data.join("postmaster.pid")).is_ok_and(|text| says_ready(&text, process.pid()))
+    }
+
+    /// Its address.
+    pub(crate) fn address(&self, port: u16, password: String) -> Postgres {
+        address(port, self.sockets.clone(), password)
+    }
+}
+
+/// How one of our clusters is reached.
+pub(crate) fn address(port: u16, socket_dir: PathBuf, password: String) -> Postgres {
+    Postgres { host: "127.0.0.1".to_owned(), port, socket_dir, user: USER.to_owned(), password }
+}
+
+/// A fast shutdown: sessions are ended, everything is written.
+pub(crate) fn stop_fast(process: Process) {
+    process.stop(Signal::INT, STOP_PATIENCE);
+}
+
+/// An immediate shutdown, as in a crash: the next start recovers from the WAL.
+pub(crate) fn stop_immediate(process: Process) {
+    process.stop(Signal::QUIT, Duration::from_secs(10));
+}
+
+/// The template of this version, made by `initdb` at its first use.
+fn template(home: &Home, task: &Task, binaries: &Binaries) -> Result<PathBuf> {
+    let folder = home.path("cache").join(format!("template-postgres-{}", binaries.version));
+    if folder.exists() {
+        return Ok(folder);
+    }
+    let password = home.password()?;
+    let _lock = home.lock("template-postgres")?;
+    if folder.exists() {
+        return Ok(folder);
+    }
+    task.say(&format!("initdb of Postgres {}", binaries.version));
+    let partial = partial_of(&folder);
+    home.service_folder(&partial)?;
+    let password_file = home.path("cache").join(format!("password-{}", binaries.version));
+    write_private(&password_file, &password)?;
+    home.user().own(&password_file)?;
+    let mut initdb = binaries.command("initdb", home.user());
+    initdb.args(["--no-sync", "--encoding=UTF8", "--no-locale", "--auth-local=trust", "--auth-host=scram-sha-256"]);
+    initdb.arg(format!("--username={USER}")).arg("--pwfile").arg(&password_file).arg("-D").arg(&partial);
+    let made = run(&mut initdb);
+    fs::remove_file(&password_file).context("remove", &password_file)?;
+    made?;
+    let main = partial.join("postgresql.conf");
+    let text = fs::read_to_string(&main).context("read", &main)?;
+    fs::write(&main, format!("{text}\ninclude 'postrider.conf'\n")).context("write", &main)?;
+    fs::rename(&partial, &folder).context("rename", &partial)?;
+    Ok(folder)
+}
+
+/// One line of a configuration file, the value quoted as
+/// <https://www.postgresql.org/docs/current/config-setting.html> says.
+fn setting(name: &str, value: &str) -> String {
+    format!("{name} = '{}'\n", value.replace('\\', "\\\\").replace('\'', "''"))
+}
+
+fn says_ready(postmaster_pid: &str, pid: u32) -> bool {
+    let mut lines = postmaster_pid.lines();
+    let ours = lines.next().is_some_and(|line| line.trim() == pid.to_string());
+    ours && lines.nth(6).is_some_and(|line| line.trim() == "ready")
+}
+
+/// Whether the cluster in `data` is served by `process` and accepts connections.
+pub(crate) fn serves(data: &Path, process: Process) -> bool {
+    process.is_alive()
+        && fs::read_to_string(data.join("postmaster.pid")).is_ok_and(|text| says_ready(&text, process.pid()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_ready_when_its_own_pid_file_says_so() {
+        let file = "4242\n/data\n1700000000\n25432\n/sockets\n127.0.0.1\n 123 456\nready   \n";
+        assert!(says_ready(file, 4242));
+        assert!(!says_ready(file, 4243));
+        assert!(!says_ready(&file.replace("ready   ", "starting"), 4242));
+        assert!(!says_ready("4242\n/data\n", 4242));
+    }
+
+    #[test]
+    fn a_setting_is_quoted_so_that_any_value_survives() {
+        assert_eq!(setting("search_path", r"a\b'c"), "search_path = 'a\\\\b''c'\n");
+    }
+}

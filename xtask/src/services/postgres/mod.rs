@@ -1,0 +1,4 @@
+//! PostgreSQL, natively: which binaries there are, and clusters made of them.
+
+pub(crate) mod binaries;
+pub(crate) mod cluster;
