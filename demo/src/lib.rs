@@ -1,1 +1,27 @@
-//! Being laid.
+//! Nova, a small social network, and what is done with it: the demo, the drain benchmark and the soaks.
+//!
+//! # The walk
+//! [`run`] prepares a database, a slot and topics of its own, lets [`nova`]'s writers write, starts the [`relay`] as a process
+//! and kills it again and again, while the [`watcher`] reads the topics with a client of its own. At the end the [`judge`] compares
+//! what was read with the [`outbox`]. [`drain`] measures how fast a backlog goes; [`soak`] names the long forms.
+//!
+//! Architecture invariant: the judge knows neither Kafka nor Postgres, and nothing here links the relay: it is only ever a process.
+
+pub mod config;
+pub mod database;
+pub mod drain;
+pub mod error;
+pub mod findings;
+pub mod judge;
+pub mod latency;
+pub mod nova;
+pub mod outbox;
+pub mod pace;
+pub mod procfs;
+pub mod random;
+pub mod relay;
+pub mod run;
+pub mod screen;
+pub mod soak;
+pub mod topics;
+pub mod watcher;

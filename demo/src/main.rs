@@ -1,2 +1,115 @@
-//! Being laid.
-fn main() {}
+//! `demo run`, `demo drain`, `demo soak`: started by `cargo xtask`, which names the services and the relay's binary.
+
+use std::error::Error as _;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use demo::error::{Error, Result};
+use demo::screen::{Screen, print};
+use demo::soak::{SOAKS, Soak};
+use demo::{drain, run};
+
+/// Nova, a small social network, writes; the relay carries; the verdict is counted.
+#[derive(Debug, Parser)]
+#[command(name = "demo", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Writers write, the relay is killed, a consumer judges
+    Run {
+        #[command(flatten)]
+        options: run::Options,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// A backlog is drained, beside pg_recvlogical
+    Drain {
+        #[command(flatten)]
+        options: drain::Options,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// A long run by its name; `list` names them all
+    Soak {
+        /// Which one
+        name: String,
+        /// Where the random choices begin; if not given, each run differs
+        #[arg(long)]
+        seed: Option<u64>,
+        /// Keep the database, slot, topics and logs also after a good verdict
+        #[arg(long)]
+        keep: bool,
+        #[command(flatten)]
+        form: Form,
+    },
+}
+
+#[derive(Debug, Args)]
+struct Form {
+    /// `json`: the last line of standard output is one object
+    #[arg(long, value_enum, default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let screen = Screen::new();
+    match obey(Cli::parse().command, &screen).await {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            screen.say(&explain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Does what was asked; whether the verdict is good.
+async fn obey(command: Command, screen: &Screen) -> Result<bool> {
+    match command {
+        Command::Run { options, form } => play(&options, &form, screen).await,
+        Command::Drain { options, form } => {
+            let environment = xtask::services::current()?;
+            let report = drain::drain(&environment, &options, screen).await?;
+            print(&if form.output == Output::Json { report.json() } else { report.to_string() });
+            Ok(true)
+        }
+        Command::Soak { name, .. } if name == "list" => {
+            SOAKS.iter().for_each(|soak| print(&format!("{:<10} {}", soak.name, soak.about)));
+            Ok(true)
+        }
+        Command::Soak { name, seed, keep, form } => match Soak::named(&name) {
+            Some(soak) => play(&soak.options(seed, keep), &form, screen).await,
+            None => Err(Error::Relay(format!("there is no soak named {name}: `soak list` names them all"))),
+        },
+    }
+}
+
+async fn play(options: &run::Options, form: &Form, screen: &Screen) -> Result<bool> {
+    let environment = xtask::services::current()?;
+    let report = run::run(&environment, options, screen).await?;
+    print(&if form.output == Output::Json { report.json() } else { report.to_string() });
+    Ok(report.passed())
+}
+
+/// The error with everything below it.
+fn explain(error: &Error) -> String {
+    let mut text = format!("error: {error}");
+    let mut below = error.source();
+    while let Some(source) = below {
+        text.push_str(&format!("\n  because: {source}"));
+        below = source.source();
+    }
+    text
+}

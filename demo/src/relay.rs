@@ -1,0 +1,170 @@
+//! The relay as a user runs it: a binary, a `postrider.toml` in a folder, `migrate`, `init` and `run`; and what no user does, a SIGKILL at any moment.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::error::{Doing, Error, Result};
+use crate::procfs::Usage;
+
+/// Names the relay's binary to use.
+pub const BINARY_VARIABLE: &str = "POSTRIDER_RELAY_BINARY";
+
+/// How many of the log's last lines an error shows.
+const LOG_LINES_SHOWN: usize = 25;
+/// How long the relay may take to end after SIGTERM: its own drain deadline and some.
+const STOP_MAX: Duration = Duration::from_secs(40);
+
+/// A relay's binary with its configuration; at most one process of it runs at a time.
+#[derive(Debug)]
+pub struct Relay {
+    binary: PathBuf,
+    config: PathBuf,
+    log: PathBuf,
+}
+
+/// A running relay process. Dropped, it is killed.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    started: Instant,
+    usage: Usage,
+    log: PathBuf,
+}
+
+impl Relay {
+    /// Takes the binary named by the environment and writes `config` as `postrider.toml` into `folder`.
+    pub fn configure(folder: &Path, config: &str) -> Result<Self> {
+        let binary = std::env::var_os(BINARY_VARIABLE).map(PathBuf::from).ok_or_else(|| {
+            Error::Relay(format!(
+                "{BINARY_VARIABLE} is not set: start this with `cargo xtask demo`, which builds the relay"
+            ))
+        })?;
+        let relay = Self { binary, config: folder.join("postrider.toml"), log: folder.join("relay.log") };
+        fs::write(&relay.config, config).doing(format!("writing {}", relay.config.display()))?;
+        Ok(relay)
+    }
+
+    /// Where everything the relay's processes write is appended to.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Runs a verb that ends by itself, such as `init`.
+    pub fn complete(&self, verb: &str) -> Result<()> {
+        let output = self.command(verb).output().doing(format!("running postrider {verb}"))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        Err(Error::Relay(format!("postrider {verb} ended with {}\n{out}{err}", output.status)))
+    }
+
+    /// Starts `postrider run`.
+    pub fn start(&self) -> Result<Process> {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .doing(format!("opening {}", self.log.display()))?;
+        let also = log.try_clone().doing("sharing the relay's log")?;
+        let started = Instant::now();
+        let child = self
+            .command("run")
+            .stdout(log)
+            .stderr(also)
+            .spawn()
+            .doing(format!("starting {}", self.binary.display()))?;
+        Ok(Process { child, started, usage: Usage::default(), log: self.log.clone() })
+    }
+
+    fn command(&self, verb: &str) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.arg(verb).arg("--config").arg(&self.config).stdin(Stdio::null());
+        // The relay refuses variables of its own prefix that it does not know, and must not be configured by ours.
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"POSTRIDER_")) {
+            command.env_remove(name);
+        }
+        command
+    }
+}
+
+impl Process {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// When it was started.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Reads what it has used; an error if it has ended by itself, which a relay never does.
+    pub fn check(&mut self) -> Result<Usage> {
+        self.usage = self.usage.latest(Usage::of(self.pid()));
+        match self.child.try_wait().doing("looking after the relay")? {
+            None => Ok(self.usage),
+            Some(status) => Err(self.ended(status)),
+        }
+    }
+
+    /// Ends it by SIGKILL, as an out-of-memory killer would; what it had used until then.
+    pub fn kill(mut self) -> Result<Usage> {
+        self.check()?;
+        self.child.kill().doing("killing the relay")?;
+        // Not yet waited for, it still tells its CPU time.
+        self.usage = self.usage.latest(Usage::of(self.pid()));
+        self.child.wait().doing("waiting for the killed relay")?;
+        Ok(self.usage)
+    }
+
+    /// Ends it by SIGTERM and waits until it has drained; what it had used.
+    pub fn stop(mut self) -> Result<Usage> {
+        self.check()?;
+        let pid = self.pid().to_string();
+        Command::new("kill").args(["-TERM", &pid]).status().doing("sending SIGTERM to the relay")?;
+        let deadline = Instant::now() + STOP_MAX;
+        loop {
+            let usage = Usage::of(self.pid());
+            self.usage = self.usage.latest(usage);
+            match self.child.try_wait().doing("waiting for the relay to drain")? {
+                Some(status) if status.success() => return Ok(self.usage),
+                Some(status) => return Err(self.ended(status)),
+                None if Instant::now() > deadline => {
+                    return Err(Error::Relay(format!(
+                        "the relay did not end within {STOP_MAX:?} of SIGTERM\n{}",
+                        self.log_end()
+                    )));
+                }
+                None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    fn ended(&self, status: ExitStatus) -> Error {
+        let how = status.signal().map_or_else(|| status.to_string(), |signal| format!("signal {signal}"));
+        Error::Relay(format!("the relay ended by itself with {how}; the end of its log:\n{}", self.log_end()))
+    }
+
+    fn log_end(&self) -> String {
+        log_end(&self.log)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already ended is the usual case; then both do nothing.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The last lines of a log file.
+pub fn log_end(log: &Path) -> String {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+}

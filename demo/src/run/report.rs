@@ -1,0 +1,221 @@
+//! The verdict: the figures of a run, as a table for a person and as one JSON object for a machine.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::findings::{Defect, Findings};
+use crate::judge::Delivery;
+use crate::latency::{Latencies, Percentiles};
+use crate::nova::Outcome;
+use crate::procfs::Usage;
+use crate::run::torment::Outage;
+
+/// What a run came to.
+#[derive(Debug)]
+pub struct Report {
+    findings: Findings,
+    latency: Percentiles,
+    undisturbed: Percentiles,
+    transactions: u64,
+    rolled_back: usize,
+    usage: Usage,
+    kills: u64,
+    written_for: Duration,
+}
+
+/// The JSON form; its keys are a contract with those who read it.
+#[derive(Debug, Serialize)]
+struct Figures {
+    committed: u64,
+    delivered: u64,
+    lost: u64,
+    duplicated: u64,
+    phantom: u64,
+    reordered: u64,
+    parked: u64,
+    p50_ms: f64,
+    p99_ms: f64,
+    p999_ms: f64,
+    events_per_s: f64,
+    relay_rss_peak_mb: f64,
+    relay_cpu_s: f64,
+    kills: u64,
+    seconds: f64,
+    verdict: &'static str,
+}
+
+impl Report {
+    /// Sums up. A delivery counts as undisturbed if it met no outage on its way.
+    pub(super) fn new(
+        findings: Findings,
+        deliveries: &[Delivery],
+        outages: &[Outage],
+        outcome: &Outcome,
+        usage: Usage,
+        kills: u64,
+        written_for: Duration,
+    ) -> Self {
+        let (mut latency, mut undisturbed) = (Latencies::default(), Latencies::default());
+        for delivery in deliveries {
+            let micros = delivery.latency_us();
+            latency.record(micros);
+            if !outages.iter().any(|outage| outage.touches(delivery)) {
+                undisturbed.record(micros);
+            }
+        }
+        Self {
+            findings,
+            latency: latency.percentiles(),
+            undisturbed: undisturbed.percentiles(),
+            transactions: outcome.transactions,
+            rolled_back: outcome.rolled_back.len(),
+            usage,
+            kills,
+            written_for,
+        }
+    }
+
+    /// Whether the relay kept its promises.
+    pub fn passed(&self) -> bool {
+        self.findings.clean()
+    }
+
+    /// The figures as one line of JSON.
+    pub fn json(&self) -> String {
+        serde_json::to_string(&self.figures()).expect("numbers and a name are always JSON")
+    }
+
+    fn figures(&self) -> Figures {
+        let defect = |defect| self.findings.count(defect);
+        Figures {
+            committed: self.findings.committed,
+            delivered: self.findings.delivered,
+            lost: defect(Defect::Lost),
+            duplicated: self.findings.duplicated,
+            phantom: defect(Defect::Phantom),
+            reordered: defect(Defect::Reordered),
+            // Nothing can be parked before the relay has a lot to park on.
+            parked: 0,
+            p50_ms: ms(self.latency.p50),
+            p99_ms: ms(self.latency.p99),
+            p999_ms: ms(self.latency.p999),
+            events_per_s: rounded(self.findings.committed as f64 / self.written_for.as_secs_f64()),
+            relay_rss_peak_mb: rounded(self.usage.rss_peak_mib()),
+            relay_cpu_s: rounded(self.usage.cpu.as_secs_f64()),
+            kills: self.kills,
+            seconds: rounded(self.written_for.as_secs_f64()),
+            verdict: if self.passed() { "pass" } else { "fail" },
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let figures = self.figures();
+        let bad = |count: u64| if count == 0 { "" } else { "   ← must be 0" };
+        writeln!(f)?;
+        writeln!(
+            f,
+            "  committed     {:>12}   in {} transactions over {:.0} s ({:.0} events/s)",
+            figures.committed, self.transactions, figures.seconds, figures.events_per_s
+        )?;
+        writeln!(f, "  rolled back   {:>12}", self.rolled_back)?;
+        writeln!(f, "  delivered     {:>12}", figures.delivered)?;
+        writeln!(
+            f,
+            "  duplicated    {:>12}   after {} kills: at least once is the promise, consumers know them by their id",
+            figures.duplicated, figures.kills
+        )?;
+        for defect in Defect::ALL {
+            let count = self.findings.count(defect);
+            writeln!(f, "  {:<13} {count:>12}{}", defect.name(), bad(count))?;
+        }
+        writeln!(f, "  parked        {:>12}", figures.parked)?;
+        writeln!(f)?;
+        writeln!(f, "  commit → consumer             p50        p99      p99.9        max")?;
+        write_latency(f, "all events", self.latency)?;
+        write_latency(f, "that met no kill", self.undisturbed)?;
+        writeln!(f)?;
+        let per_million = self.usage.cpu.as_secs_f64() * 1e6 / self.findings.records.max(1) as f64;
+        writeln!(
+            f,
+            "  relay: {:.1} MiB resident at most, {:.2} CPU s ({per_million:.1} per million events)",
+            figures.relay_rss_peak_mb, figures.relay_cpu_s
+        )?;
+        for example in self.findings.examples() {
+            writeln!(f, "  {example}")?;
+        }
+        writeln!(f)?;
+        match self.passed() {
+            true => write!(f, "  PASS: nothing lost, nothing invented, every key in order"),
+            false => write!(f, "  FAIL: the relay broke its promise"),
+        }
+    }
+}
+
+fn write_latency(f: &mut fmt::Formatter<'_>, name: &str, latency: Percentiles) -> fmt::Result {
+    let column = |latency| format!("{:.1} ms", ms(latency));
+    writeln!(
+        f,
+        "    {name:<20} {:>10} {:>10} {:>10} {:>10}",
+        column(latency.p50),
+        column(latency.p99),
+        column(latency.p999),
+        column(latency.max)
+    )
+}
+
+fn ms(latency: Duration) -> f64 {
+    rounded(latency.as_secs_f64() * 1000.0)
+}
+
+/// To three digits after the point: finer is not measured.
+fn rounded(figure: f64) -> f64 {
+    (figure * 1000.0).round() / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::judge::{Delivery, Judge, Received};
+    use crate::nova::Outcome;
+    use crate::procfs::Usage;
+    use crate::run::report::Report;
+
+    fn report(judge: Judge) -> Report {
+        let outcome = Outcome::default();
+        let (findings, deliveries) = judge.finish(&outcome.rolled_back);
+        Report::new(findings, &deliveries, &[], &outcome, Usage::default(), 3, Duration::from_secs(30))
+    }
+
+    #[test]
+    fn the_json_has_exactly_the_promised_keys_in_their_order() {
+        let json = report(Judge::default()).json();
+        let keys = "committed, delivered, lost, duplicated, phantom, reordered, parked, p50_ms, p99_ms, p999_ms, events_per_s, relay_rss_peak_mb, relay_cpu_s, kills, seconds, verdict";
+        let found: Vec<&str> = json
+            .split('"')
+            .filter(|part| part.starts_with(char::is_alphabetic))
+            .filter(|part| *part != "pass")
+            .collect();
+        assert_eq!(found.join(", "), keys);
+    }
+
+    #[test]
+    fn a_phantom_makes_the_verdict_fail_in_both_forms() {
+        let mut judge = Judge::default();
+        judge.observe(&Received::default());
+        let report = report(judge);
+        assert!(!report.passed());
+        assert!(report.json().ends_with(r#""verdict":"fail"}"#));
+        assert!(report.to_string().contains("FAIL"));
+    }
+
+    #[test]
+    fn a_clock_that_is_a_millisecond_coarse_never_gives_a_negative_latency() {
+        assert_eq!(Delivery { committed_ms: 5, received_us: 4_900 }.latency_us(), 0);
+        assert_eq!(Delivery { committed_ms: 5, received_us: 6_250 }.latency_us(), 1_250);
+    }
+}

@@ -1,0 +1,70 @@
+//! Where a run takes place: a database, a slot, topics and a folder of its own.
+
+use std::path::PathBuf;
+
+use xtask::services::Environment;
+
+use crate::config::Config;
+use crate::database::Database;
+use crate::error::{Doing, Result};
+use crate::nova;
+use crate::relay::Relay;
+use crate::screen::Screen;
+use crate::topics::Topics;
+
+/// Everything that a run made.
+#[derive(Debug)]
+pub(super) struct Site {
+    pub(super) database: Database,
+    pub(super) topics: Topics,
+    pub(super) relay: Relay,
+    folder: PathBuf,
+}
+
+impl Site {
+    /// Makes everything: an empty database, migrated by the relay, with Nova's tables; the topics; the publication and the slot.
+    pub(super) async fn prepare(environment: &Environment, screen: &Screen) -> Result<Self> {
+        let name = name();
+        let folder = std::env::temp_dir().join(&name);
+        std::fs::create_dir_all(&folder).doing(format!("creating {}", folder.display()))?;
+        let topics = Topics::new(&name, nova::AGGREGATE_TYPES);
+        let database = Database::create(&environment.postgres, &name).await?;
+        let config = Config {
+            postgres: &environment.postgres,
+            database: &name,
+            slot: &name,
+            topic: &topics.template(),
+            bootstrap_servers: &environment.kafka.bootstrap,
+            progress_topic: &topics.progress(),
+        };
+        let relay = Relay::configure(&folder, &config.toml())?;
+        screen
+            .say(&format!("          postrider migrate, postrider init (database, slot and topics are called {name})"));
+        relay.complete("migrate")?;
+        nova::create_schema(&database.connect().await?).await?;
+        relay.complete("init")?;
+        topics.create(&environment.kafka.bootstrap).await?;
+        Ok(Self { database, topics, relay, folder })
+    }
+
+    /// Removes everything.
+    pub(super) async fn clear(self, environment: &Environment) -> Result<()> {
+        self.topics.delete(&environment.kafka.bootstrap).await?;
+        self.database.drop().await?;
+        std::fs::remove_dir_all(&self.folder).doing(format!("removing {}", self.folder.display()))
+    }
+
+    /// Where to look after a bad run.
+    pub(super) fn whereabouts(&self) -> String {
+        let (database, prefix) = (self.database.name(), self.topics.prefix());
+        format!(
+            "          kept to look at: database {database}, slot {database}, topics {prefix}*, relay log {}",
+            self.relay.log().display()
+        )
+    }
+}
+
+/// A name that no other run has: the process id and the time.
+fn name() -> String {
+    format!("demo_{:x}_{:x}", std::process::id(), crate::watcher::now_us() / 1000 % 0x1000_0000)
+}

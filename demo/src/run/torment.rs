@@ -1,0 +1,140 @@
+//! The relay's life in a run: started, killed by plan, started again; what all its processes used, and when it was away.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use crate::error::Result;
+use crate::judge::Delivery;
+use crate::procfs::Usage;
+use crate::relay::{Process, Relay};
+use crate::run::kills::Kill;
+use crate::screen::Screen;
+use crate::watcher::{Seen, now_us};
+
+/// A relay that is killed by plan.
+#[derive(Debug)]
+pub(super) struct Torment<'a> {
+    relay: &'a Relay,
+    state: State,
+    plan: VecDeque<Kill>,
+    killed: u64,
+    used: Usage,
+    outages: Vec<Outage>,
+}
+
+#[derive(Debug)]
+enum State {
+    Up(Process),
+    /// Killed; to be started at this moment.
+    Away(Instant),
+}
+
+/// From a kill until the first new event arrives again, in microseconds since 1970.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outage {
+    from_us: i64,
+    restarted_us: Option<i64>,
+    to_us: Option<i64>,
+}
+
+impl Outage {
+    /// Whether an event was on its way during the outage.
+    pub(super) fn touches(&self, delivery: &Delivery) -> bool {
+        let to_us = self.to_us.unwrap_or(i64::MAX);
+        delivery.committed_ms * 1000 <= to_us && delivery.received_us >= self.from_us
+    }
+}
+
+impl<'a> Torment<'a> {
+    /// Starts the relay for the first time.
+    pub(super) fn start(relay: &'a Relay, plan: VecDeque<Kill>) -> Result<Self> {
+        let state = State::Up(relay.start()?);
+        Ok(Self { relay, state, plan, killed: 0, used: Usage::default(), outages: Vec::new() })
+    }
+
+    /// Does what is due `elapsed` after the start of the run; an error if the relay ended by itself.
+    pub(super) fn tick(&mut self, elapsed: Duration, seen: &Seen, screen: &Screen) -> Result<()> {
+        match &mut self.state {
+            State::Away(until) if Instant::now() < *until => return Ok(()),
+            State::Away(_) => {
+                self.state = State::Up(self.relay.start()?);
+                if let Some(outage) = self.outages.last_mut() {
+                    outage.restarted_us = Some(now_us());
+                }
+            }
+            State::Up(process) => {
+                process.check()?;
+            }
+        }
+        self.notice_return(seen, screen);
+        match self.plan.front() {
+            Some(kill) if kill.at <= elapsed => self.kill(elapsed, screen),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether a process runs at the moment.
+    pub(super) fn up(&self) -> bool {
+        matches!(self.state, State::Up(_))
+    }
+
+    /// How often it was killed.
+    pub(super) fn killed(&self) -> u64 {
+        self.killed
+    }
+
+    /// Lets the relay drain and end by SIGTERM; what all its processes used, and its outages.
+    pub(super) fn stop(self) -> Result<(Usage, Vec<Outage>)> {
+        let process = match self.state {
+            State::Up(process) => process,
+            State::Away(_) => self.relay.start()?,
+        };
+        Ok((self.used.then(process.stop()?), self.outages))
+    }
+
+    fn kill(&mut self, elapsed: Duration, screen: &Screen) -> Result<()> {
+        let Some(kill) = self.plan.pop_front() else { return Ok(()) };
+        let State::Up(process) = std::mem::replace(&mut self.state, State::Away(Instant::now() + kill.away)) else {
+            return Ok(());
+        };
+        let lived = process.started().elapsed();
+        self.outages.push(Outage { from_us: now_us(), restarted_us: None, to_us: None });
+        self.used = self.used.then(process.kill()?);
+        self.killed += 1;
+        let (killed, away) = (self.killed, kill.away.as_millis());
+        screen.say(&format!(
+            "{:6.1} s  kill {killed}: SIGKILL after {:.1} s of life; back in {away} ms",
+            elapsed.as_secs_f64(),
+            lived.as_secs_f64()
+        ));
+        Ok(())
+    }
+
+    /// Closes the last outage once an event arrived that the restarted relay must have sent.
+    fn notice_return(&mut self, seen: &Seen, screen: &Screen) {
+        let Some(outage) = self.outages.last_mut().filter(|outage| outage.to_us.is_none()) else { return };
+        let Some(restarted_us) = outage.restarted_us else { return };
+        if seen.last_received_us() > restarted_us {
+            let back_us = now_us();
+            outage.to_us = Some(back_us);
+            screen
+                .say(&format!("          events flow again {} ms after the restart", (back_us - restarted_us) / 1000));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::judge::Delivery;
+    use crate::run::torment::Outage;
+
+    #[test]
+    fn an_event_is_touched_by_an_outage_that_it_met_on_its_way() {
+        let outage = Outage { from_us: 10_000, restarted_us: Some(11_000), to_us: Some(20_000) };
+        let delivery = |committed_ms, received_us| Delivery { committed_ms, received_us };
+        assert!(!outage.touches(&delivery(1, 9_000)));
+        assert!(outage.touches(&delivery(9, 21_000)));
+        assert!(outage.touches(&delivery(15, 21_000)));
+        assert!(!outage.touches(&delivery(21, 22_000)));
+    }
+}
