@@ -1,0 +1,150 @@
+//! The composition root: configuration becomes a source, a sink and a supervisor. It alone knows every concrete type.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing::info;
+
+use crate::admin;
+use crate::config::Config;
+use crate::config::postgres::Host as ConfiguredHost;
+use crate::pipeline::backoff::Bounds;
+use crate::pipeline::{End, Ends, Error, Kind, Limits, Progress, Status, Stop, Supervision, supervise};
+use crate::postgres::options::{ConnectOptions, Host, Secret};
+use crate::sinks::{Kafka, KafkaOptions, Null};
+use crate::sources::wal::{OutboxTable, Wal, WalOptions};
+use crate::telemetry::Metrics;
+
+/// Batches in flight at most. Under load a batch is a read of up to 256 KiB, so bytes are the bound; this one holds
+/// for an idle outbox, whose batches are single events.
+const IN_FLIGHT_BATCHES_MAX: usize = 4096;
+
+/// Progress is made durable, and then confirmed to Postgres, at most this often.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The broker list that stands for no broker: everything is read and acknowledged, nothing published.
+pub const NO_BROKER: &str = "null:";
+
+/// The outbox to Kafka.
+struct OutboxToKafka {
+    wal: Arc<WalOptions>,
+    kafka: KafkaOptions,
+    metrics: Arc<Metrics>,
+}
+
+impl Ends for OutboxToKafka {
+    type Source = Wal;
+    type Sink = Kafka;
+
+    async fn open_sink(&self) -> Result<(Kafka, Option<Progress>), Error> {
+        Kafka::open(self.kafka.clone(), Some(&self.wal.slot), Arc::clone(&self.metrics)).await
+    }
+
+    async fn open_source(&self, progress: Option<Progress>) -> Result<Wal, Error> {
+        Wal::open(Arc::clone(&self.wal), progress, Arc::clone(&self.metrics)).await
+    }
+}
+
+/// The outbox to nowhere, for measuring everything before the broker.
+struct OutboxToNull {
+    wal: Arc<WalOptions>,
+    metrics: Arc<Metrics>,
+}
+
+impl Ends for OutboxToNull {
+    type Source = Wal;
+    type Sink = Null;
+
+    async fn open_sink(&self) -> Result<(Null, Option<Progress>), Error> {
+        Ok(Null::open())
+    }
+
+    async fn open_source(&self, progress: Option<Progress>) -> Result<Wal, Error> {
+        Wal::open(Arc::clone(&self.wal), progress, Arc::clone(&self.metrics)).await
+    }
+}
+
+/// Runs the relay until SIGTERM or SIGINT, then drains. `accept_gap` lets it start although events may be missing.
+///
+/// # Errors
+/// Those after which going on would lose events or change nothing; all others are waited for and overcome.
+pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
+    let metrics = Metrics::new();
+    let status = Arc::new(Status::new(
+        format!("slot {} in database {}", config.source.slot, config.postgres.database),
+        format!("kafka {}", config.kafka.bootstrap_servers),
+    ));
+    let (order, stop) = Stop::new();
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!(signal = "SIGTERM", "stopping"),
+            _ = interrupt.recv() => info!(signal = "SIGINT", "stopping"),
+        }
+        order.order();
+    });
+    if let Some(address) = config.admin.listen {
+        admin::serve(address, Arc::clone(&metrics), Arc::clone(&status), stop.clone()).await?;
+    }
+
+    let supervision = Supervision {
+        limits: Limits {
+            in_flight_bytes_max: config.source.in_flight_bytes_max,
+            in_flight_batches_max: IN_FLIGHT_BATCHES_MAX,
+            progress_interval: PROGRESS_INTERVAL,
+            drain_deadline: config.shutdown.drain_deadline,
+        },
+        retry: Bounds { initial: config.retry.initial, max: config.retry.max },
+        metrics: &metrics,
+        status: &status,
+    };
+    let wal = Arc::new(wal_options(&config, accept_gap));
+    if config.kafka.bootstrap_servers == NO_BROKER {
+        let ends = OutboxToNull { wal, metrics: Arc::clone(&metrics) };
+        supervise(&ends, supervision, stop).await
+    } else {
+        let ends = OutboxToKafka { wal, kafka: kafka_options(config), metrics: Arc::clone(&metrics) };
+        supervise(&ends, supervision, stop).await
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Error> {
+    signal(kind).map_err(|error| Error::new(End::Source, Kind::Setup, "signals cannot be received").because(error))
+}
+
+fn wal_options(config: &Config, accept_gap: bool) -> WalOptions {
+    let host = match &config.postgres.host {
+        ConfiguredHost::Socket(directory) => Host::Socket(directory.clone()),
+        ConfiguredHost::Tcp(name) => Host::parse(name),
+    };
+    let columns = &config.outbox.columns;
+    WalOptions {
+        connect: ConnectOptions {
+            host,
+            port: config.postgres.port,
+            database: config.postgres.database.clone(),
+            user: config.postgres.user.clone(),
+            password: config.postgres.password.as_ref().map(|password| Secret::new(password.expose())),
+            application_name: config.postgres.application_name.clone(),
+            connect_timeout: config.postgres.connect_timeout,
+            replication: true,
+        },
+        slot: config.source.slot.clone(),
+        publication: config.source.publication.clone(),
+        table: OutboxTable {
+            schema: config.outbox.table.schema.clone(),
+            name: config.outbox.table.name.clone(),
+            id: columns.id.clone(),
+            aggregate_type: columns.aggregate_type.clone(),
+            aggregate_id: columns.aggregate_id.clone(),
+            event_type: columns.event_type.clone(),
+            payload: columns.payload.clone(),
+            payload_bytes: columns.payload_bytes.clone(),
+            headers: columns.headers.clone(),
+        },
+        topic: config.outbox.topic.clone(),
+        accept_gap,
+    }
+}

@@ -1,0 +1,312 @@
+//! What travels: messages whose bytes lie in one arena per batch, so that nothing is allocated or counted per message.
+//!
+//! A source fills [`Messages`] with spans of the buffer it read; what it has to make itself (an unescaped header, a
+//! position) goes to a side buffer. A sink reads [`MessageRef`]s. Dropping the batch gives the buffer back to its pool.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// The largest arena or side buffer that spans can address, in bytes.
+pub const ARENA_BYTES_MAX: usize = (SIDE - 1) as usize;
+
+/// The bit of a span's offset that says: in the side buffer.
+const SIDE: u32 = 1 << 31;
+
+/// Bytes of a batch: an offset and a length into its arena or its side buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    offset: u32,
+    len: u32,
+}
+
+impl Span {
+    /// The bytes of the arena at `range`, which lies within [`ARENA_BYTES_MAX`].
+    #[must_use]
+    pub fn arena(range: Range<usize>) -> Self {
+        debug_assert!(range.end <= ARENA_BYTES_MAX, "a span beyond the addressable arena");
+        Self { offset: range.start as u32, len: (range.end - range.start) as u32 }
+    }
+
+    /// Length in bytes.
+    #[must_use]
+    pub fn len(self) -> usize {
+        self.len as usize
+    }
+
+    /// Whether it covers no byte.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len == 0
+    }
+
+    fn range(self) -> Range<usize> {
+        let start = (self.offset & !SIDE) as usize;
+        start..start + self.len as usize
+    }
+}
+
+/// The name of a header: one that the relay writes, or one of the event's own.
+#[derive(Debug, Clone, Copy)]
+pub enum HeaderName {
+    /// A name known at compile time.
+    Static(&'static str),
+    /// A name that the writer chose; UTF-8.
+    Span(Span),
+}
+
+/// One header of a message.
+#[derive(Debug, Clone, Copy)]
+pub struct Header {
+    /// Its name.
+    pub name: HeaderName,
+    /// Its value; `None` is Kafka's null value, not an empty one.
+    pub value: Option<Span>,
+}
+
+/// One record on its way to a sink. Its spans point into the [`Messages`] that hold it.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// The topic, interned by the source.
+    pub topic: Arc<str>,
+    /// What orders it and chooses its partition; `None` promises no order.
+    pub key: Option<Span>,
+    /// The record's value; `None` is a tombstone.
+    pub value: Option<Span>,
+    /// Its headers: a range of the batch's header list.
+    pub headers: Range<u32>,
+    /// When its transaction committed, in milliseconds since 1970.
+    pub timestamp_ms: i64,
+}
+
+/// The messages of one batch, with the bytes they point into.
+#[derive(Debug, Default)]
+pub struct Messages {
+    arena: Bytes,
+    side: Vec<u8>,
+    headers: Vec<Header>,
+    list: Vec<Message>,
+}
+
+impl Messages {
+    /// No messages yet, over the bytes that arena spans will point into.
+    #[must_use]
+    pub fn over(arena: Bytes) -> Self {
+        Self { arena, side: Vec::new(), headers: Vec::new(), list: Vec::new() }
+    }
+
+    /// Copies `bytes` to the side buffer.
+    pub fn keep(&mut self, bytes: &[u8]) -> Span {
+        let offset = self.side.len();
+        self.side.extend_from_slice(bytes);
+        debug_assert!(self.side.len() <= ARENA_BYTES_MAX, "a side buffer beyond the addressable size");
+        Span { offset: offset as u32 | SIDE, len: bytes.len() as u32 }
+    }
+
+    /// The span of `bytes`: where they lie if that is in the arena, else a copy of them in the side buffer.
+    pub fn span_of(&mut self, bytes: &[u8]) -> Span {
+        let offset = bytes.as_ptr().addr().wrapping_sub(self.arena.as_ptr().addr());
+        match offset.checked_add(bytes.len()) {
+            Some(end) if end <= self.arena.len() => Span::arena(offset..end),
+            _ => self.keep(bytes),
+        }
+    }
+
+    /// Decodes pairs of hexadecimal digits to the side buffer; `None` if they are not that.
+    pub fn keep_hex(&mut self, digits: &[u8]) -> Option<Span> {
+        let offset = self.side.len();
+        let (pairs, rest) = digits.as_chunks::<2>();
+        for [high, low] in pairs {
+            let (Some(high), Some(low)) = ((*high as char).to_digit(16), (*low as char).to_digit(16)) else {
+                self.side.truncate(offset);
+                return None;
+            };
+            self.side.push((high << 4 | low) as u8);
+        }
+        rest.is_empty().then_some(Span { offset: offset as u32 | SIDE, len: pairs.len() as u32 })
+    }
+
+    /// Adds a header to the message that the next [`Messages::push`] makes.
+    pub fn header(&mut self, name: HeaderName, value: Option<Span>) {
+        self.headers.push(Header { name, value });
+    }
+
+    /// How many headers were added so far: where the next message's own begin.
+    #[must_use]
+    pub fn header_mark(&self) -> u32 {
+        self.headers.len() as u32
+    }
+
+    /// Forgets the headers added since `mark`, for a message that turns out not to be sent with them.
+    pub fn header_truncate(&mut self, mark: u32) {
+        self.headers.truncate(mark as usize);
+    }
+
+    /// Adds a message.
+    pub fn push(&mut self, message: Message) {
+        self.list.push(message);
+    }
+
+    /// How many messages.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.list.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// The memory that the batch holds, in bytes: what the limits in flight count.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.arena.len()
+            + self.side.len()
+            + self.headers.len() * size_of::<Header>()
+            + self.list.len() * size_of::<Message>()
+    }
+
+    /// Key and value bytes of all messages: what is published, without headers.
+    #[must_use]
+    pub fn payload_bytes(&self) -> usize {
+        self.list.iter().map(|m| m.key.map_or(0, Span::len) + m.value.map_or(0, Span::len)).sum()
+    }
+
+    /// The bytes of a span of this batch.
+    #[must_use]
+    pub fn get(&self, span: Span) -> &[u8] {
+        if span.offset & SIDE == 0 { &self.arena[span.range()] } else { &self.side[span.range()] }
+    }
+
+    /// The messages in order.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = MessageRef<'_>> {
+        self.list.iter().map(|message| MessageRef { messages: self, message })
+    }
+
+    /// The message at `index`, counted from 0 in the order of pushing.
+    #[must_use]
+    pub fn at(&self, index: usize) -> Option<MessageRef<'_>> {
+        self.list.get(index).map(|message| MessageRef { messages: self, message })
+    }
+}
+
+/// A message together with the bytes it points into.
+#[derive(Debug, Clone, Copy)]
+pub struct MessageRef<'a> {
+    messages: &'a Messages,
+    message: &'a Message,
+}
+
+impl<'a> MessageRef<'a> {
+    /// The topic to publish to.
+    #[must_use]
+    pub fn topic(&self) -> &'a str {
+        &self.message.topic
+    }
+
+    /// The key's bytes.
+    #[must_use]
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.message.key.map(|span| self.messages.get(span))
+    }
+
+    /// The value's bytes; `None` is a tombstone.
+    #[must_use]
+    pub fn value(&self) -> Option<&'a [u8]> {
+        self.message.value.map(|span| self.messages.get(span))
+    }
+
+    /// When its transaction committed, in milliseconds since 1970.
+    #[must_use]
+    pub fn timestamp_ms(&self) -> i64 {
+        self.message.timestamp_ms
+    }
+
+    /// How many headers it carries.
+    #[must_use]
+    pub fn header_count(&self) -> usize {
+        self.message.headers.len()
+    }
+
+    /// Its headers in order: name and value. A name that is not UTF-8 cannot come from Postgres and reads as empty.
+    pub fn headers(&self) -> impl ExactSizeIterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
+        let messages = self.messages;
+        let range = self.message.headers.start as usize..self.message.headers.end as usize;
+        messages.headers[range].iter().map(move |header| {
+            let name = match header.name {
+                HeaderName::Static(name) => name,
+                HeaderName::Span(span) => str::from_utf8(messages.get(span)).unwrap_or_default(),
+            };
+            (name, header.value.map(|span| messages.get(span)))
+        })
+    }
+
+    /// The value of the header `name`, if it is there.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&'a [u8]> {
+        self.headers().find(|(n, _)| *n == name).and_then(|(_, value)| value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_back_from_the_arena_and_from_the_side_buffer() {
+        let mut messages = Messages::over(Bytes::from_static(b"key-value"));
+        let mark = messages.header_mark();
+        let made = messages.keep(b"made");
+        messages.header(HeaderName::Static("id"), Some(made));
+        let name = Span::arena(0..3);
+        messages.header(HeaderName::Span(name), None);
+        messages.push(Message {
+            topic: Arc::from("t"),
+            key: Some(Span::arena(0..3)),
+            value: Some(Span::arena(4..9)),
+            headers: mark..messages.header_mark(),
+            timestamp_ms: 7,
+        });
+
+        let message = messages.at(0).expect("one was pushed");
+        assert_eq!(message.key(), Some(&b"key"[..]));
+        assert_eq!(message.value(), Some(&b"value"[..]));
+        let headers: Vec<_> = message.headers().collect();
+        assert_eq!(headers, [("id", Some(&b"made"[..])), ("key", None)]);
+        assert_eq!(messages.payload_bytes(), 8);
+    }
+
+    #[test]
+    fn bytes_of_the_arena_are_pointed_at_and_others_copied() {
+        let arena = Bytes::from(b"0123456789".to_vec());
+        let mut messages = Messages::over(arena.clone());
+        assert_eq!(messages.span_of(&arena[2..5]), Span::arena(2..5));
+        assert_eq!(messages.span_of(&arena[10..]), Span::arena(10..10));
+        let other = messages.span_of(b"234");
+        assert_ne!(other, Span::arena(2..5));
+        assert_eq!(messages.get(other), b"234");
+    }
+
+    #[test]
+    fn hexadecimal_digits_are_decoded_or_refused_whole() {
+        let mut messages = Messages::over(Bytes::new());
+        let span = messages.keep_hex(b"00ffA5").expect("digits");
+        assert_eq!(messages.get(span), [0, 255, 0xa5]);
+        assert_eq!(messages.keep_hex(b"0"), None);
+        assert_eq!(messages.keep_hex(b"00zz"), None);
+        let empty = messages.keep_hex(b"").expect("no digits");
+        assert!(empty.is_empty());
+    }
+
+    #[test]
+    fn headers_of_an_abandoned_message_are_forgotten() {
+        let mut messages = Messages::over(Bytes::new());
+        let mark = messages.header_mark();
+        messages.header(HeaderName::Static("id"), None);
+        messages.header_truncate(mark);
+        assert_eq!(messages.header_mark(), 0);
+    }
+}

@@ -1,0 +1,25 @@
+//! The core: one pump that moves batches from a source to a sink and forgets them only when they are durable.
+//!
+//! `Event` (written) → [`Message`] (travelling) → [`Batch`] → [`Receipt`] (durable) → [`Position`] (may be forgotten).
+//! *Accepted is not durable.*
+//!
+//! Architecture invariant: nothing here knows a database, a broker or the configuration.
+
+pub mod backoff;
+pub mod error;
+pub mod message;
+pub mod pump;
+pub mod sink;
+pub mod source;
+pub mod status;
+pub mod stop;
+pub mod supervise;
+
+pub use error::{Disposition, End, Error, Kind};
+pub use message::{Header, HeaderName, Message, MessageRef, Messages, Span};
+pub use pump::{Limits, Pump, Reached};
+pub use sink::{Durable, Receipt, ReceiptSender, Refused, Sink};
+pub use source::{Batch, Position, Progress, Source};
+pub use status::{Status, StatusSnapshot};
+pub use stop::{Stop, StopHandle};
+pub use supervise::{Ends, Supervision, supervise};

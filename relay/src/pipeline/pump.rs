@@ -1,0 +1,320 @@
+//! The one loop: batches from the source to the sink, acknowledged in order when they are durable.
+//!
+//! Guarantee: a position is acknowledged only after the sink reported every message up to it durable, and only after
+//! the progress note that names it is durable too. Receipts may resolve out of order; acknowledgements never do.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::time::{Duration, SystemTime};
+
+use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::{debug, warn};
+
+use crate::pipeline::error::{End, Error, Kind};
+use crate::pipeline::sink::{Durable, Receipt, Sink};
+use crate::pipeline::source::{Batch, Position, Progress, Source};
+use crate::pipeline::status::{State, Status};
+use crate::pipeline::stop::Stop;
+use crate::pipeline::supervise::Supervision;
+use crate::telemetry::Metrics;
+
+/// What bounds a pump.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Batches are read only while the bytes in flight are below this.
+    pub in_flight_bytes_max: usize,
+    /// Batches are read only while fewer than this are in flight.
+    pub in_flight_batches_max: usize,
+    /// Progress is made durable at most this often, unless the pump stops.
+    pub progress_interval: Duration,
+    /// How long to wait for what is in flight when told to stop, or when the source fails.
+    pub drain_deadline: Duration,
+}
+
+/// How far a pump came: outlives it, so that the next one can go on.
+#[derive(Debug, Default)]
+pub struct Reached {
+    /// The newest progress note known to be durable.
+    pub progress: Option<Progress>,
+    /// Batches acknowledged.
+    pub acknowledged: u64,
+}
+
+/// One batch that the sink accepted.
+struct InFlight<P> {
+    position: P,
+    receipt: Receipt,
+    messages: usize,
+    bytes: usize,
+    payload_bytes: usize,
+    oldest_ms: Option<i64>,
+}
+
+/// A progress note on its way, with the positions it covers.
+struct Recording<P> {
+    receipt: Receipt,
+    progress: Progress,
+    covers: Vec<P>,
+}
+
+/// Why the flow ended, and whether the batches accepted before may still be waited for.
+struct Halt {
+    error: Error,
+    in_flight: Fate,
+}
+
+/// What an error means for the batches in flight.
+enum Fate {
+    /// They go on to their receipts.
+    Intact,
+    /// One of them failed, or nobody can tell: none behind it may be acknowledged.
+    Spoilt,
+}
+
+impl Halt {
+    fn beside_what_is_in_flight(error: Error) -> Self {
+        Self { error, in_flight: Fate::Intact }
+    }
+
+    /// A batch refused before any of it was accepted leaves its predecessors alone; they are worth waiting for, or
+    /// every retry would deliver them again.
+    fn of_send(error: Error) -> Self {
+        if error.kind() == Kind::Refused { Self::beside_what_is_in_flight(error) } else { error.into() }
+    }
+}
+
+impl From<Error> for Halt {
+    fn from(error: Error) -> Self {
+        Self { error, in_flight: Fate::Spoilt }
+    }
+}
+
+/// Moves batches between two ends until it is told to stop or one of them fails.
+pub struct Pump<'a, S: Source, K: Sink> {
+    source: &'a mut S,
+    sink: &'a mut K,
+    limits: Limits,
+    metrics: &'a Metrics,
+    status: &'a Status,
+    reached: &'a mut Reached,
+    ring: VecDeque<InFlight<S::Position>>,
+    ring_bytes: usize,
+    durable: Vec<S::Position>,
+    recording: Option<Recording<S::Position>>,
+    record_at: Instant,
+}
+
+impl<'a, S: Source, K: Sink> Pump<'a, S, K>
+where
+    S::Position: Display,
+{
+    /// A pump between two open ends.
+    pub fn new(source: &'a mut S, sink: &'a mut K, with: Supervision<'a>, reached: &'a mut Reached) -> Self {
+        Self {
+            source,
+            sink,
+            limits: with.limits,
+            metrics: with.metrics,
+            status: with.status,
+            reached,
+            ring: VecDeque::new(),
+            ring_bytes: 0,
+            durable: Vec::new(),
+            recording: None,
+            record_at: Instant::now(),
+        }
+    }
+
+    /// Pumps until told to stop, then drains. If what is in flight is not touched by an error, it is still delivered
+    /// and acknowledged; if it is, it is forgotten, and the sink is left with nothing in flight. Either way the source
+    /// must be rewound before the next pump.
+    pub async fn run(mut self, stop: &mut Stop) -> Result<(), Error> {
+        let outcome = match self.flow(stop).await {
+            Ok(()) => {
+                self.status.enter(State::Draining);
+                self.drain().await
+            }
+            Err(Halt { error, in_flight: Fate::Intact }) => {
+                if let Err(late) = self.drain().await {
+                    warn!(error = late.chain(), "what was in flight was not drained; it will be delivered again");
+                }
+                Err(error)
+            }
+            Err(Halt { error, in_flight: Fate::Spoilt }) => self.sink.reset().await.and(Err(error)),
+        };
+        self.show_in_flight_of(0, 0);
+        outcome
+    }
+
+    /// The steady state. Returns when told to stop.
+    async fn flow(&mut self, stop: &mut Stop) -> Result<(), Halt> {
+        loop {
+            let room = self.ring_bytes < self.limits.in_flight_bytes_max
+                && self.ring.len() < self.limits.in_flight_batches_max;
+            let may_record = self.recording.is_none() && !self.durable.is_empty();
+            tokio::select! {
+                biased;
+                () = stop.ordered() => return Ok(()),
+                // What is durable goes first: it lets Postgres forget, and frees room.
+                fate = recorded(&mut self.recording), if self.recording.is_some() => self.recorded(&fate?).await?,
+                fate = front(&mut self.ring), if !self.ring.is_empty() => self.settle(fate?).await?,
+                () = sleep_until(self.record_at), if may_record => self.record().await?,
+                batch = self.source.next(), if room => {
+                    let batch = batch.map_err(Halt::beside_what_is_in_flight)?;
+                    tokio::select! {
+                        biased;
+                        () = stop.ordered() => return Ok(()),
+                        sent = forward(self.sink, self.metrics, batch) => self.accepted(sent.map_err(Halt::of_send)?),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits for everything in flight and acknowledges it.
+    async fn drain(&mut self) -> Result<(), Error> {
+        let deadline = Instant::now() + self.limits.drain_deadline;
+        let drained = timeout_at(deadline, async {
+            while !self.ring.is_empty() {
+                let fate = front(&mut self.ring).await?;
+                self.settle(fate).await?;
+            }
+            loop {
+                if self.recording.is_some() {
+                    let fate = recorded(&mut self.recording).await?;
+                    self.recorded(&fate).await?;
+                } else if self.durable.is_empty() {
+                    return Ok(());
+                } else {
+                    self.record().await?;
+                }
+            }
+        });
+        drained.await.unwrap_or_else(|_| {
+            let context = format!("{} batches were still in flight when the drain deadline passed", self.ring.len());
+            Err(Error::new(End::Sink, Kind::Unavailable, context)
+                .with_help("They are delivered after the next start; nothing is lost."))
+        })
+    }
+
+    fn accepted(&mut self, flight: InFlight<S::Position>) {
+        self.ring_bytes += flight.bytes;
+        self.ring.push_back(flight);
+        self.show_in_flight();
+    }
+
+    /// The oldest batch in flight met its fate.
+    async fn settle(&mut self, fate: Durable) -> Result<(), Error> {
+        let flight = self.ring.pop_front().expect("only the front of a ring that is not empty is settled");
+        self.ring_bytes -= flight.bytes;
+        self.show_in_flight();
+        if let Some(refused) = fate.refused.first() {
+            return Err(Error::new(End::Sink, Kind::Refused, refused.reason.clone())
+                .with_help("The stream waits here, so that order holds; make the broker accept the record."));
+        }
+        self.count_delivered(&flight);
+        if flight.position.progress().is_some() {
+            self.durable.push(flight.position);
+            Ok(())
+        } else {
+            self.acknowledge(flight.position).await
+        }
+    }
+
+    /// Sends the progress note of the newest durable position.
+    async fn record(&mut self) -> Result<(), Error> {
+        self.record_at = Instant::now() + self.limits.progress_interval;
+        let covers = std::mem::take(&mut self.durable);
+        let Some(progress) = covers.last().and_then(Position::progress) else { return Ok(()) };
+        let receipt = self.sink.record(progress.clone()).await?;
+        self.recording = Some(Recording { receipt, progress, covers });
+        Ok(())
+    }
+
+    /// The progress note is durable: what it covers may be forgotten.
+    async fn recorded(&mut self, fate: &Durable) -> Result<(), Error> {
+        let recording = self.recording.take().expect("only a recording under way is recorded");
+        if let Some(refused) = fate.refused.first() {
+            let context = format!("the progress record was refused: {}", refused.reason);
+            return Err(Error::new(End::Sink, Kind::Refused, context)
+                .with_help("Nothing is confirmed to Postgres until the progress topic takes the record."));
+        }
+        self.metrics.progress_records.inc();
+        self.reached.progress = Some(recording.progress);
+        for position in recording.covers {
+            self.acknowledge(position).await?;
+        }
+        Ok(())
+    }
+
+    async fn acknowledge(&mut self, position: S::Position) -> Result<(), Error> {
+        let place = position.to_string();
+        self.source.acknowledge(position).await?;
+        self.metrics.acknowledgements.inc();
+        self.reached.acknowledged += 1;
+        self.status.acknowledged(place);
+        Ok(())
+    }
+
+    fn count_delivered(&self, flight: &InFlight<S::Position>) {
+        if flight.messages == 0 {
+            return;
+        }
+        self.metrics.delivered_messages.inc_by(flight.messages as u64);
+        self.metrics.delivered_bytes.inc_by(flight.payload_bytes as u64);
+        self.status.delivered(flight.messages as u64);
+        if let Some(age) = flight.oldest_ms.and_then(age_since) {
+            self.metrics.delivery_seconds.observe(age.as_secs_f64());
+        }
+        debug!(messages = flight.messages, bytes = flight.bytes, position = %flight.position, "batch durable");
+    }
+
+    fn show_in_flight(&self) {
+        self.show_in_flight_of(self.ring.len(), self.ring_bytes);
+    }
+
+    fn show_in_flight_of(&self, batches: usize, bytes: usize) {
+        self.metrics.in_flight_batches.set(batches as i64);
+        self.metrics.in_flight_bytes.set(bytes as i64);
+        self.status.in_flight(batches, bytes);
+    }
+}
+
+/// Gives a batch to the sink. Free of the pump, so that it can be dropped when the order to stop comes.
+async fn forward<P, K: Sink>(sink: &mut K, metrics: &Metrics, batch: Batch<P>) -> Result<InFlight<P>, Error> {
+    let Batch { messages, end: position } = batch;
+    let count = messages.len();
+    let (bytes, payload_bytes) = (messages.bytes(), messages.payload_bytes());
+    let oldest_ms = messages.at(0).map(|message| message.timestamp_ms());
+    metrics.source_batches.inc();
+    metrics.source_messages.inc_by(count as u64);
+    metrics.source_bytes.inc_by(payload_bytes as u64);
+    let receipt = if count == 0 { Receipt::done() } else { sink.send(messages).await? };
+    Ok(InFlight { position, receipt, messages: count, bytes, payload_bytes, oldest_ms })
+}
+
+/// Waits for the fate of the oldest batch in flight. Cancel safe.
+async fn front<P>(ring: &mut VecDeque<InFlight<P>>) -> Result<Durable, Error> {
+    match ring.front_mut() {
+        Some(flight) => (&mut flight.receipt).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Waits for the fate of the progress note under way. Cancel safe.
+async fn recorded<P>(recording: &mut Option<Recording<P>>) -> Result<Durable, Error> {
+    match recording {
+        Some(recording) => (&mut recording.receipt).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// How long ago that was; `None` if the clocks disagree.
+fn age_since(ms: i64) -> Option<Duration> {
+    let then = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).ok()?);
+    then.elapsed().ok()
+}
+
+#[cfg(test)]
+#[path = "pump_tests.rs"]
+mod tests;

@@ -1,0 +1,94 @@
+//! The writing end: accepts batches in order, and tells later when each is durable.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::pipeline::error::{End, Error, Kind};
+use crate::pipeline::message::Messages;
+use crate::pipeline::source::Progress;
+
+/// Accepts batches in order and makes them durable.
+///
+/// Called by the pump alone. `send` and `record` return when everything was *accepted*; their receipts resolve when
+/// it is *durable*, possibly out of order. After an error the pump calls [`reset`](Sink::reset) before it sends again.
+pub trait Sink: Send {
+    /// Accepts a batch, in order, waiting for room. What can be known to be refusable is looked for first: an error of
+    /// kind `Refused` means that nothing of the batch was accepted. Dropped before it returns, a part may have been
+    /// accepted and may still be delivered: the caller then treats the whole batch as not delivered.
+    fn send(&mut self, messages: Messages) -> impl Future<Output = Result<Receipt, Error>> + Send;
+
+    /// Makes a progress note durable. The newest note of a key is what opening this sink again returns.
+    fn record(&mut self, progress: Progress) -> impl Future<Output = Result<Receipt, Error>> + Send;
+
+    /// Forgets what was accepted and is not on its way, and waits until nothing is in flight: what is sent afterwards
+    /// cannot overtake, or be overtaken by, anything sent before.
+    fn reset(&mut self) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// Waits until what was accepted is durable, at most `deadline`, and lets go of the sink.
+    fn close(self, deadline: Duration) -> impl Future<Output = Result<(), Error>> + Send;
+}
+
+/// One message that the sink could not make durable and never will.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refused {
+    /// Its place in the batch, from 0.
+    pub index: usize,
+    /// Why, in the broker's words; without any byte of the message.
+    pub reason: String,
+}
+
+/// A batch's fate: durable, except for what was refused.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Durable {
+    /// What was refused, in the batch's order; empty means that all is durable.
+    pub refused: Vec<Refused>,
+}
+
+/// Resolves when a batch is durable, or with the error that means it may not be.
+#[derive(Debug)]
+pub struct Receipt(oneshot::Receiver<Result<Durable, Error>>);
+
+/// The sink's half of a [`Receipt`]. Dropped unresolved, the receipt reports that the sink is gone.
+#[derive(Debug)]
+pub struct ReceiptSender(oneshot::Sender<Result<Durable, Error>>);
+
+impl Receipt {
+    /// A receipt, and what resolves it.
+    #[must_use]
+    pub fn pending() -> (ReceiptSender, Self) {
+        let (sender, receiver) = oneshot::channel();
+        (ReceiptSender(sender), Self(receiver))
+    }
+
+    /// A receipt that is resolved already: for a batch of no messages.
+    #[must_use]
+    pub fn done() -> Self {
+        let (sender, receipt) = Self::pending();
+        sender.resolve(Ok(Durable::default()));
+        receipt
+    }
+}
+
+impl ReceiptSender {
+    /// Tells the batch's fate. If nobody waits any more, nothing happens.
+    pub fn resolve(self, fate: Result<Durable, Error>) {
+        // The pump may have given the batch up, as it does when it rewinds.
+        drop(self.0.send(fate));
+    }
+}
+
+impl Future for Receipt {
+    type Output = Result<Durable, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|fate| {
+            fate.unwrap_or_else(|_| {
+                Err(Error::new(End::Sink, Kind::Unavailable, "the sink went away before the batch was durable"))
+            })
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! Keeps a pipeline going: opens its ends, pumps, and after any trouble waits, rewinds and goes on.
+//!
+//! The sink opens first, because it knows what was delivered; the source opens at that place. There is one path of
+//! recovery: back to the last acknowledged position. An end is opened anew only if its own error asks for it.
+
+use std::fmt::Display;
+use std::future::Future;
+
+use tracing::{info, warn};
+
+use crate::pipeline::backoff::{Backoff, Bounds};
+use crate::pipeline::error::{Disposition, End, Error, Kind};
+use crate::pipeline::pump::{Limits, Pump, Reached};
+use crate::pipeline::sink::Sink;
+use crate::pipeline::source::{Progress, Source};
+use crate::pipeline::status::{State, Status};
+use crate::pipeline::stop::Stop;
+use crate::telemetry::Metrics;
+
+/// Opens the two ends of a pipeline, as often as it takes.
+pub trait Ends: Send + Sync {
+    /// The reading end.
+    type Source: Source;
+    /// The writing end.
+    type Sink: Sink;
+
+    /// Opens the sink and returns the newest progress note it holds.
+    fn open_sink(&self) -> impl Future<Output = Result<(Self::Sink, Option<Progress>), Error>> + Send;
+
+    /// Opens the source where that note ends.
+    fn open_source(&self, progress: Option<Progress>) -> impl Future<Output = Result<Self::Source, Error>> + Send;
+}
+
+/// What a supervisor needs besides the ends.
+#[derive(Debug, Clone, Copy)]
+pub struct Supervision<'a> {
+    /// The pump's limits.
+    pub limits: Limits,
+    /// How long to wait after failures.
+    pub retry: Bounds,
+    /// Where to count.
+    pub metrics: &'a Metrics,
+    /// Where to show.
+    pub status: &'a Status,
+}
+
+/// A pipeline between attempts.
+struct Pipeline<'a, E: Ends> {
+    ends: &'a E,
+    with: Supervision<'a>,
+    source: Option<E::Source>,
+    sink: Option<E::Sink>,
+    rewind: bool,
+    reached: Reached,
+}
+
+/// Runs the pipeline until told to stop, or until an error says that going on is useless or unsafe.
+pub async fn supervise<E: Ends>(ends: &E, with: Supervision<'_>, mut stop: Stop) -> Result<(), Error>
+where
+    <E::Source as Source>::Position: Display,
+{
+    let mut pipeline =
+        Pipeline { ends, with, source: None, sink: None, rewind: false, reached: Reached::default() };
+    let mut backoff = Backoff::new(with.retry);
+    let outcome = loop {
+        let before = pipeline.reached.acknowledged;
+        let Err(error) = pipeline.attempt(&mut stop).await else { break Ok(()) };
+        with.status.failed(&error);
+        if stop.is_ordered() || error.disposition() == Disposition::Stop {
+            break Err(error);
+        }
+        if pipeline.reached.acknowledged > before {
+            backoff.succeeded();
+        }
+        let wait = backoff.failed();
+        pipeline.prepare_retry(&error, wait);
+        tokio::select! {
+            () = stop.ordered() => break Ok(()),
+            () = tokio::time::sleep(wait) => {}
+        }
+    };
+    pipeline.close().await;
+    outcome
+}
+
+impl<E: Ends> Pipeline<'_, E>
+where
+    <E::Source as Source>::Position: Display,
+{
+    /// Opens what is not open, and pumps.
+    async fn attempt(&mut self, stop: &mut Stop) -> Result<(), Error> {
+        tokio::select! {
+            biased;
+            () = stop.ordered() => return Ok(()),
+            opened = self.open() => opened?,
+        }
+        let (Some(source), Some(sink)) = (&mut self.source, &mut self.sink) else {
+            return Err(Error::new(End::Source, Kind::Broken, "an end was not open after opening"));
+        };
+        self.with.status.enter(State::Streaming);
+        self.with.metrics.up.set(1);
+        let outcome = Pump::new(source, sink, self.with, &mut self.reached).run(stop).await;
+        self.with.metrics.up.set(0);
+        outcome
+    }
+
+    async fn open(&mut self) -> Result<(), Error> {
+        if self.sink.is_none() {
+            let (sink, progress) = self.ends.open_sink().await?;
+            self.sink = Some(sink);
+            // The sink's own memory is the witness; ours only bridges the time until it is asked again.
+            self.reached.progress = progress.or_else(|| self.reached.progress.take());
+        }
+        match &mut self.source {
+            None => {
+                self.source = Some(self.ends.open_source(self.reached.progress.clone()).await?);
+                info!("streaming");
+            }
+            Some(source) if self.rewind => source.rewind().await?,
+            Some(_) => {}
+        }
+        self.rewind = false;
+        Ok(())
+    }
+
+    /// Notes a failure and drops the end that must be opened anew.
+    fn prepare_retry(&mut self, error: &Error, wait: std::time::Duration) {
+        let end = match error.end() {
+            End::Source => "source",
+            End::Sink => "sink",
+        };
+        let kind = format!("{:?}", error.kind()).to_lowercase();
+        self.with.metrics.errors.with_label_values(&[end, &kind]).inc();
+        if error.disposition() == Disposition::Rebuild {
+            self.with.metrics.rebuilds.with_label_values(&[end]).inc();
+            match error.end() {
+                End::Source => self.source = None,
+                End::Sink => self.sink = None,
+            }
+        }
+        self.rewind = self.source.is_some();
+        if self.rewind {
+            self.with.metrics.rewinds.with_label_values(&[end]).inc();
+        }
+        self.with.status.enter(State::Retrying);
+        let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        warn!(end, kind, error = error.chain(), help = error.help(), retry_in_ms, "stopped; will go on");
+    }
+
+    async fn close(self) {
+        if let Some(source) = self.source
+            && let Err(error) = source.close().await
+        {
+            warn!(error = error.chain(), "the source did not close cleanly");
+        }
+        if let Some(sink) = self.sink
+            && let Err(error) = sink.close(self.with.limits.drain_deadline).await
+        {
+            warn!(error = error.chain(), "the sink did not close cleanly");
+        }
+        self.with.status.enter(State::Stopped);
+    }
+}

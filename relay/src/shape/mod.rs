@@ -1,0 +1,6 @@
+//! Pure: a change becomes a message. No I/O, no state but caches.
+
+pub mod headers;
+pub mod outbox;
+pub mod position;
+pub mod topic;

@@ -1,0 +1,160 @@
+//! What the database says about slot and publication, asked by ordinary SQL, and what must not be so.
+
+use postgres_protocol::escape::escape_literal;
+
+use crate::pipeline::{End, Error, Kind};
+use crate::postgres::connection::Connection;
+use crate::postgres::lsn::EndLsn;
+use crate::sources::wal::columns::OutboxTable;
+
+/// How the slot stands to the WAL, for the metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Retention {
+    /// WAL that the server keeps for the slot, in bytes.
+    pub(super) retained_bytes: i64,
+    /// WAL not confirmed yet, in bytes.
+    pub(super) lag_bytes: i64,
+}
+
+/// Checks that the slot can be read from this database, and returns its `confirmed_flush_lsn`.
+pub(super) fn slot(sql: &mut Connection, name: &str, delivered_before: bool) -> Result<EndLsn, Error> {
+    let query = format!(
+        "select slot_type, plugin, database, current_database(), wal_status, confirmed_flush_lsn
+         from pg_catalog.pg_replication_slots where slot_name = {}",
+        escape_literal(name)
+    );
+    let rows = ask(sql, &query, "the slot")?;
+    let Some(row) = rows.first() else {
+        // Events were delivered through it before, so what was committed since it vanished may be missing.
+        let kind = if delivered_before { Kind::Gap } else { Kind::Setup };
+        return Err(Error::new(End::Source, kind, format!("slot {name:?} does not exist")).with_help(
+            "Run `postrider init` to create publication and slot. If the slot existed before, what was committed \
+             since it was dropped is not in the new one: it is still in the outbox table.",
+        ));
+    };
+    let column = |index: usize| row.get(index).and_then(Option::as_deref);
+    if column(0) != Some("logical") {
+        return Err(setup(format!("slot {name:?} is a physical slot"), "Name a logical slot in [source] slot."));
+    }
+    if column(1) != Some("pgoutput") {
+        let plugin = column(1).unwrap_or("none");
+        return Err(setup(
+            format!("slot {name:?} uses the output plugin {plugin}, not pgoutput"),
+            "Create a slot with `postrider init`, under another name.",
+        ));
+    }
+    if column(2) != column(3) {
+        let (of, here) = (column(2).unwrap_or("none"), column(3).unwrap_or("none"));
+        return Err(setup(
+            format!("slot {name:?} belongs to database {of:?}, but the connection is to {here:?}"),
+            "Correct [postgres] database or [source] slot.",
+        ));
+    }
+    if column(4) == Some("lost") {
+        return Err(lost(name));
+    }
+    column(5)
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| setup(format!("slot {name:?} has no confirmed position"), "Drop it and run `postrider init`."))
+}
+
+/// Checks that the publication carries every column of the outbox that we map, for inserts.
+pub(super) fn publication(sql: &mut Connection, name: &str, table: &OutboxTable) -> Result<(), Error> {
+    let (schema, relation) = (escape_literal(&table.schema), escape_literal(&table.name));
+    let columns: Vec<String> = table.columns().map(|(column, _)| escape_literal(column)).collect();
+    let query = format!(
+        "select p.pubinsert, t.tablename is not null, t.rowfilter is not null,
+                (select string_agg(c, ', ') from unnest(array[{columns}]) c where c <> all (t.attnames::text[])),
+                to_regclass(format('%I.%I', {schema}, {relation})) is not null
+         from pg_catalog.pg_publication p
+         left join pg_catalog.pg_publication_tables t
+           on t.pubname = p.pubname and t.schemaname = {schema} and t.tablename = {relation}
+         where p.pubname = {name}",
+        columns = columns.join(", "),
+        name = escape_literal(name),
+    );
+    let rows = ask(sql, &query, "the publication")?;
+    let of = format!("{}.{}", table.schema, table.name);
+    let Some(row) = rows.first() else {
+        return Err(setup(format!("publication {name:?} does not exist"), "Run `postrider init`."));
+    };
+    let is = |index: usize| row.get(index).and_then(Option::as_deref) == Some("t");
+    if !is(4) {
+        return Err(gap(
+            format!("the outbox table {of} does not exist"),
+            "Run `postrider migrate`, or correct [outbox] table. If it was dropped or renamed while events were \
+             written, check that nothing is missing.",
+        ));
+    }
+    if !is(1) {
+        return Err(gap(
+            format!("publication {name:?} does not carry the outbox table {of}"),
+            "Add the table (`alter publication … add table …`); for a partitioned outbox set \
+             publish_via_partition_root = true. What was written meanwhile was not published: check the table.",
+        ));
+    }
+    if !is(0) {
+        return Err(setup(
+            format!("publication {name:?} does not publish inserts"),
+            "Set publish = 'insert' (`alter publication … set (publish = 'insert')`).",
+        ));
+    }
+    if is(2) {
+        return Err(setup(
+            format!("publication {name:?} filters the rows of {of}: events would be left out silently"),
+            "Remove the WHERE clause of the table in the publication.",
+        ));
+    }
+    if let Some(missing) = row.get(3).and_then(Option::as_deref) {
+        return Err(setup(
+            format!("publication {name:?} or the table {of} lacks the columns {missing}"),
+            "Map the columns by [outbox.columns], or add them to the table and the publication's column list.",
+        ));
+    }
+    Ok(())
+}
+
+/// How much WAL the slot holds back; an invalidated slot is a gap.
+pub(super) fn retention(sql: &mut Connection, name: &str) -> Result<Retention, Error> {
+    let query = format!(
+        "select pg_wal_lsn_diff(here.lsn, s.restart_lsn)::bigint, pg_wal_lsn_diff(here.lsn, s.confirmed_flush_lsn)::bigint,
+                s.wal_status
+         from pg_catalog.pg_replication_slots s,
+              (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end) here(lsn)
+         where s.slot_name = {}",
+        escape_literal(name)
+    );
+    let rows = ask(sql, &query, "the slot's retention")?;
+    let Some(row) = rows.first() else { return Err(gap(format!("slot {name:?} was dropped"), DROPPED)) };
+    if row.get(2).and_then(Option::as_deref) == Some("lost") {
+        return Err(lost(name));
+    }
+    let bytes = |index: usize| row.get(index).and_then(Option::as_deref).and_then(|text| text.parse().ok());
+    Ok(Retention { retained_bytes: bytes(0).unwrap_or(0), lag_bytes: bytes(1).unwrap_or(0) })
+}
+
+const DROPPED: &str = "What is committed from now on is not kept for the relay. Run `postrider init`; rows written \
+                       meanwhile are in the outbox table.";
+
+fn lost(name: &str) -> Error {
+    gap(
+        format!("slot {name:?} was invalidated: the server removed WAL that it still needed"),
+        "Raise max_slot_wal_keep_size, drop the slot and run `postrider init`. What was committed since the last \
+         delivery is in the outbox table.",
+    )
+}
+
+fn setup(context: String, help: &str) -> Error {
+    Error::new(End::Source, Kind::Setup, context).with_help(help)
+}
+
+fn gap(context: String, help: &str) -> Error {
+    Error::new(End::Source, Kind::Gap, context).with_help(help)
+}
+
+fn ask(sql: &mut Connection, query: &str, about: &str) -> Result<Vec<Vec<Option<String>>>, Error> {
+    sql.simple_query(query).map_err(|error| {
+        let kind = if error.is_transient() { Kind::Unavailable } else { Kind::Setup };
+        Error::new(End::Source, kind, format!("Postgres was asked about {about} and did not answer")).because(error)
+    })
+}

@@ -1,0 +1,246 @@
+//! The WAL source: one logical replication slot, read natively, cut into batches of outbox events.
+//!
+//! Guarantee: an LSN is confirmed to Postgres only by [`Source::acknowledge`], hence only when every event of every
+//! transaction before it is durable and the progress record that says so is durable too.
+
+mod columns;
+mod cut;
+mod facts;
+mod record;
+mod resume;
+mod watch;
+
+use std::sync::Arc;
+
+use tracing::info;
+
+use crate::pipeline::{Batch, End, Error, Kind, Progress, Source};
+use crate::postgres;
+use crate::postgres::connection::Connection;
+use crate::postgres::options::ConnectOptions;
+use crate::postgres::replication::StartOptions;
+use crate::postgres::stream::ReplicationStream;
+use crate::shape::outbox::Outbox;
+use crate::shape::topic::TopicTemplate;
+use crate::sources::wal::cut::Cutter;
+use crate::sources::wal::resume::{Facts, resume};
+use crate::sources::wal::watch::Watch;
+use crate::telemetry::Metrics;
+
+pub use columns::OutboxTable;
+pub use record::{Record, RecordError, WalPosition};
+
+/// What a WAL source reads, and how.
+#[derive(Debug, Clone)]
+pub struct WalOptions {
+    /// How to reach the server.
+    pub connect: ConnectOptions,
+    /// The slot to read; it must exist.
+    pub slot: String,
+    /// The publication that carries the outbox; it must be older than the slot.
+    pub publication: String,
+    /// The outbox table.
+    pub table: OutboxTable,
+    /// The topic template, see [`TopicTemplate`].
+    pub topic: String,
+    /// Start at the slot's position although events may be missing.
+    pub accept_gap: bool,
+}
+
+/// An open stream of outbox events.
+pub struct Wal {
+    options: Arc<WalOptions>,
+    metrics: Arc<Metrics>,
+    stream: ReplicationStream,
+    watch: Watch,
+    cutter: Cutter,
+    acknowledged: Record,
+}
+
+/// What a start leads to: the stream, where it starts, and the SQL connection that goes on watching.
+struct Started {
+    stream: ReplicationStream,
+    from: Record,
+    sql: Connection,
+}
+
+impl Wal {
+    /// Opens the slot where `progress` ends, or at the slot's own position if there is none yet.
+    ///
+    /// # Errors
+    /// `Unavailable` if the server cannot be reached or the slot is in use; `Setup` if slot, publication or table are
+    /// not as they must be; `Gap` if events would be missing.
+    pub async fn open(
+        options: Arc<WalOptions>,
+        progress: Option<Progress>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
+        let template = TopicTemplate::parse(&options.topic)
+            .map_err(|error| Error::new(End::Source, Kind::Setup, "the outbox topic is not valid").because(error))?;
+        let witness = progress.map(|progress| Record::parse(&progress.value)).transpose().map_err(|error| {
+            let context = format!("the progress record of slot {:?} cannot be read", options.slot);
+            Error::new(End::Source, Kind::Setup, context)
+                .because(error)
+                .with_help("Is another program writing to the progress topic? Give each its own [kafka] progress_topic.")
+        })?;
+        let started = start(Arc::clone(&options), witness).await?;
+        let slot = bytes::Bytes::copy_from_slice(options.slot.as_bytes());
+        let outbox = Outbox::new(template);
+        let cutter = Cutter::new(slot, options.table.clone(), outbox, Arc::clone(&metrics), started.from);
+        let watch = Watch::begin(started.sql, Arc::clone(&options), Arc::clone(&metrics));
+        Ok(Self { options, metrics, stream: started.stream, watch, cutter, acknowledged: started.from })
+    }
+}
+
+impl Source for Wal {
+    type Position = WalPosition;
+
+    async fn next(&mut self) -> Result<Batch<WalPosition>, Error> {
+        loop {
+            let chunk = tokio::select! {
+                biased;
+                error = self.watch.failed() => return Err(error),
+                chunk = self.stream.next() => chunk.map_err(|error| self.stream_error(error))?,
+            };
+            // Cutting does not wait, so a dropped call cannot lose the chunk.
+            if let Some(batch) = self.cutter.cut(&chunk.into_bytes())? {
+                return Ok(batch);
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, position: WalPosition) -> Result<(), Error> {
+        self.acknowledged = position.record;
+        self.stream.confirm(position.record.end_lsn);
+        self.metrics.slot_confirmed_lsn.set(position.record.end_lsn.as_u64() as i64);
+        Ok(())
+    }
+
+    async fn rewind(&mut self) -> Result<(), Error> {
+        // A stream cannot be sent back: the connection is left, and the server starts again where we say.
+        let started = start(Arc::clone(&self.options), Some(self.acknowledged)).await?;
+        self.cutter.restart(started.from);
+        self.stream = started.stream;
+        self.watch = Watch::begin(started.sql, Arc::clone(&self.options), Arc::clone(&self.metrics));
+        Ok(())
+    }
+
+    async fn close(self) -> Result<(), Error> {
+        self.stream.stop().await.map_err(|error| {
+            Error::new(End::Source, Kind::Unavailable, "the last confirmation may not have reached Postgres")
+                .because(error)
+                .with_help("Nothing is lost: the progress record knows what was delivered.")
+        })
+    }
+}
+
+impl Wal {
+    /// An error of the running stream.
+    fn stream_error(&self, error: postgres::error::Error) -> Error {
+        let slot = &self.options.slot;
+        match error.kind() {
+            postgres::error::Kind::PublicationMissing => {
+                let context = format!(
+                    "publication {:?} does not exist at the place in the WAL that slot {slot:?} reads: it was created \
+                     after the slot, or dropped and created again",
+                    self.options.publication
+                );
+                Error::new(End::Source, Kind::Gap, context).because(error).with_help(
+                    "Postgres cannot decode what was written before the publication existed. Drop the slot and run \
+                     `postrider init`, which creates the publication first; rows written since are in the outbox table.",
+                )
+            }
+            postgres::error::Kind::Protocol => {
+                Error::new(End::Source, Kind::Protocol, format!("slot {slot:?} sent what cannot be read")).because(error)
+            }
+            postgres::error::Kind::Prerequisite => {
+                Error::new(End::Source, Kind::Setup, format!("slot {slot:?} cannot go on")).because(error)
+            }
+            // Whatever else ends a stream is examined when it is opened again.
+            _ => Error::new(End::Source, Kind::Unavailable, format!("the stream of slot {slot:?} ended")).because(error),
+        }
+    }
+}
+
+/// Starts streaming at `witness`, off the runtime: connecting blocks.
+async fn start(options: Arc<WalOptions>, witness: Option<Record>) -> Result<Started, Error> {
+    tokio::task::spawn_blocking(move || start_blocking(&options, witness.as_ref()))
+        .await
+        .map_err(|error| Error::new(End::Source, Kind::Broken, "opening the slot was interrupted").because(error))?
+}
+
+fn start_blocking(options: &WalOptions, witness: Option<&Record>) -> Result<Started, Error> {
+    let slot = &options.slot;
+    let server = |error| opening_error(options, error);
+    // Facts are read by ordinary SQL: some servers refuse SHOW and the like on a replication connection.
+    let sql_options = ConnectOptions { replication: false, ..options.connect.clone() };
+    let mut sql = Connection::connect(&sql_options).map_err(server)?;
+    let confirmed = facts::slot(&mut sql, slot, witness.is_some())?;
+    facts::publication(&mut sql, &options.publication, &options.table)?;
+
+    let mut replication = Connection::connect(&options.connect).map_err(server)?;
+    let identity = replication.identify_system().map_err(server)?;
+    let history = match witness {
+        Some(witness) if witness.timeline != identity.timeline => {
+            replication.timeline_history(identity.timeline).map_err(server)?
+        }
+        _ => Vec::new(),
+    };
+    let facts =
+        Facts { slot, confirmed, identity: &identity, history: &history, accept_gap: options.accept_gap };
+    let from = resume(&facts, witness)?;
+    let start = StartOptions {
+        slot: slot.clone(),
+        start: from.end_lsn,
+        publications: vec![options.publication.clone()],
+        messages: false,
+    };
+    let stream = replication.start_logical(&start).map_err(server)?;
+
+    // The server raises a start below the confirmed place without a word, and until now another reader could have
+    // moved it: look again, now that the slot is ours.
+    let now = facts::slot(&mut sql, slot, witness.is_some())?;
+    resume(&Facts { confirmed: now, ..facts }, Some(&from))?;
+    info!(slot, from = %from.end_lsn, confirmed = %now, epoch = from.epoch, "slot opened");
+    Ok(Started { stream, from, sql })
+}
+
+/// An error while opening.
+fn opening_error(options: &WalOptions, error: postgres::error::Error) -> Error {
+    use postgres::error::Kind as K;
+
+    let slot = &options.slot;
+    let (kind, context, help) = match error.kind() {
+        K::Unavailable => (Kind::Unavailable, "Postgres cannot be reached".to_owned(), None),
+        K::SlotActive { pid } => {
+            let by = pid.map_or(String::new(), |pid| format!(" by the backend with pid {pid}"));
+            (
+                Kind::Unavailable,
+                format!("slot {slot:?} is in use{by}"),
+                Some("One relay reads a slot: stop the other, or wait until it ends; this one keeps trying."),
+            )
+        }
+        K::Authentication => (
+            Kind::Setup,
+            format!("Postgres refused user {:?}", options.connect.user),
+            Some("Check [postgres] user, password or password_file, and the server's pg_hba.conf."),
+        ),
+        K::SlotMissing => (Kind::Setup, format!("slot {slot:?} does not exist"), Some("Run `postrider init`.")),
+        K::PublicationMissing | K::Prerequisite => (
+            Kind::Setup,
+            format!("slot {slot:?} cannot be read"),
+            Some("The server needs wal_level = logical and a valid slot of the pgoutput plugin: run `postrider init`."),
+        ),
+        K::Protocol => (Kind::Protocol, "Postgres sent what cannot be read".to_owned(), None),
+        K::Rejected => (
+            Kind::Setup,
+            format!("Postgres refused to open slot {slot:?} in database {:?}", options.connect.database),
+            Some("Check [postgres] database and user; the role needs LOGIN and REPLICATION: run `postrider init`."),
+        ),
+    };
+    let error = Error::new(End::Source, kind, context).because(error);
+    match help {
+        Some(help) => error.with_help(help),
+        None => error,
+    }
+}

@@ -1,0 +1,170 @@
+//! The progress record: the witness of what was delivered. The slot only decides what Postgres may forget.
+
+use std::fmt;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::pipeline::{Position, Progress};
+use crate::postgres::lsn::{CommitLsn, EndLsn};
+
+/// The form of the record that this version writes.
+const VERSION: u32 = 1;
+
+/// How far delivery came: every row change up to (`commit_lsn`, `ordinal`), and all WAL before `end_lsn`.
+///
+/// The two LSNs are never compared with each other: the first names a transaction, the second a place to go on from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record {
+    /// The cluster, from IDENTIFY_SYSTEM.
+    pub system_id: u64,
+    /// The timeline on which this was read.
+    pub timeline: u32,
+    /// How often LSNs have started anew for this slot name: the highest part of an event's position.
+    pub epoch: u16,
+    /// The newest transaction of which anything was delivered.
+    pub commit_lsn: CommitLsn,
+    /// The last row change of it that was delivered, counted from 0 as received.
+    pub ordinal: u64,
+    /// Where the stream goes on: all transactions that ended before it are delivered whole.
+    pub end_lsn: EndLsn,
+}
+
+impl Record {
+    /// Whether the row change `ordinal` of the transaction `commit_lsn` was delivered before.
+    #[must_use]
+    pub fn covers(&self, commit_lsn: CommitLsn, ordinal: u64) -> bool {
+        (commit_lsn, ordinal) <= (self.commit_lsn, self.ordinal)
+    }
+
+    /// Reads a record from the sink's bytes.
+    pub fn parse(value: &[u8]) -> Result<Self, RecordError> {
+        let text: Text = serde_json::from_slice(value)?;
+        if text.version != VERSION {
+            return Err(RecordError::Version { found: text.version });
+        }
+        let number = |name, text: &str| text.parse().map_err(|_| RecordError::Field { name });
+        Ok(Self {
+            system_id: number("system_id", &text.system_id)?,
+            timeline: text.timeline,
+            epoch: text.epoch,
+            commit_lsn: text.commit_lsn.parse().map_err(|_| RecordError::Field { name: "commit_lsn" })?,
+            ordinal: text.ordinal,
+            end_lsn: text.end_lsn.parse().map_err(|_| RecordError::Field { name: "end_lsn" })?,
+        })
+    }
+
+    fn to_json(self) -> Vec<u8> {
+        let text = Text {
+            version: VERSION,
+            system_id: self.system_id.to_string(),
+            timeline: self.timeline,
+            epoch: self.epoch,
+            commit_lsn: self.commit_lsn.to_string(),
+            ordinal: self.ordinal,
+            end_lsn: self.end_lsn.to_string(),
+        };
+        serde_json::to_vec(&text).expect("numbers and strings always have a JSON form")
+    }
+}
+
+/// Why bytes are not a progress record.
+#[derive(Debug, Error)]
+pub enum RecordError {
+    /// Not JSON, or not these fields.
+    #[error("the progress record is not in the form that this version reads")]
+    Form(#[from] serde_json::Error),
+    /// A version from the future.
+    #[error("the progress record has version {found}; this relay reads version {VERSION}")]
+    Version {
+        /// What it says.
+        found: u32,
+    },
+    /// A field that does not parse.
+    #[error("the progress record's {name} is not what it should be")]
+    Field {
+        /// Which.
+        name: &'static str,
+    },
+}
+
+/// The record as JSON: LSNs as Postgres prints them, for people who read the topic.
+#[derive(Serialize, Deserialize)]
+struct Text {
+    version: u32,
+    system_id: String,
+    timeline: u32,
+    epoch: u16,
+    commit_lsn: String,
+    ordinal: u64,
+    end_lsn: String,
+}
+
+/// The position of a batch from the WAL: its record, and whose it is.
+#[derive(Debug, Clone)]
+pub struct WalPosition {
+    pub(super) slot: Bytes,
+    pub(super) record: Record,
+}
+
+impl Position for WalPosition {
+    fn progress(&self) -> Option<Progress> {
+        Some(Progress { key: self.slot.clone(), value: self.record.to_json().into() })
+    }
+}
+
+impl fmt::Display for WalPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Record { commit_lsn, ordinal, end_lsn, .. } = self.record;
+        write!(f, "commit {commit_lsn} ordinal {ordinal}, end {end_lsn}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECORD: Record = Record {
+        system_id: 7_300_000_000_000_000_001,
+        timeline: 3,
+        epoch: 2,
+        commit_lsn: CommitLsn::new(0x1_0000_0010),
+        ordinal: 12,
+        end_lsn: EndLsn::new(0x1_0000_0040),
+    };
+
+    #[test]
+    fn a_record_reads_back_as_written() {
+        assert_eq!(Record::parse(&RECORD.to_json()).expect("own form"), RECORD);
+    }
+
+    #[test]
+    fn a_foreign_value_is_refused_with_the_reason() {
+        let future = String::from_utf8(RECORD.to_json()).expect("JSON").replace("\"version\":1", "\"version\":2");
+        for (value, says) in [
+            (&b"junk"[..], "not in the form"),
+            (b"{}", "not in the form"),
+            (future.as_bytes(), "version 2"),
+            (br#"{"version":1,"system_id":"x","timeline":1,"epoch":1,"commit_lsn":"0/0","ordinal":0,"end_lsn":"0/0"}"#, "system_id"),
+            (br#"{"version":1,"system_id":"1","timeline":1,"epoch":1,"commit_lsn":"0/0","ordinal":0,"end_lsn":"0"}"#, "end_lsn"),
+        ] {
+            let error = Record::parse(value).expect_err(says);
+            assert!(error.to_string().contains(says), "{error}");
+        }
+    }
+
+    #[test]
+    fn it_covers_what_stands_at_or_before_it_in_commit_order() {
+        for (commit, ordinal, covered) in [
+            (0x1_0000_000F, 99, true),
+            (0x1_0000_0010, 12, true),
+            (0x1_0000_0010, 13, false),
+            (0x1_0000_0011, 0, false),
+            // A commit record that starts exactly at the predecessor's end is a new transaction, whatever the LSNs look like.
+            (0x1_0000_0040, 0, false),
+        ] {
+            assert_eq!(RECORD.covers(CommitLsn::new(commit), ordinal), covered, "{commit:x} {ordinal}");
+        }
+    }
+}

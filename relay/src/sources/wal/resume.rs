@@ -1,0 +1,183 @@
+//! Where a stream may start: what the witness says, what the slot says, and whether both can be true.
+//!
+//! Guarantee: a gap is never silent. Pure, so that every case is tested without a server.
+
+use crate::pipeline::{End, Error, Kind};
+use crate::postgres::lsn::{CommitLsn, EndLsn};
+use crate::postgres::replication::{SystemIdentity, TimelineSwitch};
+use crate::sources::wal::record::Record;
+
+/// What the database knows, gathered before the start.
+#[derive(Debug, Clone)]
+pub(super) struct Facts<'a> {
+    /// The slot's name.
+    pub(super) slot: &'a str,
+    /// The slot's `confirmed_flush_lsn`.
+    pub(super) confirmed: EndLsn,
+    /// Who the server is.
+    pub(super) identity: &'a SystemIdentity,
+    /// The ancestors of its timeline; needed only if the witness is of another.
+    pub(super) history: &'a [TimelineSwitch],
+    /// The operator accepts that events may be missing.
+    pub(super) accept_gap: bool,
+}
+
+/// Decides the record to go on from. Its `end_lsn` is what START_REPLICATION is given.
+pub(super) fn resume(facts: &Facts<'_>, witness: Option<&Record>) -> Result<Record, Error> {
+    let fresh = Record {
+        system_id: facts.identity.system_id,
+        timeline: facts.identity.timeline,
+        epoch: 1,
+        commit_lsn: CommitLsn::ZERO,
+        ordinal: 0,
+        end_lsn: facts.confirmed,
+    };
+    // Without a witness nothing was confirmed by us, since a record is durable before its LSN is confirmed.
+    let Some(witness) = witness else { return Ok(fresh) };
+    match gap(facts, witness) {
+        None => Ok(Record { timeline: facts.identity.timeline, ..*witness }),
+        // LSNs may start anew after a recovery: the epoch keeps positions growing.
+        Some(_) if facts.accept_gap => {
+            let epoch = witness.epoch.checked_add(1).ok_or_else(|| {
+                Error::new(End::Source, Kind::Setup, format!("the epoch of slot {:?} cannot grow any more", facts.slot))
+                    .with_help("Use a slot of another name.")
+            })?;
+            Ok(Record { epoch, ..fresh })
+        }
+        Some(error) => Err(error),
+    }
+}
+
+/// The reason why going on from the witness would lose events silently, if there is one.
+fn gap(facts: &Facts<'_>, witness: &Record) -> Option<Error> {
+    let Facts { slot, confirmed, identity, history, .. } = facts;
+    let gap = |context: String| {
+        Error::new(End::Source, Kind::Gap, context).with_help(
+            "Find out what is missing (the outbox table still holds the rows), then start with --accept-gap to go on \
+             from the slot's position.",
+        )
+    };
+    if witness.system_id != identity.system_id {
+        return Some(gap(format!(
+            "slot {slot:?} is on cluster {}, but the progress record is of cluster {}: another server, or one restored \
+             from a dump",
+            identity.system_id, witness.system_id
+        )));
+    }
+    if witness.timeline != identity.timeline {
+        let Some(switch) = history.iter().find(|switch| switch.timeline == witness.timeline) else {
+            return Some(gap(format!(
+                "the server is on timeline {}, which does not descend from timeline {} of the progress record",
+                identity.timeline, witness.timeline
+            )));
+        };
+        if witness.end_lsn > switch.switch_point {
+            return Some(gap(format!(
+                "the server failed over to timeline {} at {}, but events up to {} had been delivered from timeline {}: \
+                 what was committed from {} to {} was published and is lost in the database",
+                identity.timeline, switch.switch_point, witness.end_lsn, witness.timeline, switch.switch_point, witness.end_lsn
+            )));
+        }
+    }
+    if *confirmed > witness.end_lsn {
+        return Some(gap(format!(
+            "slot {slot:?} was confirmed up to {confirmed}, but events were delivered only up to {}: what was committed \
+             between the two may be missing",
+            witness.end_lsn
+        )));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+
+    static IDENTITY: SystemIdentity =
+        SystemIdentity { system_id: 7, timeline: 2, flushed: EndLsn::new(0x5000), database: None };
+
+    const WITNESS: Record = Record {
+        system_id: 7,
+        timeline: 2,
+        epoch: 4,
+        commit_lsn: CommitLsn::new(0x900),
+        ordinal: 3,
+        end_lsn: EndLsn::new(0x1000),
+    };
+
+    static HISTORY: LazyLock<[TimelineSwitch; 1]> = LazyLock::new(|| {
+        [TimelineSwitch { timeline: 1, switch_point: EndLsn::new(0x1000), reason: String::new() }]
+    });
+
+    fn facts(confirmed: u64) -> Facts<'static> {
+        Facts {
+            slot: "orders",
+            confirmed: EndLsn::new(confirmed),
+            identity: &IDENTITY,
+            history: &*HISTORY,
+            accept_gap: false,
+        }
+    }
+
+    fn refusal(facts: &Facts<'_>, witness: &Record) -> String {
+        let error = resume(facts, Some(witness)).expect_err("a gap");
+        assert_eq!(error.kind(), Kind::Gap);
+        assert!(error.help().is_some());
+        error.to_string()
+    }
+
+    #[test]
+    fn without_a_witness_the_stream_starts_at_the_slot() {
+        let record = resume(&facts(0x500), None).expect("fresh");
+        assert_eq!(record.end_lsn, EndLsn::new(0x500));
+        assert_eq!((record.system_id, record.timeline, record.epoch), (7, 2, 1));
+        assert_eq!(record.commit_lsn, CommitLsn::ZERO);
+    }
+
+    #[test]
+    fn a_slot_at_or_behind_the_witness_starts_at_the_witness() {
+        for confirmed in [0, 0xfff, 0x1000] {
+            assert_eq!(resume(&facts(confirmed), Some(&WITNESS)).expect("no gap"), WITNESS);
+        }
+    }
+
+    #[test]
+    fn a_slot_ahead_of_the_witness_is_refused_with_the_missing_range() {
+        let text = refusal(&facts(0x1001), &WITNESS);
+        assert!(text.contains("0/1001") && text.contains("0/1000") && text.contains("\"orders\""), "{text}");
+    }
+
+    #[test]
+    fn another_cluster_is_refused() {
+        let text = refusal(&facts(0x500), &Record { system_id: 8, ..WITNESS });
+        assert!(text.contains("cluster 7") && text.contains("cluster 8"), "{text}");
+    }
+
+    #[test]
+    fn a_failover_goes_on_if_nothing_delivered_was_lost_by_it() {
+        let before = Record { timeline: 1, ..WITNESS };
+        let record = resume(&facts(0x800), Some(&before)).expect("the switch is at the witness's end");
+        assert_eq!(record, Record { timeline: 2, ..before });
+
+        let after = Record { end_lsn: EndLsn::new(0x1001), ..before };
+        let text = refusal(&facts(0x800), &after);
+        assert!(text.contains("from 0/1000 to 0/1001"), "{text}");
+
+        let elsewhere = Record { timeline: 9, ..WITNESS };
+        assert!(refusal(&facts(0x800), &elsewhere).contains("does not descend"));
+    }
+
+    #[test]
+    fn an_accepted_gap_starts_at_the_slot_in_the_next_epoch() {
+        let record = resume(&Facts { accept_gap: true, ..facts(0x2000) }, Some(&WITNESS)).expect("accepted");
+        assert_eq!((record.epoch, record.end_lsn), (5, EndLsn::new(0x2000)));
+        // Where there is no gap, nothing is skipped though the operator would accept one.
+        let record = resume(&Facts { accept_gap: true, ..facts(0x800) }, Some(&WITNESS)).expect("no gap");
+        assert_eq!(record, WITNESS);
+        let last = Record { epoch: u16::MAX, ..WITNESS };
+        let error = resume(&Facts { accept_gap: true, ..facts(0x2000) }, Some(&last)).expect_err("no epoch left");
+        assert_eq!(error.kind(), Kind::Setup);
+    }
+}

@@ -1,0 +1,87 @@
+//! Looks after the slot while it streams: what the stream itself would never tell.
+//!
+//! A publication that loses the outbox, or a table that is dropped or renamed, only makes the stream fall silent; an
+//! invalidated slot is noticed at the next start. A look every few seconds makes each of them an error at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tracing::debug;
+
+use crate::pipeline::{Error, Kind};
+use crate::postgres::connection::Connection;
+use crate::postgres::options::ConnectOptions;
+use crate::sources::wal::{WalOptions, facts};
+use crate::telemetry::Metrics;
+
+/// Between two looks. Each is two cheap catalog queries.
+const INTERVAL: Duration = Duration::from_secs(5);
+
+/// A watch over one open slot; ends when dropped.
+pub(super) struct Watch {
+    failed: oneshot::Receiver<Error>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    /// Begins to watch through `sql`, which is replaced when it is lost.
+    pub(super) fn begin(sql: Connection, options: Arc<WalOptions>, metrics: Arc<Metrics>) -> Self {
+        let (report, failed) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let error = watch(sql, options, metrics).await;
+            // Nobody listens any more if the source was closed just now.
+            drop(report.send(error));
+        });
+        Self { failed, task }
+    }
+
+    /// Waits until something is wrong. Cancel safe.
+    pub(super) async fn failed(&mut self) -> Error {
+        match (&mut self.failed).await {
+            Ok(error) => error,
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Looks until something is wrong.
+async fn watch(sql: Connection, options: Arc<WalOptions>, metrics: Arc<Metrics>) -> Error {
+    let mut sql = Some(sql);
+    loop {
+        let (connection, options_, metrics_) = (sql.take(), Arc::clone(&options), Arc::clone(&metrics));
+        let look = tokio::task::spawn_blocking(move || look(connection, &options_, &metrics_)).await;
+        match look {
+            Ok(Ok(connection)) => sql = Some(connection),
+            Ok(Err(error)) if error.kind() == Kind::Unavailable => {
+                // The stream notices a lost server by itself; the watch only tries again.
+                debug!(error = error.chain(), "the slot could not be looked at");
+            }
+            Ok(Err(error)) => return error,
+            Err(_) => std::future::pending().await,
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+fn look(connection: Option<Connection>, options: &WalOptions, metrics: &Metrics) -> Result<Connection, Error> {
+    let mut sql = match connection {
+        Some(connection) => connection,
+        None => {
+            let sql_options = ConnectOptions { replication: false, ..options.connect.clone() };
+            Connection::connect(&sql_options).map_err(|error| super::opening_error(options, error))?
+        }
+    };
+    let retention = facts::retention(&mut sql, &options.slot)?;
+    metrics.slot_retained_bytes.set(retention.retained_bytes);
+    metrics.slot_lag_bytes.set(retention.lag_bytes);
+    facts::publication(&mut sql, &options.publication, &options.table)?;
+    Ok(sql)
+}
