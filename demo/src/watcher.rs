@@ -179,19 +179,20 @@ fn received<'a>(message: &'a BorrowedMessage<'_>, topics: &Topics, received_us: 
 }
 
 /// The counter in every payload of Nova: the writers put it first, the trigger puts it into the row.
-#[derive(Deserialize)]
-struct Counter {
+#[derive(Debug, Deserialize)]
+pub struct Counter {
     n: Option<u64>,
     row: Option<Row>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Row {
     n: u64,
 }
 
 impl Counter {
-    fn of(payload: &[u8]) -> Option<u64> {
+    /// The counter of a payload, if it has one.
+    pub fn of(payload: &[u8]) -> Option<u64> {
         let counter: Self = serde_json::from_slice(payload).ok()?;
         counter.n.or(counter.row.map(|row| row.n))
     }
