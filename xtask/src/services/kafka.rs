@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::services::client::{cached, last_lines, on_path, run, wanted};
 use crate::services::error::{Error, IoContext, Result};
 use crate::services::home::{Home, partial_of, remove_tree};
+use crate::services::port;
 use crate::services::process::{Process, Signal, wait_until};
 use crate::services::progress::Task;
 
@@ -32,6 +33,20 @@ const POM: &str = r#"<project xmlns="http://maven.apache.org/POM/4.0.0">
 </project>
 "#;
 
+/// The broker's settings, in its data directory.
+const SETTINGS: &str = "server.properties";
+
+/// The archive of loaded classes, in the template
+/// (<https://docs.oracle.com/en/java/javase/17/vm/class-data-sharing.html>).
+const ARCHIVE: &str = "classes.jsa";
+
+/// Warnings and worse go to standard error, with their time.
+const LOGGING: [&str; 3] = [
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
+];
+
 /// Whether a broker lives for one test or for days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Life {
@@ -41,11 +56,19 @@ pub(crate) enum Life {
     Long,
 }
 
-/// A broker's data directory with the jars it runs from.
+/// What a broker runs from.
+#[derive(Debug)]
+pub(crate) struct Distribution {
+    java: PathBuf,
+    jars: PathBuf,
+    /// Holds `log`, a formatted and empty data directory, and `classes.jsa`, the loaded classes of a first run: it halves the work of a start.
+    template: PathBuf,
+}
+
+/// A broker's data directory with what it runs from.
 #[derive(Debug)]
 pub(crate) struct Broker {
-    pub(crate) java: PathBuf,
-    pub(crate) jars: PathBuf,
+    pub(crate) distribution: Distribution,
     pub(crate) data: PathBuf,
     pub(crate) log: PathBuf,
     pub(crate) life: Life,
@@ -53,15 +76,16 @@ pub(crate) struct Broker {
 
 impl Broker {
     /// The data directory, copied from a formatted template if it is not there yet.
-    pub(crate) fn create(&self, home: &Home, task: &Task) -> Result<()> {
+    pub(crate) fn create(&self) -> Result<()> {
         if self.data.join("log/meta.properties").exists() {
             return Ok(());
         }
-        let template = template(home, task, &self.java, &self.jars)?;
         remove_tree(&self.data)?;
         let partial = partial_of(&self.data);
         remove_tree(&partial)?;
-        run(Command::new("cp").args(["-a", "--reflink=auto"]).arg(&template).arg(&partial))?;
+        fs::create_dir_all(&partial).context("create", &partial)?;
+        let copy = ["-a", "--reflink=auto"];
+        run(Command::new("cp").args(copy).arg(self.distribution.template.join("log")).arg(&partial))?;
         fs::rename(&partial, &self.data).context("rename", &partial)
     }
 
@@ -71,23 +95,26 @@ impl Broker {
         for (name, value) in settings {
             text.push_str(&format!("{name}={}\n", value.replace('\\', "\\\\")));
         }
-        let path = self.data.join("server.properties");
+        let path = self.data.join(SETTINGS);
         fs::write(&path, text).context("write", &path)
     }
 
     /// Starts the broker and waits until it names itself in its metadata.
     pub(crate) fn start(&self, port: u16) -> Result<(Process, Child)> {
-        let mut command = Command::new(&self.java);
+        let archive = format!("-XX:SharedArchiveFile={}", self.distribution.template.join(ARCHIVE).display());
+        self.start_with(port, &archive)
+    }
+
+    fn start_with(&self, port: u16, archive: &str) -> Result<(Process, Child)> {
+        let mut command = Command::new(&self.distribution.java);
         match self.life {
             Life::Short => command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xms64m", "-Xmx256m"]),
             Life::Long => command.args(["-XX:+UseG1GC", "-Xms128m", "-Xmx512m"]),
         };
-        command.args(["-Xshare:auto", "-Djava.awt.headless=true", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]);
-        command.args([
-            "-Dorg.slf4j.simpleLogger.showDateTime=true",
-            "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
-        ]);
-        command.arg("-cp").arg(self.jars.join("*")).arg("kafka.Kafka").arg(self.data.join("server.properties"));
+        // An archive of another Java is passed over in silence, which only costs time.
+        command.args(["-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr", archive, "-Djava.awt.headless=true"]);
+        command.args(LOGGING).arg("-cp").arg(self.distribution.jars.join("*"));
+        command.arg("kafka.Kafka").arg(self.data.join(SETTINGS));
         let (process, mut child) = Process::spawn(command.current_dir("/"), &self.log)?;
         if wait_until(START_PATIENCE, || is_ready(port) || !process.is_alive()) && process.is_alive() {
             return Ok((process, child));
@@ -104,17 +131,78 @@ pub(crate) fn stop(process: Process) {
     process.stop(Signal::TERM, STOP_PATIENCE);
 }
 
+impl Distribution {
+    /// Finds Java, fetches the jars and makes the template: the latter two at the first use only.
+    pub(crate) fn get(home: &Home, task: &Task) -> Result<Self> {
+        let java = java()?;
+        let jars = jars(home, task)?;
+        let template = cached(home, &format!("template-kafka-{VERSION}"), |folder| {
+            check_java(&java)?;
+            task.say(&format!("preparing Kafka {VERSION}"));
+            let distribution = Self { java: java.clone(), jars: jars.clone(), template: folder.to_path_buf() };
+            distribution.format(&folder.join("log"))?;
+            distribution.rehearse(&folder.join("rehearsal"))
+        })?;
+        Ok(Self { java, jars, template })
+    }
+
+    /// Formats an empty data directory. The quorum's voters are in the settings, not in the data, so the ports stay free to choose.
+    fn format(&self, log: &Path) -> Result<()> {
+        let settings = self.template.join("format.properties");
+        fs::write(&settings, properties(1, 2, log)).context("write", &settings)?;
+        let mut format = Command::new(&self.java);
+        format.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=error").arg("-cp").arg(self.jars.join("*"));
+        format.args(["kafka.tools.StorageTool", "format", "-t", "UG9zdHJpZGVyTG9jYWwxMQ", "-c"]).arg(&settings);
+        run(format.current_dir("/")).map(drop)
+    }
+
+    /// Runs a broker once, so that the classes it loads are archived at its end.
+    fn rehearse(&self, data: &Path) -> Result<()> {
+        let distribution = Self { java: self.java.clone(), jars: self.jars.clone(), template: self.template.clone() };
+        let log = self.template.join("rehearsal.log");
+        let broker = Broker { distribution, data: data.to_path_buf(), log, life: Life::Short };
+        broker.create()?;
+        let port = port::choose(&[])?;
+        broker.configure(port, port::choose(&[port + 1])?, &[])?;
+        let archive = format!("-XX:ArchiveClassesAtExit={}", self.template.join(ARCHIVE).display());
+        let (process, mut child) = broker.start_with(port, &archive)?;
+        stop(process);
+        let _ = child.wait();
+        remove_tree(data)
+    }
+}
+
 /// A Java 17 or newer, which Kafka 4 needs.
-pub(crate) fn java() -> Result<PathBuf> {
+fn java() -> Result<PathBuf> {
+    let install = "apt-get install openjdk-17-jre-headless";
+    let missing = |what: String| Error::Missing { what, install: install.to_owned() };
     let own = std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java")).filter(|java| java.is_file());
-    own.or_else(|| on_path("java")).ok_or_else(|| Error::Missing {
-        what: "Java 17 or newer".to_owned(),
-        install: "apt-get install openjdk-17-jre-headless".to_owned(),
-    })
+    own.or_else(|| on_path("java")).ok_or_else(|| missing("Java 17 or newer".to_owned()))
+}
+
+/// Refuses a Java that is too old, by the `release` file that every one carries at its root.
+fn check_java(java: &Path) -> Result<()> {
+    let real = fs::canonicalize(java).context("resolve", java)?;
+    let release = real.ancestors().nth(2).map(|root| root.join("release"));
+    let text = release.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+    // Without that file the broker itself will tell.
+    match java_major(&text) {
+        Some(major) if major < 17 => Err(Error::Missing {
+            what: format!("Java 17 or newer ({} is {major})", java.display()),
+            install: "apt-get install openjdk-17-jre-headless".to_owned(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// `JAVA_VERSION="17.0.15"` → 17, `JAVA_VERSION="1.8.0_412"` → 1.
+fn java_major(release: &str) -> Option<u32> {
+    let version = release.lines().find_map(|line| line.strip_prefix("JAVA_VERSION=\""))?;
+    version.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// The jars, fetched by Maven at their first use.
-pub(crate) fn jars(home: &Home, task: &Task) -> Result<PathBuf> {
+fn jars(home: &Home, task: &Task) -> Result<PathBuf> {
     let folder = cached(home, &format!("kafka-{VERSION}"), |folder| {
         let maven = wanted("mvn", "apt-get install maven")?;
         task.say(&format!("fetching Kafka {VERSION} by mvn"));
@@ -127,21 +215,8 @@ pub(crate) fn jars(home: &Home, task: &Task) -> Result<PathBuf> {
     Ok(folder.join("jars"))
 }
 
-/// A formatted, empty data directory, made at its first use. The quorum's voters are in the settings, not in the data, so the ports stay free to choose.
-fn template(home: &Home, task: &Task, java: &Path, jars: &Path) -> Result<PathBuf> {
-    cached(home, &format!("template-kafka-{VERSION}"), |folder| {
-        task.say(&format!("formatting Kafka {VERSION} storage"));
-        let settings = folder.join("format.properties");
-        fs::write(&settings, properties(1, 2, &folder.join("log"))).context("write", &settings)?;
-        let mut format = Command::new(java);
-        format.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=error").arg("-cp").arg(jars.join("*"));
-        format.args(["kafka.tools.StorageTool", "format", "-t", "UG9zdHJpZGVyTG9jYWwxMQ", "-c"]).arg(&settings);
-        run(format.current_dir("/"))?;
-        fs::remove_file(&settings).context("remove", &settings)
-    })
-}
-
-/// A single node that is broker and controller, small in threads, memory and files.
+/// A single node that is broker and controller, small in threads, memory and files. After a crash the controller holds the old broker for
+/// alive until its session has timed out, hence the short session.
 fn properties(port: u16, controller_port: u16, log: &Path) -> String {
     let log = log.display();
     format!(
@@ -168,6 +243,8 @@ fn properties(port: u16, controller_port: u16, log: &Path) -> String {
          num.network.threads=2\n\
          num.io.threads=4\n\
          background.threads=2\n\
+         broker.heartbeat.interval.ms=500\n\
+         broker.session.timeout.ms=3000\n\
          log.index.size.max.bytes=1048576\n\
          log.cleaner.dedupe.buffer.size=8388608\n\
          log.segment.bytes=268435456\n"
@@ -200,8 +277,15 @@ mod tests {
 
     #[test]
     fn nobody_is_ready_on_a_port_where_nobody_listens() {
-        let port = crate::services::port::choose(&[]).unwrap();
+        let port = port::choose(&[]).unwrap();
         assert!(!is_ready(port));
+    }
+
+    #[test]
+    fn the_major_of_a_java_is_read_from_its_release_file() {
+        assert_eq!(java_major("IMPLEMENTOR=\"X\"\nJAVA_VERSION=\"17.0.15\"\n"), Some(17));
+        assert_eq!(java_major("JAVA_VERSION=\"1.8.0_412\"\n"), Some(1));
+        assert_eq!(java_major(""), None);
     }
 
     #[test]

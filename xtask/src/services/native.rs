@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::services::client::last_lines;
 use crate::services::error::{Error, Result};
 use crate::services::home::Home;
-use crate::services::kafka::{self, Broker, Life};
+use crate::services::kafka::{self, Broker, Distribution, Life};
 use crate::services::port;
 use crate::services::postgres::binaries::Binaries;
 use crate::services::postgres::cluster::{self, Cluster};
@@ -168,13 +168,12 @@ fn start_postgres(home: &Home, task: &Task, port: u16, major: Option<u16>) -> Re
 
 fn start_kafka(home: &Home, task: &Task, port: u16) -> Result<Running> {
     let broker = Broker {
-        java: kafka::java()?,
-        jars: kafka::jars(home, task)?,
+        distribution: Distribution::get(home, task)?,
         data: home.path("data").join(format!("kafka-{}", kafka::VERSION)),
         log: home.path("logs").join("kafka.log"),
         life: Life::Long,
     };
-    broker.create(home, task)?;
+    broker.create()?;
     broker.configure(port, port::choose(&[port + 1])?, &[])?;
     task.say(&format!("starting {}", kafka::VERSION));
     let (process, _) = broker.start(port)?;

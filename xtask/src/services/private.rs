@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::services::environment::Postgres;
 use crate::services::error::{Error, IoContext, Result};
 use crate::services::home::{Home, remove_tree, write_private};
-use crate::services::kafka::{self, Broker, Life};
+use crate::services::kafka::{self, Broker, Distribution, Life};
 use crate::services::port;
 use crate::services::postgres::binaries::Binaries;
 use crate::services::postgres::cluster::{self, Cluster};
@@ -245,13 +245,12 @@ impl PrivateKafka {
         let task = quiet_task("kafka");
         let place = Place::new("kafka")?;
         let broker = Broker {
-            java: kafka::java()?,
-            jars: kafka::jars(&place.home, &task)?,
+            distribution: Distribution::get(&place.home, &task)?,
             data: place.folder.join("data"),
             log: place.folder.join("log"),
             life: Life::Short,
         };
-        broker.create(&place.home, &task)?;
+        broker.create()?;
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut kafka = Self { place, broker, settings, port: 0, server: None };
         kafka.start_on_a_free_port()?;
