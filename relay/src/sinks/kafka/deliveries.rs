@@ -1,0 +1,314 @@
+//! Who waits for what: a fixed ring of batches, each with a counter of messages that are not durable yet.
+//!
+//! A delivery costs one atomic subtraction; locks and allocations are for errors and for a batch's end. When a batch's
+//! counter reaches zero its receipt resolves. The ring also counts memory: that is where back-pressure begins.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::pipeline::{Durable, End, Error, Kind, Receipt, ReceiptSender, Refused};
+use crate::telemetry::Metrics;
+
+/// Batches that may be accepted and not durable at once. A power of two; far above what a pump keeps in flight.
+const BATCHES: usize = 1024;
+
+const _: () = assert!(usize::BITS >= 64, "a ticket packs two 32-bit numbers into a pointer");
+
+/// A message's place: the batch's slot in the ring and its index in the batch. Travels through librdkafka as a pointer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket {
+    slot: u32,
+    index: u32,
+}
+
+impl Ticket {
+    pub(super) fn pack(self) -> usize {
+        (self.slot as usize) << 32 | self.index as usize
+    }
+
+    pub(super) fn unpack(packed: usize) -> Self {
+        Self { slot: (packed >> 32) as u32, index: packed as u32 }
+    }
+}
+
+/// Why a message was not delivered.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The broker will never take it.
+    Refused(String),
+    /// It may or may not have arrived.
+    Other(Kind, String),
+}
+
+/// What is accepted and not yet durable.
+#[derive(Debug)]
+pub(super) struct Deliveries {
+    slots: Box<[Slot]>,
+    bytes: AtomicUsize,
+    bytes_max: usize,
+    room: Notify,
+    troubled: AtomicBool,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// Messages not settled, plus one while the batch is still being accepted.
+    remaining: AtomicU32,
+    batch: Mutex<Option<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    sender: ReceiptSender,
+    bytes: usize,
+    refused: Vec<Refused>,
+    failed: Option<(Kind, String)>,
+}
+
+impl Deliveries {
+    pub(super) fn new(bytes_max: usize, metrics: Arc<Metrics>) -> Self {
+        Self {
+            slots: (0..BATCHES).map(|_| Slot::default()).collect(),
+            bytes: AtomicUsize::new(0),
+            bytes_max,
+            room: Notify::new(),
+            troubled: AtomicBool::new(false),
+            metrics,
+        }
+    }
+
+    /// Opens the batch number `sequence` of `messages` messages as soon as there is room for its `bytes`.
+    pub(super) async fn begin(&self, sequence: u64, messages: u32, bytes: usize) -> (Accepting<'_>, Receipt) {
+        let slot = (sequence % BATCHES as u64) as u32;
+        if !self.has_room(slot, bytes) {
+            self.metrics.kafka_queue_waits.inc();
+            while !self.has_room(slot, bytes) {
+                // A permit is kept if room was made meanwhile; only the pump waits here, and it waits once.
+                self.room.notified().await;
+            }
+        }
+        let (sender, receipt) = Receipt::pending();
+        let total = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
+        self.metrics.kafka_queue_bytes.set(total as i64);
+        let place = &self.slots[slot as usize];
+        *place.lock() = Some(Open { sender, bytes, refused: Vec::new(), failed: None });
+        place.remaining.store(messages + 1, Ordering::Release);
+        (Accepting { deliveries: self, slot, accepted: 0, messages }, receipt)
+    }
+
+    /// The message of this ticket is durable.
+    pub(super) fn delivered(&self, ticket: Ticket) {
+        self.settle(ticket.slot, 1);
+    }
+
+    /// The message of this ticket is not, and the producer must be reset before it takes more.
+    pub(super) fn failed(&self, ticket: Ticket, failure: Failure) {
+        self.troubled.store(true, Ordering::Release);
+        if let Some(batch) = self.slots[ticket.slot as usize].lock().as_mut() {
+            match failure {
+                Failure::Refused(reason) => {
+                    self.metrics.kafka_refused.inc();
+                    batch.refused.push(Refused { index: ticket.index as usize, reason });
+                }
+                Failure::Other(kind, reason) => {
+                    self.metrics.kafka_delivery_errors.inc();
+                    batch.failed.get_or_insert((kind, reason));
+                }
+            }
+        }
+        self.settle(ticket.slot, 1);
+    }
+
+    /// Whether a delivery failed since the last [`Deliveries::forget_trouble`].
+    pub(super) fn is_troubled(&self) -> bool {
+        self.troubled.load(Ordering::Acquire)
+    }
+
+    pub(super) fn forget_trouble(&self) {
+        self.troubled.store(false, Ordering::Release);
+    }
+
+    fn has_room(&self, slot: u32, bytes: usize) -> bool {
+        let taken = self.bytes.load(Ordering::Acquire);
+        // A batch beyond the bound passes when it is alone, or it would never pass.
+        (taken == 0 || taken + bytes <= self.bytes_max) && self.slots[slot as usize].lock().is_none()
+    }
+
+    fn settle(&self, slot: u32, count: u32) {
+        let place = &self.slots[slot as usize];
+        if place.remaining.fetch_sub(count, Ordering::AcqRel) != count {
+            return;
+        }
+        let Some(batch) = place.lock().take() else { return };
+        let total = self.bytes.fetch_sub(batch.bytes, Ordering::AcqRel) - batch.bytes;
+        self.metrics.kafka_queue_bytes.set(total as i64);
+        self.room.notify_one();
+        let (sender, fate) = batch.conclude();
+        sender.resolve(fate);
+    }
+}
+
+impl Slot {
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+        // Every holder leaves a whole value, so a panic elsewhere does not spoil it.
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn conclude(mut self) -> (ReceiptSender, Result<Durable, Error>) {
+        // Partitions report in their own order.
+        self.refused.sort_unstable_by_key(|refused| refused.index);
+        let fate = match (self.failed, self.refused.first()) {
+            (None, _) => Ok(Durable { refused: self.refused }),
+            // A refusal stops the producer, so its neighbours fail with it: the refusal is what a person must see.
+            (Some(_), Some(first)) => Err(Error::new(End::Sink, Kind::Refused, first.reason.clone())
+                .with_help("The stream waits here, so that order holds; make the broker accept the record.")),
+            (Some((kind, reason)), None) => Err(Error::new(End::Sink, kind, reason)),
+        };
+        (self.sender, fate)
+    }
+}
+
+/// A batch that is being accepted. Dropped before all was accepted, the rest counts as failed.
+#[derive(Debug)]
+pub(super) struct Accepting<'a> {
+    deliveries: &'a Deliveries,
+    slot: u32,
+    accepted: u32,
+    messages: u32,
+}
+
+impl Accepting<'_> {
+    /// The ticket of the next message.
+    pub(super) fn ticket(&self) -> Ticket {
+        Ticket { slot: self.slot, index: self.accepted }
+    }
+
+    /// The producer took the message of the present ticket.
+    pub(super) fn accepted(&mut self) {
+        self.accepted += 1;
+    }
+}
+
+impl Drop for Accepting<'_> {
+    fn drop(&mut self) {
+        let missing = self.messages - self.accepted;
+        if missing > 0
+            && let Some(batch) = self.deliveries.slots[self.slot as usize].lock().as_mut()
+        {
+            batch
+                .failed
+                .get_or_insert((Kind::Unavailable, "the batch was given up before all of it was accepted".into()));
+        }
+        self.deliveries.settle(self.slot, missing + 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
+        let mut future = std::pin::pin!(future);
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        }
+    }
+
+    fn deliveries(bytes_max: usize) -> Deliveries {
+        Deliveries::new(bytes_max, Metrics::new())
+    }
+
+    /// Accepts a whole batch and returns its tickets.
+    fn accept(deliveries: &Deliveries, sequence: u64, messages: u32, bytes: usize) -> (Vec<Ticket>, Receipt) {
+        let (mut accepting, receipt) =
+            now_or_never(deliveries.begin(sequence, messages, bytes)).expect("there is room");
+        let mut tickets = Vec::new();
+        for _ in 0..messages {
+            tickets.push(Ticket::unpack(accepting.ticket().pack()));
+            accepting.accepted();
+        }
+        (tickets, receipt)
+    }
+
+    #[test]
+    fn a_receipt_resolves_only_with_the_last_message() {
+        let deliveries = deliveries(100);
+        let (tickets, mut receipt) = accept(&deliveries, 0, 2, 10);
+        deliveries.delivered(tickets[1]);
+        assert!(now_or_never(&mut receipt).is_none());
+        deliveries.delivered(tickets[0]);
+        assert_eq!(now_or_never(receipt).expect("resolved").expect("durable"), Durable::default());
+        assert!(!deliveries.is_troubled());
+    }
+
+    #[test]
+    fn a_batch_delivered_while_it_is_accepted_waits_for_its_last_message() {
+        let deliveries = deliveries(100);
+        let (mut accepting, mut receipt) = now_or_never(deliveries.begin(0, 2, 10)).expect("room");
+        deliveries.delivered(accepting.ticket());
+        accepting.accepted();
+        assert!(now_or_never(&mut receipt).is_none());
+        deliveries.delivered(accepting.ticket());
+        accepting.accepted();
+        assert!(now_or_never(&mut receipt).is_none(), "the batch is still open");
+        drop(accepting);
+        assert!(now_or_never(receipt).expect("resolved").is_ok());
+    }
+
+    #[test]
+    fn refused_messages_are_named_in_order_and_stop_the_flow() {
+        let deliveries = deliveries(100);
+        let (tickets, receipt) = accept(&deliveries, 0, 3, 10);
+        deliveries.failed(tickets[2], Failure::Refused("late".into()));
+        deliveries.failed(tickets[0], Failure::Refused("early".into()));
+        deliveries.delivered(tickets[1]);
+        let durable = now_or_never(receipt).expect("resolved").expect("all were delivered or refused");
+        let indexes: Vec<usize> = durable.refused.iter().map(|refused| refused.index).collect();
+        assert_eq!(indexes, [0, 2]);
+        assert!(deliveries.is_troubled());
+    }
+
+    #[test]
+    fn a_batch_given_up_midway_settles_when_its_accepted_part_does() {
+        let deliveries = deliveries(100);
+        let (mut accepting, mut receipt) = now_or_never(deliveries.begin(0, 3, 10)).expect("room");
+        let ticket = accepting.ticket();
+        accepting.accepted();
+        drop(accepting);
+        assert!(now_or_never(&mut receipt).is_none());
+        deliveries.delivered(ticket);
+        let error = now_or_never(receipt).expect("resolved").expect_err("two were never accepted");
+        assert_eq!(error.kind(), Kind::Unavailable);
+    }
+
+    #[test]
+    fn a_batch_waits_for_room_and_a_larger_one_passes_alone() {
+        let deliveries = deliveries(100);
+        let (tickets, _receipt) = accept(&deliveries, 0, 1, 400);
+        let mut waiting = std::pin::pin!(deliveries.begin(1, 1, 1));
+        assert!(now_or_never(&mut waiting).is_none());
+        deliveries.delivered(tickets[0]);
+        assert!(now_or_never(&mut waiting).is_some());
+    }
+
+    #[test]
+    fn a_full_ring_waits_for_its_oldest_batch() {
+        let deliveries = deliveries(usize::MAX);
+        let held: Vec<_> = (0..BATCHES as u64).map(|sequence| accept(&deliveries, sequence, 1, 1)).collect();
+        let mut waiting = std::pin::pin!(deliveries.begin(BATCHES as u64, 1, 1));
+        assert!(now_or_never(&mut waiting).is_none());
+        deliveries.delivered(held[1].0[0]);
+        assert!(now_or_never(&mut waiting).is_none(), "its slot is the oldest one's");
+        deliveries.delivered(held[0].0[0]);
+        assert!(now_or_never(&mut waiting).is_some());
+    }
+}

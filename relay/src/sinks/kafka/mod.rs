@@ -1,0 +1,192 @@
+//! Kafka: an idempotent producer whose acknowledgements come from every in-sync replica, and the topic that remembers
+//! how far delivery came.
+//!
+//! Guarantees: what a receipt calls durable is durable on all in-sync replicas; messages of one key arrive in the order
+//! in which they were sent, whatever is repeated; nothing is skipped, for a message has no time limit. While no broker
+//! can be reached, sending waits.
+
+mod client;
+mod deliveries;
+mod options;
+mod producer;
+mod progress;
+mod refusal;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::warn;
+
+use crate::pipeline::{End, Error, Kind, Messages, Progress, Receipt, Sink};
+use crate::sinks::kafka::client::{ProducerEvents, Reachability};
+use crate::sinks::kafka::deliveries::Deliveries;
+use crate::sinks::kafka::producer::{NotTaken, Producer};
+use crate::sinks::kafka::progress::{PARTITION, Reader};
+use crate::sinks::kafka::refusal::inspect;
+use crate::telemetry::Metrics;
+
+pub use options::{Compression, KafkaOptions};
+
+/// How long to wait when librdkafka's own queue is full, which our bound makes rare: a delivery frees it only after the
+/// callback that tells of it, so that there is nothing to be woken by.
+const FULL_AGAIN: Duration = Duration::from_millis(2);
+
+/// The sink that publishes to Kafka.
+pub struct Kafka {
+    options: KafkaOptions,
+    producer: Producer,
+    deliveries: Arc<Deliveries>,
+    reachability: Arc<Reachability>,
+    /// Batches begun so far: the next one's number.
+    sequence: u64,
+}
+
+impl Kafka {
+    /// Connects, makes sure that the progress topic exists, and reads the newest progress record of `progress_key`.
+    ///
+    /// Everything that can go on at the same time does. Fails with [`Kind::Unavailable`] if no broker answers within
+    /// `connect_timeout`, and with [`Kind::Setup`] if a property or a permission is wrong.
+    pub async fn open(
+        options: KafkaOptions,
+        progress_key: Option<&str>,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, Option<Progress>), Error> {
+        let reachability = Arc::new(Reachability::new(&options.bootstrap_servers, Arc::clone(&metrics)));
+        let deliveries = Arc::new(Deliveries::new(options.queue_bytes_max, metrics));
+        let producer = start_producer(&options, &deliveries, &reachability)?;
+        let sink = Self { options, producer, deliveries, reachability, sequence: 0 };
+        let progress = match progress_key {
+            Some(key) => sink.read_progress(key).await?,
+            None => None,
+        };
+        sink.await_broker().await?;
+        Ok((sink, progress))
+    }
+
+    /// The newest progress record of `key`; creates the topic if it is missing.
+    async fn read_progress(&self, key: &str) -> Result<Option<Progress>, Error> {
+        let (options, reachability) = (self.options.clone(), Arc::clone(&self.reachability));
+        let (reader, exists) = blocking(move || {
+            let reader = Reader::start(options, reachability)?;
+            let exists = reader.topic_exists()?;
+            Ok((reader, exists))
+        })
+        .await?;
+        if !exists {
+            progress::create_topic(&self.options, &self.reachability).await?;
+        }
+        let key = key.as_bytes().to_vec();
+        blocking(move || {
+            if !exists {
+                reader.await_topic()?;
+            }
+            reader.newest(&key)
+        })
+        .await
+    }
+
+    /// Waits until the producer reached a broker, which also makes it ask for its producer id.
+    async fn await_broker(&self) -> Result<(), Error> {
+        let (producer, timeout) = (self.producer.handle(), self.options.connect_timeout);
+        if blocking(move || Ok(producer::reaches_a_broker(&producer, timeout))).await? {
+            return Ok(());
+        }
+        let (brokers, within) = (&self.options.bootstrap_servers, timeout.as_secs_f32());
+        let context = format!("no kafka broker answers at {brokers} within {within} s");
+        Err(Error::new(End::Sink, Kind::Unavailable, context).because(self.reachability.last_trouble()))
+    }
+
+    fn start_producer(&self) -> Result<Producer, Error> {
+        start_producer(&self.options, &self.deliveries, &self.reachability)
+    }
+
+    /// Nothing may be accepted between a failed delivery and the reset: it would overtake what failed.
+    fn check(&self) -> Result<(), Error> {
+        if self.deliveries.is_troubled() {
+            let context = "a delivery failed, and nothing is accepted before the sink is reset";
+            return Err(Error::new(End::Sink, Kind::Unavailable, context));
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Kafka {
+    async fn send(&mut self, messages: Messages) -> Result<Receipt, Error> {
+        self.check()?;
+        let bytes = inspect(&messages, self.options.message_bytes_max)?;
+        let count = u32::try_from(messages.len()).expect("spans address less than 2 GiB, so messages are fewer");
+        let (mut accepting, receipt) = self.deliveries.begin(self.sequence, count, bytes).await;
+        self.sequence += 1;
+        for message in messages.iter() {
+            while let Err(not_taken) = self.producer.take(&message, accepting.ticket()) {
+                await_room(not_taken).await?;
+            }
+            accepting.accepted();
+        }
+        Ok(receipt)
+    }
+
+    async fn record(&mut self, progress: Progress) -> Result<Receipt, Error> {
+        self.check()?;
+        let bytes = progress.key.len() + progress.value.len();
+        let (mut accepting, receipt) = self.deliveries.begin(self.sequence, 1, bytes).await;
+        self.sequence += 1;
+        let place = (self.options.progress_topic.as_str(), PARTITION);
+        while let Err(not_taken) = self.producer.take_for(place, (&progress.key, &progress.value), accepting.ticket()) {
+            await_room(not_taken).await?;
+        }
+        accepting.accepted();
+        Ok(receipt)
+    }
+
+    async fn reset(&mut self) -> Result<(), Error> {
+        self.producer.purge().await;
+        if let Some(error) = self.producer.fatal() {
+            if error.kind() == Kind::Fenced {
+                return Err(error);
+            }
+            warn!(error = error.chain(), "kafka producer started anew");
+            self.producer = self.start_producer()?;
+        }
+        self.deliveries.forget_trouble();
+        Ok(())
+    }
+
+    async fn close(self, deadline: Duration) -> Result<(), Error> {
+        if self.producer.drain(Instant::now() + deadline).await {
+            return Ok(());
+        }
+        let context = format!("kafka did not acknowledge everything within {} s", deadline.as_secs_f32());
+        Err(Error::new(End::Sink, Kind::Unavailable, context)
+            .with_help("What is missing is delivered again after the next start."))
+    }
+}
+
+fn start_producer(
+    options: &KafkaOptions,
+    deliveries: &Arc<Deliveries>,
+    reachability: &Arc<Reachability>,
+) -> Result<Producer, Error> {
+    let events = ProducerEvents { deliveries: Arc::clone(deliveries), reachability: Arc::clone(reachability) };
+    Producer::start(&options.producer(), events)
+        .map_err(|error| Error::new(End::Sink, Kind::Setup, "the kafka producer does not start").because(error))
+}
+
+async fn await_room(not_taken: NotTaken) -> Result<(), Error> {
+    match not_taken {
+        NotTaken::Full => {
+            sleep(FULL_AGAIN).await;
+            Ok(())
+        }
+        NotTaken::Never(error) => Err(error),
+    }
+}
+
+/// Runs `work`, which may block, where blocking is allowed.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, Error> + Send + 'static) -> Result<T, Error> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome,
+        Err(error) => Err(Error::new(End::Sink, Kind::Broken, "the kafka client's thread ended early").because(error)),
+    }
+}

@@ -1,0 +1,161 @@
+//! librdkafka's producer with a thread of its own that hears deliveries, so that nothing else can delay them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
+use tokio::time::{Instant, sleep};
+
+use crate::pipeline::message::MessageRef;
+use crate::pipeline::{End, Error, Kind};
+use crate::sinks::kafka::client::ProducerEvents;
+use crate::sinks::kafka::deliveries::Ticket;
+use crate::sinks::kafka::refusal::{Verdict, judge};
+
+/// How long the thread waits for an event before it looks whether it is still wanted.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How often a wait for an empty queue looks at it.
+const DRAIN_LOOK: Duration = Duration::from_millis(1);
+
+/// How often a purge is repeated: a request that fails puts its messages back into the queue.
+const PURGE_AGAIN: Duration = Duration::from_millis(100);
+
+/// A record on its way into the producer.
+type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
+
+/// A producer and its thread. Dropped, it forgets what is not delivered.
+pub(super) struct Producer {
+    native: Arc<BaseProducer<ProducerEvents>>,
+    gone: Arc<AtomicBool>,
+}
+
+/// Why the producer did not take a record.
+pub(super) enum NotTaken {
+    /// Its queue is full; later it may.
+    Full,
+    /// It will not.
+    Never(Error),
+}
+
+impl Producer {
+    /// Starts a producer and begins to connect. Fails only on properties that librdkafka does not accept.
+    pub(super) fn start(config: &ClientConfig, events: ProducerEvents) -> Result<Self, KafkaError> {
+        let native = Arc::new(BaseProducer::from_config_and_context(config, events)?);
+        let gone = Arc::new(AtomicBool::new(false));
+        let (polled, unwanted) = (Arc::clone(&native), Arc::clone(&gone));
+        thread::Builder::new()
+            .name("kafka-poll".into())
+            .spawn(move || {
+                while !unwanted.load(Ordering::Relaxed) {
+                    polled.poll(POLL);
+                }
+                // The last handle is usually this one: freeing librdkafka's client may wait for its threads.
+            })
+            .map_err(|error| KafkaError::ClientCreation(format!("no thread for deliveries: {error}")))?;
+        Ok(Self { native, gone })
+    }
+
+    /// Another handle on the native client, for a thread that may block.
+    pub(super) fn handle(&self) -> Arc<BaseProducer<ProducerEvents>> {
+        Arc::clone(&self.native)
+    }
+
+    /// Hands a message over. Never blocks.
+    pub(super) fn take(&self, message: &MessageRef<'_>, ticket: Ticket) -> Result<(), NotTaken> {
+        let headers = (message.header_count() > 0).then(|| {
+            message.headers().fold(OwnedHeaders::new_with_capacity(message.header_count()), |headers, (key, value)| {
+                headers.insert(Header { key, value })
+            })
+        });
+        self.enqueue(BaseRecord {
+            topic: message.topic(),
+            partition: None,
+            payload: message.value(),
+            key: message.key(),
+            timestamp: Some(message.timestamp_ms()),
+            headers,
+            delivery_opaque: ticket.pack(),
+        })
+    }
+
+    /// Hands over a record without headers for one partition, stamped with the present time. Never blocks.
+    pub(super) fn take_for(
+        &self,
+        (topic, partition): (&str, i32),
+        (key, value): (&[u8], &[u8]),
+        ticket: Ticket,
+    ) -> Result<(), NotTaken> {
+        self.enqueue(BaseRecord {
+            topic,
+            partition: Some(partition),
+            payload: Some(value),
+            key: Some(key),
+            timestamp: None,
+            headers: None,
+            delivery_opaque: ticket.pack(),
+        })
+    }
+
+    /// Why it stopped for good, if it did.
+    pub(super) fn fatal(&self) -> Option<Error> {
+        let (code, reason) = self.native.client().fatal_error()?;
+        let kind = match judge(code) {
+            Verdict::Failed(Kind::Unavailable) | Verdict::Refused => Kind::Broken,
+            Verdict::Failed(kind) => kind,
+        };
+        Some(Error::new(End::Sink, kind, "the kafka producer stopped").because(reason))
+    }
+
+    /// Waits until nothing is accepted and undelivered; false if that took longer than `deadline`.
+    pub(super) async fn drain(&self, deadline: Instant) -> bool {
+        while self.native.in_flight_count() > 0 {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(DRAIN_LOOK).await;
+        }
+        true
+    }
+
+    /// Forgets what has not been sent, and waits for the answers to what has, however long the brokers take: a request
+    /// that was given up could still be carried out, behind one sent later.
+    pub(super) async fn purge(&self) {
+        loop {
+            let native = Arc::clone(&self.native);
+            // Purging waits for the broker threads; it can only panic on flags that librdkafka does not know.
+            drop(tokio::task::spawn_blocking(move || native.purge(PurgeConfig::default().queue())).await);
+            if self.drain(Instant::now() + PURGE_AGAIN).await {
+                return;
+            }
+        }
+    }
+
+    fn enqueue(&self, record: Record<'_>) -> Result<(), NotTaken> {
+        self.native.send(record).map_err(|(error, record)| match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::QueueFull) => NotTaken::Full,
+            _ => NotTaken::Never(self.fatal().unwrap_or_else(|| {
+                // Some of its batch was taken already, so this is not the clean refusal of a whole batch.
+                let context = format!("the kafka producer does not take records for topic {:?}", record.topic);
+                Error::new(End::Sink, Kind::Unavailable, context).because(error)
+            })),
+        })
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Waits until a broker answered, at most `timeout`. Blocks.
+pub(super) fn reaches_a_broker(producer: &BaseProducer<ProducerEvents>, timeout: Duration) -> bool {
+    producer.client().fetch_cluster_id(timeout).is_some()
+}

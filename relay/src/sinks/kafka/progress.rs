@@ -1,0 +1,225 @@
+//! The progress topic: one compacted topic in which the newest record of a key tells how far its slot was delivered.
+//!
+//! The newest is the one with the highest offset. What its value means is the source's business.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::{debug, info};
+
+use crate::pipeline::{End, Error, Kind, Progress};
+use crate::sinks::kafka::client::{Reachability, ReaderEvents};
+use crate::sinks::kafka::options::KafkaOptions;
+
+/// The only partition that is written and read, however many there are.
+pub(super) const PARTITION: i32 = 0;
+
+/// How many offsets before the end are read first. A relay writes some ten records a second, so that its newest is among
+/// the last few unless many relays share the topic.
+const FIRST_WINDOW: i64 = 256;
+
+/// By how much each further window is longer than the one before.
+const WINDOW_GROWTH: i64 = 16;
+
+/// The topic's configuration. Small segments, because only closed ones are compacted; one mebibyte is the least that
+/// Kafka 4 allows.
+const TOPIC_CONFIG: [(&str, &str); 4] = [
+    ("cleanup.policy", "compact"),
+    ("segment.bytes", "1048576"),
+    ("segment.ms", "600000"),
+    ("min.cleanable.dirty.ratio", "0.1"),
+];
+
+/// Reads the progress topic.
+pub(super) struct Reader {
+    /// There until the reader is dropped.
+    consumer: Option<BaseConsumer<ReaderEvents>>,
+    options: KafkaOptions,
+    reachability: Arc<Reachability>,
+    deadline: Instant,
+}
+
+/// What reading a window led to.
+enum Window {
+    /// The newest record of the key in it.
+    Found(Progress),
+    /// The key is not in it.
+    Absent,
+}
+
+impl Reader {
+    /// Begins to connect.
+    pub(super) fn start(options: KafkaOptions, reachability: Arc<Reachability>) -> Result<Self, Error> {
+        let deadline = Instant::now() + options.connect_timeout;
+        let events = ReaderEvents(Arc::clone(&reachability));
+        let consumer = BaseConsumer::from_config_and_context(&options.reader(), events)
+            .map_err(|error| Error::new(End::Sink, Kind::Setup, "the kafka client does not start").because(error))?;
+        Ok(Self { consumer: Some(consumer), options, reachability, deadline })
+    }
+
+    /// Whether the topic exists. Fails if no broker answers in time. Blocks.
+    pub(super) fn topic_exists(&self) -> Result<bool, Error> {
+        let topic = &self.options.progress_topic;
+        let metadata = self
+            .consumer()
+            .fetch_metadata(Some(topic), self.remaining())
+            .map_err(|error| self.unavailable("no kafka broker answers", &error))?;
+        let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(false) };
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => {
+                Ok(found.partitions().iter().any(|partition| partition.id() == PARTITION && partition.leader() >= 0))
+            }
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::LeaderNotAvailable) => Ok(false),
+            Some(code) => {
+                Err(Error::new(End::Sink, Kind::Setup, format!("the progress topic {topic:?} is not readable"))
+                    .because(code)
+                    .with_help("Grant the relay Read, Write, Describe and Create on the progress topic."))
+            }
+        }
+    }
+
+    /// The newest record of `key`. Blocks.
+    pub(super) fn newest(&self, key: &[u8]) -> Result<Option<Progress>, Error> {
+        let topic = &self.options.progress_topic;
+        let (low, high) = self
+            .consumer()
+            .fetch_watermarks(topic, PARTITION, self.remaining())
+            .map_err(|error| self.unreadable(&error))?;
+        let mut length = FIRST_WINDOW;
+        let mut end = high;
+        while end > low {
+            let start = low.max(end.saturating_sub(length));
+            debug!(topic, start, end, "reading progress");
+            if let Window::Found(progress) = self.read(key, start, end, high)? {
+                return Ok(Some(progress));
+            }
+            end = start;
+            length = length.saturating_mul(WINDOW_GROWTH);
+        }
+        Ok(None)
+    }
+
+    /// Reads the offsets from `start` up to `end`. In the last window, which ends at `high`, whatever was added since is
+    /// read too.
+    fn read(&self, key: &[u8], start: i64, end: i64, high: i64) -> Result<Window, Error> {
+        let mut assignment = TopicPartitionList::with_capacity(1);
+        assignment
+            .add_partition_offset(&self.options.progress_topic, PARTITION, Offset::Offset(start))
+            .and_then(|()| self.consumer().assign(&assignment))
+            .map_err(|error| self.unreadable(&error))?;
+        let mut found = Window::Absent;
+        loop {
+            match self.consumer().poll(self.remaining()) {
+                None => {
+                    return Err(self.unreadable(&KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)));
+                }
+                // Compaction and transaction markers leave offsets without a record, so that only this tells the end.
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
+                // Troubles with connections pass or reach the deadline; the log tells them.
+                Some(Err(error)) if self.deadline > Instant::now() && !is_final(&error) => {
+                    debug!(%error, "reading progress goes on");
+                }
+                Some(Err(error)) => return Err(self.unreadable(&error)),
+                Some(Ok(record)) => {
+                    if end < high && record.offset() >= end {
+                        return Ok(found);
+                    }
+                    if record.key() == Some(key)
+                        && let Some(value) = record.payload()
+                    {
+                        let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+                        found = Window::Found(Progress { key, value });
+                    } else if record.key() == Some(key) {
+                        // A tombstone: somebody removed the key on purpose.
+                        found = Window::Absent;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Waits until the topic just created has a leader. Blocks.
+    pub(super) fn await_topic(&self) -> Result<(), Error> {
+        while !self.topic_exists()? {
+            if Instant::now() >= self.deadline {
+                let context = format!("the progress topic {:?} has no leader", self.options.progress_topic);
+                return Err(Error::new(End::Sink, Kind::Unavailable, context));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    fn consumer(&self) -> &BaseConsumer<ReaderEvents> {
+        self.consumer.as_ref().expect("only dropping takes it away")
+    }
+
+    fn remaining(&self) -> Duration {
+        // At least one look: librdkafka takes zero for "do not wait at all".
+        self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
+    }
+
+    fn unavailable(&self, what: &str, error: &KafkaError) -> Error {
+        let (brokers, within) = (&self.options.bootstrap_servers, self.options.connect_timeout.as_secs_f32());
+        let trouble = self.reachability.last_trouble();
+        let context = format!("{what} at {brokers} within {within} s");
+        let error_of = Error::new(End::Sink, Kind::Unavailable, context);
+        if trouble.is_empty() { error_of.because(error.clone()) } else { error_of.because(trouble) }
+    }
+
+    fn unreadable(&self, error: &KafkaError) -> Error {
+        self.unavailable(&format!("the progress topic {:?} was not read", self.options.progress_topic), error)
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        // librdkafka takes some 100 ms to let go of a consumer, and nobody has to wait for it.
+        let consumer = self.consumer.take();
+        drop(std::thread::Builder::new().name("kafka-reader-close".into()).spawn(move || drop(consumer)));
+    }
+}
+
+/// Creates the topic, unless somebody else does first, and waits until it can be used.
+pub(super) async fn create_topic(options: &KafkaOptions, reachability: &Arc<Reachability>) -> Result<(), Error> {
+    let topic = options.progress_topic.as_str();
+    let failed = |cause: Box<dyn std::error::Error + Send + Sync>| {
+        Error::new(End::Sink, Kind::Setup, format!("the progress topic {topic:?} cannot be created"))
+            .because(cause)
+            .with_help("Create it with one partition and cleanup.policy=compact, or let the relay do it.")
+    };
+    let events = ReaderEvents(Arc::clone(reachability));
+    let admin = AdminClient::from_config_and_context(&options.admin(), events).map_err(|error| failed(error.into()))?;
+    let replication = TopicReplication::Fixed(options.progress_replication_factor);
+    let mut new = NewTopic::new(topic, 1, replication);
+    new.config = TOPIC_CONFIG.to_vec();
+    let timeouts = AdminOptions::new()
+        .request_timeout(Some(options.connect_timeout))
+        .operation_timeout(Some(options.connect_timeout));
+    let outcome = admin.create_topics([&new], &timeouts).await.map_err(|error| failed(error.into()))?;
+    // Stopping the client joins its thread.
+    drop(tokio::task::spawn_blocking(move || drop(admin)));
+    match outcome.into_iter().next() {
+        Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
+        Some(Err((_, code))) => Err(failed(code.into())),
+        Some(Ok(_)) | None => {
+            info!(topic, "progress topic created");
+            Ok(())
+        }
+    }
+}
+
+/// Whether waiting cannot help.
+fn is_final(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::Fatal)
+    )
+}

@@ -1,0 +1,57 @@
+//! Logs: one line an event on standard error, for people or for machines.
+
+use std::io;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Why logging could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LoggingError {
+    /// The level is not a level, nor a list of `target=level`.
+    #[error("log level {level:?} is not understood")]
+    Level {
+        /// What was asked for.
+        level: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The process logs already.
+    #[error("logging is set up already")]
+    Again(#[from] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts logging to standard error. `level` is `error`, `warn`, `info`, `debug`, `trace`, or a list of `target=level`
+/// such as `info,postrider_relay::sinks=debug`.
+pub fn init(format: LogFormat, level: &str) -> Result<(), LoggingError> {
+    let filter =
+        EnvFilter::builder().parse(level).map_err(|source| LoggingError::Level { level: level.to_owned(), source })?;
+    let builder = fmt().with_writer(io::stderr).with_env_filter(filter);
+    match format {
+        LogFormat::Text => builder.with_target(false).finish().try_init()?,
+        LogFormat::Json => builder.json().flatten_event(true).finish().try_init()?,
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_that_is_none_is_refused_with_its_name() {
+        let error = init(LogFormat::Text, "postrider=loud").expect_err("not a level");
+        assert_eq!(error.to_string(), "log level \"postrider=loud\" is not understood");
+    }
+}
