@@ -26,6 +26,10 @@ const SHORT_READ_BYTES: usize = 64 * 1024;
 /// millisecond would be too long: a Unix socket is full after 1.4 ms. A quiet stream never waits.
 const PAUSE: Duration = Duration::from_micros(200);
 
+/// How long frames of a busy stream are held back to be handed over together: waking the consumer for each read costs more than
+/// what it reads. A quiet stream's frames are never held back.
+const HOLD: Duration = Duration::from_millis(1);
+
 /// How long the end of a stream may take.
 const FAREWELL_MAX: Duration = Duration::from_secs(3);
 
@@ -57,8 +61,12 @@ pub(crate) struct Reader {
     /// The socket takes no more; what the server said before that is still to be read.
     broken: Option<io::Error>,
     readable: bool,
+    /// Whether data comes as fast as we read it.
+    busy: bool,
     /// When the last read, and the pause after it, were over.
     rested: Instant,
+    /// When frames were last handed over.
+    handed_over: Instant,
     heard: Instant,
     silence_max: Duration,
 }
@@ -92,7 +100,9 @@ impl Reader {
             unsent: Vec::new(),
             broken: None,
             readable: true,
+            busy: false,
             rested: now,
+            handed_over: now,
             heard: now,
             silence_max: timeout * SILENCE_TIMEOUTS,
         })
@@ -177,9 +187,13 @@ impl Reader {
             }
             Ok(bytes) => {
                 self.heard = now;
+                self.busy = now.saturating_duration_since(self.rested) < PAUSE;
                 self.intake.advance(bytes);
                 self.look_through()?;
-                self.pause(now, bytes);
+                if self.busy && bytes < SHORT_READ_BYTES {
+                    std::thread::sleep(PAUSE);
+                }
+                self.rested = Instant::now();
                 Ok(())
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -197,7 +211,7 @@ impl Reader {
         }
     }
 
-    /// Finds the frames in what was read, and hands them on unless the consumer is busy and more fits.
+    /// Finds the frames in what was read, and hands them over unless it pays to collect more first.
     fn look_through(&mut self) -> Result<(), Error> {
         let scan = scan(self.intake.unscanned());
         self.intake.mark_complete(scan.complete);
@@ -205,24 +219,21 @@ impl Reader {
         self.received = self.received.max(scan.received);
         self.reply_requested |= scan.reply_requested;
         let enough = self.intake.complete() >= SHORT_READ_BYTES || !self.intake.fits(self.next_frame);
-        if enough || scan.end.is_some() || self.handover.is_hungry() {
+        if enough || scan.end.is_some() || (self.handover.is_hungry() && !self.may_hold()) {
             self.hand_over();
         }
         scan.end.map_or(Ok(()), Err)
     }
 
+    fn may_hold(&self) -> bool {
+        self.busy && self.handed_over.elapsed() < HOLD
+    }
+
     fn hand_over(&mut self) {
         if let Some(chunk) = self.intake.hand_over(self.next_frame) {
             self.handover.offer(chunk);
+            self.handed_over = Instant::now();
         }
-    }
-
-    fn pause(&mut self, now: Instant, bytes: usize) {
-        let busy = now.saturating_duration_since(self.rested) < PAUSE;
-        if busy && bytes < SHORT_READ_BYTES {
-            std::thread::sleep(PAUSE);
-        }
-        self.rested = Instant::now();
     }
 
     fn check_silence(&mut self, now: Instant, room: bool) -> Result<(), Error> {
