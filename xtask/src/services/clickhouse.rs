@@ -24,7 +24,7 @@ pub(crate) fn command(home: &Home, task: &Task, port: u16) -> Result<Command> {
     let front = data.join("front.py");
     fs::write(&front, FRONT).context("write", &front)?;
     let mut command = Command::new(wanted("python3", "apt-get install python3")?);
-    command.arg(&front).args(["--port", &port.to_string(), "--path"]).arg(data.join("store"));
+    command.arg(&front).args(["--port", &port.to_string(), "--path"]).arg(&data);
     command.env("PYTHONPATH", packages).current_dir("/");
     Ok(command)
 }
