@@ -1,2 +1,3 @@
-//! Being laid.
-fn main() {}
+//! The promises of Postrider, one file a promise, on real services.
+
+mod tidy;

@@ -1,1 +1,1 @@
-//! Being laid.
+//! What the end-to-end tests share.
