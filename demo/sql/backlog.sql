@@ -15,7 +15,7 @@ begin
                 'customer', 'customer-' || event % 50000,
                 'total_cents', event * 37 % 100000,
                 'currency', 'EUR',
-                'note', 'leave it with the neighbour if nobody answers the door, thank you',
+                'note', 'leave it with the neighbour across the yard if nobody answers the door, thank you',
                 'lines', jsonb_build_array('saddle', 'lantern', 'letter', 'seal', 'horn')
             ),
             jsonb_build_object('correlation-id', md5(event::text))

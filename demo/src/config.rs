@@ -4,6 +4,9 @@ use xtask::services::Postgres;
 
 use crate::database::socket;
 
+/// The role the relay logs in as: `postrider init` creates it with the least rights that do, and runs share it.
+const ROLE: &str = "postrider";
+
 /// What a run tells the relay.
 #[derive(Debug, Clone, Copy)]
 pub struct Config<'a> {
@@ -22,7 +25,12 @@ pub struct Config<'a> {
 }
 
 impl Config<'_> {
-    /// The file's text.
+    /// How an administrator reaches the database, for `migrate` and `init`.
+    pub fn admin_url(&self) -> String {
+        self.postgres.url(self.database)
+    }
+
+    /// The file's text. Over TCP the role gets the password that the services have anyway.
     pub fn toml(&self) -> String {
         let Self { postgres, database, slot, topic, bootstrap_servers, progress_topic } = self;
         let (host, password) = match socket(postgres) {
@@ -38,7 +46,7 @@ impl Config<'_> {
             quoted(&host),
             postgres.port,
             quoted(database),
-            quoted(&postgres.user),
+            quoted(ROLE),
             quoted(slot),
             quoted(topic),
             quoted(bootstrap_servers),

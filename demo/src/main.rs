@@ -62,6 +62,19 @@ enum Output {
     Json,
 }
 
+impl Form {
+    /// The table on standard output; or, where JSON was asked for, the table for who watches and the object for who reads.
+    fn show(&self, table: &str, json: impl FnOnce() -> String, screen: &Screen) {
+        match self.output {
+            Output::Text => print(table),
+            Output::Json => {
+                screen.say(table);
+                print(&json());
+            }
+        }
+    }
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let screen = Screen::new();
@@ -82,7 +95,7 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
         Command::Drain { options, form } => {
             let environment = xtask::services::current()?;
             let report = drain::drain(&environment, &options, screen).await?;
-            print(&if form.output == Output::Json { report.json() } else { report.to_string() });
+            form.show(&report.to_string(), || report.json(), screen);
             Ok(true)
         }
         Command::Soak { name, .. } if name == "list" => {
@@ -99,7 +112,7 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
 async fn play(options: &run::Options, form: &Form, screen: &Screen) -> Result<bool> {
     let environment = xtask::services::current()?;
     let report = run::run(&environment, options, screen).await?;
-    print(&if form.output == Output::Json { report.json() } else { report.to_string() });
+    form.show(&report.to_string(), || report.json(), screen);
     Ok(report.passed())
 }
 

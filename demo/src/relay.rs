@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::config::Config;
 use crate::error::{Doing, Error, Result};
 use crate::procfs::Usage;
 
 /// Names the relay's binary to use.
 pub const BINARY_VARIABLE: &str = "POSTRIDER_RELAY_BINARY";
+
+/// Tells the relay's verbs whom to connect as; in a variable, a password is in no list of processes.
+const ADMIN_URL_VARIABLE: &str = "POSTRIDER_ADMIN_URL";
 
 /// How many of the log's last lines an error shows.
 const LOG_LINES_SHOWN: usize = 25;
@@ -21,6 +25,7 @@ const STOP_MAX: Duration = Duration::from_secs(40);
 #[derive(Debug)]
 pub struct Relay {
     binary: PathBuf,
+    admin_url: String,
     config: PathBuf,
     log: PathBuf,
 }
@@ -36,14 +41,15 @@ pub struct Process {
 
 impl Relay {
     /// Takes the binary named by the environment and writes `config` as `postrider.toml` into `folder`.
-    pub fn configure(folder: &Path, config: &str) -> Result<Self> {
+    pub fn configure(folder: &Path, config: &Config<'_>) -> Result<Self> {
         let binary = std::env::var_os(BINARY_VARIABLE).map(PathBuf::from).ok_or_else(|| {
             Error::Relay(format!(
                 "{BINARY_VARIABLE} is not set: start this with `cargo xtask demo`, which builds the relay"
             ))
         })?;
-        let relay = Self { binary, config: folder.join("postrider.toml"), log: folder.join("relay.log") };
-        fs::write(&relay.config, config).doing(format!("writing {}", relay.config.display()))?;
+        let admin_url = config.admin_url();
+        let relay = Self { binary, admin_url, config: folder.join("postrider.toml"), log: folder.join("relay.log") };
+        fs::write(&relay.config, config.toml()).doing(format!("writing {}", relay.config.display()))?;
         Ok(relay)
     }
 
@@ -52,9 +58,13 @@ impl Relay {
         &self.log
     }
 
-    /// Runs a verb that ends by itself, such as `init`.
+    /// Runs a verb that ends by itself, such as `init`, with an administrator's rights.
     pub fn complete(&self, verb: &str) -> Result<()> {
-        let output = self.command(verb).output().doing(format!("running postrider {verb}"))?;
+        let output = self
+            .command(verb)
+            .env(ADMIN_URL_VARIABLE, &self.admin_url)
+            .output()
+            .doing(format!("running postrider {verb}"))?;
         if output.status.success() {
             return Ok(());
         }

@@ -91,9 +91,9 @@ fn columns(message: &[u8]) -> Vec<Option<String>> {
             rest = after;
             continue;
         }
-        let (length, after) = after.split_first_chunk::<4>().unwrap();
+        let (length, after) = after.split_first_chunk::<4>().expect("a value has a length");
         let (value, after) = after.split_at(u32::from_be_bytes(*length) as usize);
-        columns.push(Some(String::from_utf8(value.to_vec()).unwrap()));
+        columns.push(Some(String::from_utf8(value.to_vec()).expect("the database is UTF-8")));
         rest = after;
     }
     columns

@@ -89,7 +89,7 @@ impl Backlog {
             bootstrap_servers,
             progress_topic: &topics.progress(),
         };
-        Relay::configure(&folder, &config.toml())
+        Relay::configure(&folder, &config)
     }
 
     /// Writes `events` more transactions of one event each.
@@ -99,7 +99,9 @@ impl Backlog {
             let client = self.database.connect().await?;
             let share = events / FILLERS + u64::from(filler < events % FILLERS);
             fillers.spawn(async move {
-                client.batch_execute(&format!("set synchronous_commit = off; call fill_outbox({share})")).await
+                // Two statements: a procedure may commit only where the server began no transaction around it.
+                client.batch_execute("set synchronous_commit = off").await?;
+                client.batch_execute(&format!("call fill_outbox({share})")).await
             });
         }
         while let Some(filled) = fillers.join_next().await {

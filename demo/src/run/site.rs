@@ -37,7 +37,7 @@ impl Site {
             bootstrap_servers: &environment.kafka.bootstrap,
             progress_topic: &topics.progress(),
         };
-        let relay = Relay::configure(&folder, &config.toml())?;
+        let relay = Relay::configure(&folder, &config)?;
         screen
             .say(&format!("          postrider migrate, postrider init (database, slot and topics are called {name})"));
         relay.complete("migrate")?;
