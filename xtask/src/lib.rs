@@ -4,3 +4,9 @@
 //! only ever sees an [`services::Environment`] of addresses.
 
 pub mod services;
+
+/// The workspace's root: the parent of this package.
+#[must_use]
+pub fn root() -> &'static std::path::Path {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies below the workspace's root")
+}

@@ -1,30 +1,27 @@
 //! Runs cargo in the workspace, from whichever of its folders we were called.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
-/// The workspace's root: the parent of this package.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("this package lies below the workspace's root")
-}
+use crate::commands::Failure;
 
 /// The cargo that runs us, in the workspace's root.
 pub(crate) fn cargo() -> Command {
     let program = std::env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let mut command = Command::new(program);
-    command.current_dir(root());
+    command.current_dir(xtask::root());
     command
 }
 
 /// Builds a binary, shows the compiler's words, and gives the path that cargo says it has.
-pub(crate) fn build(package: &str, binary: &str, release: bool) -> Result<PathBuf, Box<dyn std::error::Error>> {
+pub(crate) fn build(package: &str, binary: &str, release: bool) -> Result<PathBuf, Failure> {
     let mut command = cargo();
     command.args(["build", "--package", package, "--bin", binary, "--message-format", "json-render-diagnostics"]);
     if release {
         command.arg("--release");
     }
-    let output = command.stderr(std::process::Stdio::inherit()).output()?;
+    let output = command.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(format!("building {binary} failed ({})", output.status).into());
     }
@@ -62,6 +59,6 @@ mod tests {
 
     #[test]
     fn the_root_holds_the_workspace() {
-        assert!(root().join("Cargo.toml").is_file());
+        assert!(xtask::root().join("Cargo.toml").is_file());
     }
 }

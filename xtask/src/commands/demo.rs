@@ -50,7 +50,7 @@ fn hand_over(verb: &[&str], rest: &[String]) -> Outcome {
         Command::new(cargo::build("demo", "demo", true)?)
     } else {
         let only = vec![Service::Postgres, Service::Kafka];
-        services::up(&UpOptions { postgres: None, only, progress: Progress::shown() })?;
+        services::up(&UpOptions { only, progress: Progress::shown(), ..UpOptions::default() })?;
         let relay = cargo::build("postrider-relay", "postrider", true)?;
         let mut demo = Command::new(cargo::build("demo", "demo", true)?);
         let environment = serde_json::to_string(&services::current()?).expect("plain data is JSON");

@@ -5,5 +5,8 @@ pub(crate) mod demo;
 pub(crate) mod services;
 pub(crate) mod test;
 
-/// What a command ends with: an exit code, or an error for a person.
-pub(crate) type Outcome = Result<std::process::ExitCode, Box<dyn std::error::Error>>;
+/// Any error that a person shall read.
+pub(crate) type Failure = Box<dyn std::error::Error>;
+
+/// What a command ends with: an exit code, or an error.
+pub(crate) type Outcome = Result<std::process::ExitCode, Failure>;

@@ -21,6 +21,9 @@ enum Verb {
     Up(Up),
     /// Stop what `up` started; data stays unless --wipe is given
     Down {
+        /// Only these services
+        #[arg(long, value_name = "SERVICE,…", value_enum, value_delimiter = ',')]
+        only: Vec<Service>,
         /// Remove the data too
         #[arg(long)]
         wipe: bool,
@@ -47,6 +50,9 @@ struct Up {
     /// Only these services
     #[arg(long, value_name = "SERVICE,…", value_enum, value_delimiter = ',')]
     only: Vec<Service>,
+    /// Without Docker, even if an engine answers
+    #[arg(long)]
+    native: bool,
     /// The form of the answer
     #[arg(long, value_enum, default_value_t = Output::Text)]
     output: Output,
@@ -64,12 +70,16 @@ enum Output {
 pub(crate) fn run(arguments: Arguments) -> Outcome {
     match arguments.verb {
         Verb::Up(up) => {
-            let only = if up.only.is_empty() { Service::ALL.to_vec() } else { up.only };
-            services::up(&UpOptions { postgres: up.postgres, only, progress: Progress::shown() })?;
+            services::up(&UpOptions {
+                postgres: up.postgres,
+                only: or_all(up.only),
+                native: up.native,
+                progress: Progress::shown(),
+            })?;
             print(&show(&services::status()?, up.output))?;
         }
-        Verb::Down { wipe } => {
-            let stopped = services::down(wipe)?;
+        Verb::Down { only, wipe } => {
+            let stopped = services::down(&or_all(only), wipe)?;
             let names: Vec<&str> = stopped.into_iter().map(Service::name).collect();
             let text = if names.is_empty() {
                 "nothing was running".to_owned()
@@ -87,6 +97,11 @@ pub(crate) fn run(arguments: Arguments) -> Outcome {
         Verb::Env { output } => print(&lines(&services::current()?, output))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// No list means everything.
+fn or_all(only: Vec<Service>) -> Vec<Service> {
+    if only.is_empty() { Service::ALL.to_vec() } else { only }
 }
 
 fn print(text: &str) -> std::io::Result<()> {

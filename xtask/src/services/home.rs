@@ -32,7 +32,7 @@ pub(crate) struct ServiceUser {
 impl Home {
     /// Finds the folder and creates it if need be.
     pub(crate) fn open() -> Result<Self> {
-        let own = own_uid()?;
+        let own = rustix::process::geteuid().as_raw();
         let user = ServiceUser::choose(own)?;
         let root = match std::env::var_os(VARIABLE) {
             Some(path) => explicit(Path::new(&path), user)?,
@@ -213,11 +213,6 @@ fn ids_of(users: &str, name: &str) -> Option<(u32, u32)> {
         }
         Some((fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?))
     })
-}
-
-fn own_uid() -> Result<u32> {
-    let path = Path::new("/proc/self");
-    Ok(fs::metadata(path).context("look at (native services need Linux)", path)?.uid())
 }
 
 fn random_hex() -> Result<String> {

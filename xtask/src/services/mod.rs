@@ -7,6 +7,7 @@
 
 mod clickhouse;
 mod client;
+mod compose;
 mod environment;
 mod error;
 mod home;
@@ -29,6 +30,7 @@ pub use progress::Progress;
 pub use state::Service;
 
 use home::Home;
+use postgres::binaries::Binaries;
 use state::State;
 
 /// What `up` shall start.
@@ -38,13 +40,15 @@ pub struct UpOptions {
     pub postgres: Option<u16>,
     /// Which services.
     pub only: Vec<Service>,
+    /// Without Docker even where an engine answers.
+    pub native: bool,
     /// Where progress is shown.
     pub progress: Progress,
 }
 
 impl Default for UpOptions {
     fn default() -> Self {
-        Self { postgres: None, only: Service::ALL.to_vec(), progress: Progress::silent() }
+        Self { postgres: None, only: Service::ALL.to_vec(), native: false, progress: Progress::silent() }
     }
 }
 
@@ -85,22 +89,32 @@ pub fn up(options: &UpOptions) -> Result<()> {
     let home = Home::open()?;
     let _lock = home.lock("state")?;
     private::sweep(&home)?;
-    native::up(&home, options)
+    if !options.native && compose::is_available() { compose::up(&home, options) } else { native::up(&home, options) }
 }
 
-/// Stops everything that `up` or an aborted test left running, and names it. With `wipe` the data goes too.
+/// Stops those of `only` that `up` left running, and names them; what an aborted test left running goes too. With `wipe` their data goes.
 ///
 /// # Errors
 /// If the state file cannot be read or replaced, or the data cannot be removed.
-pub fn down(wipe: bool) -> Result<Vec<Service>> {
+pub fn down(only: &[Service], wipe: bool) -> Result<Vec<Service>> {
     let home = Home::open()?;
     let _lock = home.lock("state")?;
     private::sweep(&home)?;
-    let stopped = native::down(&home)?;
-    if wipe {
-        home::remove_tree(&home.path("data"))?;
-    }
-    Ok(stopped)
+    native::down(&home, only, wipe)
+}
+
+/// Fetches the binaries of these majors of Postgres, so that no private instance has to wait for them.
+///
+/// # Errors
+/// The first that could not be had.
+pub fn fetch_postgres(majors: &[u16], progress: &Progress) -> Result<()> {
+    let home = Home::open()?;
+    majors.iter().try_for_each(|major| {
+        let task = progress.task(&format!("postgres {major}"));
+        let binaries = Binaries::find(&home, &task, Some(*major))?;
+        task.done(&format!("{} is here", binaries.version));
+        Ok(())
+    })
 }
 
 /// How every service fares.

@@ -1,13 +1,14 @@
 //! The services without Docker: each a process of ours, started in parallel, remembered in the state file.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::Duration;
 
 use crate::services::client::last_lines;
-use crate::services::error::{Error, Result};
-use crate::services::home::Home;
+use crate::services::error::{Error, IoContext, Result};
+use crate::services::home::{Home, remove_tree};
 use crate::services::kafka::{self, Broker, Distribution, Life};
 use crate::services::port;
 use crate::services::postgres::binaries::Binaries;
@@ -15,7 +16,7 @@ use crate::services::postgres::cluster::{self, Cluster};
 use crate::services::process::{Process, Signal, wait_until};
 use crate::services::progress::{Progress, Task};
 use crate::services::state::{Runner, Running, Service, State};
-use crate::services::{Health, Status, UpOptions, clickhouse, redis};
+use crate::services::{Health, Status, UpOptions, clickhouse, compose, redis};
 
 /// Starts what is wanted and not healthy. What came up is remembered even if another failed.
 pub(crate) fn up(home: &Home, options: &UpOptions) -> Result<()> {
@@ -50,16 +51,38 @@ pub(crate) fn up(home: &Home, options: &UpOptions) -> Result<()> {
     failure.map_or(Ok(()), Err)
 }
 
-/// Stops everything that the state knows, in parallel, and forgets it.
-pub(crate) fn down(home: &Home) -> Result<Vec<Service>> {
-    let state = State::read(home)?;
+/// Stops those of `only` that the state knows, in parallel, and forgets them; with `wipe` their data goes too.
+pub(crate) fn down(home: &Home, only: &[Service], wipe: bool) -> Result<Vec<Service>> {
+    let mut state = State::read(home)?;
+    let due: BTreeMap<Service, Running> = state.services.extract_if(.., |service, _| only.contains(service)).collect();
     std::thread::scope(|scope| {
-        for (service, running) in &state.services {
+        for (service, running) in &due {
             scope.spawn(move || stop(*service, running));
         }
     });
-    State::default().write(home)?;
-    Ok(state.services.into_keys().collect())
+    state.write(home)?;
+    if wipe {
+        for service in only {
+            wipe_data(home, *service)?;
+            if due.get(service).is_some_and(|running| running.runner == Runner::Compose) {
+                compose::wipe(*service)?;
+            }
+        }
+    }
+    Ok(due.into_keys().collect())
+}
+
+/// Removes what the stopped service wrote, of every version.
+fn wipe_data(home: &Home, service: Service) -> Result<()> {
+    let data = home.path("data");
+    for entry in fs::read_dir(&data).context("list", &data)? {
+        let path = entry.context("list", &data)?.path();
+        let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        if name.split('-').next() == Some(service.name()) {
+            remove_tree(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// How one service fares.
@@ -79,7 +102,8 @@ pub(crate) fn status(home: &Home, state: &State, service: Service) -> Status {
     }
 }
 
-fn health(home: &Home, service: Service, running: &Running) -> Health {
+/// Whether a service answers.
+pub(crate) fn health(home: &Home, service: Service, running: &Running) -> Health {
     let alive = match running.runner {
         Runner::Process(process) => process.is_alive(),
         Runner::Compose => !port::is_free(running.port),
@@ -88,8 +112,7 @@ fn health(home: &Home, service: Service, running: &Running) -> Health {
         (Service::Postgres, Runner::Process(process)) => {
             cluster::serves(&postgres_data(home, &running.version), *process)
         }
-        // A container's health check is compose's own; a listening port is all that is seen from here.
-        (Service::Postgres, Runner::Compose) => true,
+        (Service::Postgres, Runner::Compose) => cluster::answers(running.port),
         (Service::Kafka, _) => kafka::is_ready(running.port),
         (Service::Redis, _) => redis::is_ready(running.port),
         (Service::Clickhouse, _) => clickhouse::is_ready(running.port),
@@ -142,8 +165,11 @@ fn replace(
     started
 }
 
-fn stop(service: Service, running: &Running) {
-    let Runner::Process(process) = running.runner else { return };
+/// Ends what the state says of a service, whoever runs it.
+pub(crate) fn stop(service: Service, running: &Running) {
+    let Runner::Process(process) = running.runner else {
+        return compose::stop(service);
+    };
     match service {
         Service::Postgres => cluster::stop_fast(process),
         Service::Kafka => kafka::stop(process),

@@ -1,6 +1,8 @@
 //! One Postgres cluster: copied from a template that `initdb` made once, configured, started, stopped.
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::Duration;
@@ -153,6 +155,21 @@ fn says_ready(postmaster_pid: &str, pid: u32) -> bool {
 pub(crate) fn serves(data: &Path, process: Process) -> bool {
     process.is_alive()
         && fs::read_to_string(data.join("postmaster.pid")).is_ok_and(|text| says_ready(&text, process.pid()))
+}
+
+/// Whether a server answers on that port: every one answers a request for TLS with one letter
+/// (<https://www.postgresql.org/docs/current/protocol-flow.html>).
+pub(crate) fn answers(port: u16) -> bool {
+    let patience = Duration::from_secs(2);
+    let ask = || -> std::io::Result<u8> {
+        let mut stream = TcpStream::connect_timeout(&SocketAddr::from(([127, 0, 0, 1], port)), patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.write_all(&[0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f])?;
+        let mut answer = [0_u8];
+        stream.read_exact(&mut answer)?;
+        Ok(answer[0])
+    };
+    ask().is_ok_and(|answer| matches!(answer, b'S' | b'N'))
 }
 
 #[cfg(test)]
