@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::info;
+use tracing::{info, warn};
 
-use crate::admin;
-use crate::config::Config;
+use crate::admin::Admin;
+use crate::config::{self, Config};
 use crate::config::postgres::Host as ConfiguredHost;
 use crate::pipeline::backoff::Bounds;
 use crate::pipeline::{End, Ends, Error, Kind, Limits, Progress, Status, Stop, Supervision, supervise};
 use crate::postgres::options::{ConnectOptions, Host, Secret};
+use crate::sinks::kafka::Compression;
 use crate::sinks::{Kafka, KafkaOptions, Null};
 use crate::sources::wal::{OutboxTable, Wal, WalOptions};
 use crate::telemetry::Metrics;
@@ -23,8 +24,8 @@ const IN_FLIGHT_BATCHES_MAX: usize = 4096;
 /// Progress is made durable, and then confirmed to Postgres, at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The broker list that stands for no broker: everything is read and acknowledged, nothing published.
-pub const NO_BROKER: &str = "null:";
+/// The librdkafka property for the largest message; the sink must know it, to refuse a larger one before it is sent.
+const MESSAGE_BYTES_MAX: &str = "message.max.bytes";
 
 /// The outbox to Kafka.
 struct OutboxToKafka {
@@ -85,9 +86,7 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         }
         order.order();
     });
-    if let Some(address) = config.admin.listen {
-        admin::serve(address, Arc::clone(&metrics), Arc::clone(&status), stop.clone()).await?;
-    }
+    serve_admin(&config, &metrics, &status, stop.clone()).await?;
 
     let supervision = Supervision {
         limits: Limits {
@@ -101,17 +100,62 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         status: &status,
     };
     let wal = Arc::new(wal_options(&config, accept_gap));
-    if config.kafka.bootstrap_servers == NO_BROKER {
+    if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
         let ends = OutboxToNull { wal, metrics: Arc::clone(&metrics) };
         supervise(&ends, supervision, stop).await
     } else {
-        let ends = OutboxToKafka { wal, kafka: kafka_options(config), metrics: Arc::clone(&metrics) };
+        let ends = OutboxToKafka { wal, kafka: kafka_options(&config), metrics: Arc::clone(&metrics) };
         supervise(&ends, supervision, stop).await
     }
 }
 
 fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Error> {
     signal(kind).map_err(|error| Error::new(End::Source, Kind::Setup, "signals cannot be received").because(error))
+}
+
+/// Serves probes and metrics beside the pipeline, which does not depend on them.
+async fn serve_admin(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    status: &Arc<Status>,
+    stop: Stop,
+) -> Result<(), Error> {
+    let Some(address) = config.admin.listen else { return Ok(()) };
+    let admin = Admin::bind(&address.to_string()).await.map_err(|error| {
+        Error::new(End::Source, Kind::Setup, "the admin endpoint cannot listen")
+            .because(error)
+            .with_help("Choose another [admin] listen address; \"\" switches the endpoint off.")
+    })?;
+    info!(address = %admin.address(), "serving /live /ready /metrics /status");
+    let (status, metrics) = (Arc::clone(status), Arc::clone(metrics));
+    tokio::spawn(async move {
+        if let Err(error) = admin.serve(status, metrics, stop).await {
+            warn!(%error, "the admin endpoint ended");
+        }
+    });
+    Ok(())
+}
+
+fn kafka_options(config: &Config) -> KafkaOptions {
+    let kafka = &config.kafka;
+    let defaults = KafkaOptions::new(&kafka.bootstrap_servers);
+    let property = kafka.properties.iter().find(|(name, _)| *name == MESSAGE_BYTES_MAX);
+    let message_bytes_max = property.and_then(|(_, bytes)| bytes.parse().ok());
+    KafkaOptions {
+        client_id: kafka.client_id.clone(),
+        progress_topic: kafka.progress_topic.clone(),
+        progress_replication_factor: kafka.progress_replication_factor,
+        queue_bytes_max: usize::try_from(kafka.queue_bytes_max).unwrap_or(usize::MAX),
+        message_bytes_max: message_bytes_max.unwrap_or(defaults.message_bytes_max),
+        linger: kafka.linger,
+        compression: match kafka.compression {
+            config::kafka::Compression::Lz4 => Compression::Lz4,
+            config::kafka::Compression::None => Compression::None,
+        },
+        request_timeout: kafka.request_timeout,
+        properties: kafka.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        ..defaults
+    }
 }
 
 fn wal_options(config: &Config, accept_gap: bool) -> WalOptions {

@@ -1,1 +1,35 @@
-//! Being laid.
+//! Postrider's relay: reads a logical replication slot and publishes the outbox to Kafka. This page is the map.
+//!
+//! # The walk
+//! `cli/run.rs` → [`app`] → [`sources::wal`] → [`postgres`]`/replication.rs` → `postgres/pgoutput/` → [`shape`] →
+//! [`pipeline`]`/pump.rs` → [`sinks`]`/kafka/`.
+//!
+//! Everything that moves events is one loop, [`pipeline::Pump`], between a [`pipeline::Source`] and a
+//! [`pipeline::Sink`]; [`pipeline::supervise`] keeps it going, and [`app`] puts the parts together.
+//!
+//! # Invariants
+//! Architecture invariant: imports go down only: `main → cli → app → {sources, sinks, slots, admin} → shape → pipeline
+//! → telemetry`; `postgres` and `config` import nothing of ours. Sources and sinks never see each other. A test of the
+//! tree holds this table.
+//!
+//! Architecture invariant: nothing below `app` reads the configuration; nothing in `pipeline` knows a database or a
+//! broker; nothing in `shape` does I/O.
+//!
+//! Architecture invariant: an LSN is confirmed to Postgres in one place, [`sources::wal`]'s `acknowledge`, which only
+//! the pump calls, after every message before it and the progress record that names it are durable.
+//!
+//! Architecture invariant: `CommitLsn` and `EndLsn` are two types, and nothing compares one with the other.
+//!
+//! Architecture invariant: no row value and no secret is logged or put into an error.
+
+pub mod admin;
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod pipeline;
+pub mod postgres;
+pub mod shape;
+pub mod sinks;
+pub mod slots;
+pub mod sources;
+pub mod telemetry;

@@ -12,7 +12,7 @@ const BOOTSTRAP_SERVERS: Key = Key {
     path: "kafka.bootstrap_servers",
     kind: Kind::Text("host:port, or several of them separated by commas"),
     fallback: Fallback::Required,
-    meaning: "Brokers to ask for the rest of the cluster.",
+    meaning: "Brokers to ask for the rest of the cluster. `null:` instead publishes nowhere and acknowledges everything: only for measuring.",
 };
 const CLIENT_ID: Key = Key {
     path: "kafka.client_id",
@@ -78,6 +78,9 @@ pub(super) const KEYS: &[Key] = &[
     REQUEST_TIMEOUT_MS,
     PROPERTIES,
 ];
+
+/// The broker list that stands for no broker: everything is read and acknowledged, nothing published.
+pub const NO_BROKER: &str = "null:";
 
 /// The properties the relay sets itself, by name or by the start of it (`*`), and why they are not for configuration.
 pub const OWNED_PROPERTIES: &[(&str, &str)] = &[
@@ -193,7 +196,7 @@ fn replication_factor(settings: &mut Settings) -> i32 {
 }
 
 fn are_brokers(text: &str) -> bool {
-    !text.is_empty() && text.split(',').all(|broker| is_broker(broker.trim()))
+    text == NO_BROKER || text.split(',').all(|broker| is_broker(broker.trim()))
 }
 
 fn is_broker(broker: &str) -> bool {
