@@ -99,9 +99,10 @@ pub(crate) fn pip_install(home: &Home, task: &Task, requirement: &str) -> Result
     })
 }
 
-/// The end of a longer text.
+/// The end of a longer text, without the frames of Java's stack traces.
 pub(crate) fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let says_something = |line: &&str| !line.trim().is_empty() && !line.starts_with("\tat ");
+    let lines: Vec<&str> = text.lines().filter(says_something).collect();
     lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
 }
 
@@ -135,7 +136,7 @@ mod tests {
 
     #[test]
     fn only_the_last_lines_that_say_something_are_kept() {
-        let text = (0..20).map(|line| format!("{line}\n\n")).collect::<String>();
+        let text = (0..20).map(|line| format!("{line}\n\n\tat Some.java\n")).collect::<String>();
         assert_eq!(last_lines(&text), "12\n13\n14\n15\n16\n17\n18\n19");
     }
 }

@@ -133,7 +133,7 @@ impl PrivatePostgres {
         &self.cluster.data
     }
 
-    /// What the server said so far.
+    /// What the server said since its last start.
     #[must_use]
     pub fn log_path(&self) -> &Path {
         &self.cluster.log
@@ -263,7 +263,7 @@ impl PrivateKafka {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// What the broker said so far.
+    /// What the broker said since its last start.
     #[must_use]
     pub fn log_path(&self) -> &Path {
         &self.broker.log

@@ -40,8 +40,15 @@ impl Process {
         Ok(Self { pid, started_ticks })
     }
 
-    /// Starts `command` in its own process group, so that Ctrl-C in a terminal does not reach it, with its output appended to `log`.
+    /// Starts `command` in its own process group, so that Ctrl-C in a terminal does not reach it, with its output in `log`.
+    ///
+    /// What the command before it said moves to `<log>.old`.
     pub(crate) fn spawn(command: &mut Command, log: &Path) -> Result<(Self, Child)> {
+        if log.exists() {
+            let mut old = log.as_os_str().to_owned();
+            old.push(".old");
+            fs::rename(log, old).context("rename", log)?;
+        }
         let output = File::options().create(true).append(true).open(log).context("open", log)?;
         let errors = output.try_clone().context("open", log)?;
         let mut child = command

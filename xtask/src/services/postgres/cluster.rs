@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::services::client::{last_lines, run};
 use crate::services::environment::Postgres;
@@ -20,6 +21,9 @@ const USER: &str = "postgres";
 
 /// Crash recovery of a large backlog may take minutes; a start without one takes a tenth of a second.
 const START_PATIENCE: Duration = Duration::from_secs(180);
+
+/// How long what is left of a crashed server may hold its data.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A fast shutdown writes a checkpoint.
 const STOP_PATIENCE: Duration = Duration::from_secs(60);
@@ -69,8 +73,21 @@ impl Cluster {
         home.user().own(&path)
     }
 
-    /// Starts the server and waits until it accepts connections.
+    /// Starts the server and waits until it accepts connections. After a crash of the postmaster alone its children, or its
+    /// unreaped process, hold the data directory for a moment longer.
     pub(crate) fn start(&self, home: &Home) -> Result<(Process, Child)> {
+        let since = Instant::now();
+        loop {
+            match self.try_start(home) {
+                Err(Error::NotReady { reason, .. }) if is_held(&reason) && since.elapsed() < RELEASE_PATIENCE => {
+                    sleep(Duration::from_millis(100));
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_start(&self, home: &Home) -> Result<(Process, Child)> {
         let mut command = self.binaries.command("postgres", home.user());
         let (process, mut child) = Process::spawn(command.arg("-D").arg(&self.data), &self.log)?;
         wait_until(START_PATIENCE, || self.is_ready(process) || !process.is_alive());
@@ -149,6 +166,11 @@ fn says_ready(postmaster_pid: &str, pid: u32) -> bool {
     let mut lines = postmaster_pid.lines();
     let ours = lines.next().is_some_and(|line| line.trim() == pid.to_string());
     ours && lines.nth(6).is_some_and(|line| line.trim() == "ready")
+}
+
+/// Whether a start failed because somebody still has the data directory.
+fn is_held(reason: &str) -> bool {
+    reason.contains("lock file \"postmaster.pid\" already exists") || reason.contains("shared memory block")
 }
 
 /// Whether the cluster in `data` is served by `process` and accepts connections.
