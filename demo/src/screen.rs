@@ -62,7 +62,7 @@ impl Screen {
     /// A live line if standard error is a terminal.
     pub fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let style = ProgressStyle::with_template("{prefix:>8} {bar:24.green/dim} {msg}")
+            let style = ProgressStyle::with_template("{prefix:>8} {bar:24.green/dim} {wide_msg}")
                 .expect("the template is a constant");
             ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr_with_hz(10))
                 .with_style(style.progress_chars("━╸─"))
