@@ -12,9 +12,15 @@ use crate::config::{
 /// What every variable of ours begins with.
 const PREFIX: &str = "POSTRIDER_";
 
-/// Variables of ours that are no keys: the options `--config` and `--admin-url` of the command line, and the
-/// description of running services that this project's own tests are given.
-const NOT_KEYS: &[&str] = &["POSTRIDER_CONFIG", "POSTRIDER_ADMIN_URL", "POSTRIDER_SERVICES"];
+/// Variables of ours that are no keys: the options `--config` and `--admin-url` of the command line, and what this
+/// project's own tests and demo hand to each other.
+const NOT_KEYS: &[&str] = &[
+    "POSTRIDER_CONFIG",
+    "POSTRIDER_ADMIN_URL",
+    "POSTRIDER_SERVICES",
+    "POSTRIDER_SERVICES_HOME",
+    "POSTRIDER_RELAY_BINARY",
+];
 
 /// Reads the values by key path from those `variables` that are ours.
 pub(super) fn parse(

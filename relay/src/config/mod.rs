@@ -21,8 +21,9 @@ pub mod source;
 
 use std::{
     ffi::OsString,
-    fs, io,
-    path::{Path, PathBuf},
+    fs,
+    io::{self, Read},
+    path::Path,
 };
 
 use crate::config::{
@@ -76,16 +77,8 @@ impl Config {
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let file = match path {
-            Some(path) => Some(path.to_owned()),
-            None => Some(PathBuf::from(FILE_DEFAULT)).filter(|default| default.exists()),
-        };
-        let text = match &file {
-            Some(file) => read_file(file).map_err(|error| unreadable(file, &error))?,
-            None => String::new(),
-        };
-        let name = file.unwrap_or_else(|| PathBuf::from(FILE_DEFAULT));
-        Self::parse(&name.display().to_string(), &text, environment, read_file)
+        let (name, text) = read_configuration(path)?;
+        Self::parse(&name, &text, environment, read_file)
     }
 
     /// Parses `text`, which came from the file called `name`, and lets `environment` override it; `read` fetches the
@@ -99,10 +92,7 @@ impl Config {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         read: impl Fn(&Path) -> io::Result<String>,
     ) -> Result<Self, ConfigError> {
-        let mut problems = Vec::new();
-        let file = document::parse(name, text, &mut problems)?;
-        let variables = environment::parse(environment, &mut problems);
-        let mut settings = Settings::new(name, file, variables, problems);
+        let mut settings = merge(name, text, environment)?;
         let config = Self {
             postgres: Postgres::from_settings(&mut settings, &read),
             source: Source::from_settings(&mut settings),
@@ -113,16 +103,65 @@ impl Config {
             retry: Retry::from_settings(&mut settings),
             log: Log::from_settings(&mut settings),
         };
-        match settings.into_problems() {
-            problems if problems.is_empty() => Ok(config),
-            problems => Err(ConfigError::new(problems)),
-        }
+        settings.into_result(config)
+    }
+}
+
+/// The part of a configuration that setting up a database needs: a DBA who does that need not know the brokers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatabaseConfig {
+    /// Where the database is and who the relay is there.
+    pub postgres: Postgres,
+    /// The slot and publication to create.
+    pub source: Source,
+    /// The table to publish.
+    pub outbox: Outbox,
+}
+
+impl DatabaseConfig {
+    /// Reads the same file and variables as [`Config::load`], unknown keys refused; only these sections are checked further.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let (name, text) = read_configuration(path)?;
+        let mut settings = merge(&name, &text, environment)?;
+        let config = Self {
+            postgres: Postgres::from_settings(&mut settings, &read_file),
+            source: Source::from_settings(&mut settings),
+            outbox: Outbox::from_settings(&mut settings),
+        };
+        settings.into_result(config)
+    }
+}
+
+/// What the file and the environment give, unchecked but for the keys' names.
+fn merge(
+    name: &str,
+    text: &str,
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Settings, ConfigError> {
+    let mut problems = Vec::new();
+    let file = document::parse(name, text, &mut problems)?;
+    let variables = environment::parse(environment, &mut problems);
+    Ok(Settings::new(name, file, variables, problems))
+}
+
+/// The configuration file's name and text; without a `path` the default file, or no text if that is not there.
+fn read_configuration(path: Option<&Path>) -> Result<(String, String), ConfigError> {
+    let file = path.unwrap_or(Path::new(FILE_DEFAULT));
+    let name = file.display().to_string();
+    match read_file(file) {
+        Ok(text) => Ok((name, text)),
+        Err(error) if path.is_none() && error.kind() == io::ErrorKind::NotFound => Ok((name, String::new())),
+        Err(error) => Err(unreadable(file, &error)),
     }
 }
 
 fn read_file(path: &Path) -> io::Result<String> {
-    use io::Read;
-
     let mut text = String::new();
     let read = fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
     if read as u64 > FILE_BYTES_MAX {

@@ -161,6 +161,12 @@ fn take_identifier(text: &str) -> Option<(String, &str)> {
 }
 
 impl Columns {
+    /// The names of those that the table has.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let required = [&self.id, &self.aggregate_type, &self.aggregate_id, &self.event_type, &self.payload];
+        required.into_iter().chain(&self.payload_bytes).chain(&self.headers).map(String::as_str)
+    }
+
     fn from_settings(settings: &mut Settings) -> Self {
         let columns = Self {
             id: settings.checked(&ID, is_name),

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use crate::config::{
-    error::{Origin, Problem},
+    error::{ConfigError, Origin, Problem},
     key::{Fallback, Key, Kind},
     secret::Secret,
 };
@@ -47,8 +47,8 @@ pub(super) enum Scalar {
 
 /// Every value given, and the problems found so far.
 ///
-/// A reading method whose value is wrong records the problem and returns a stand-in; [`Settings::into_problems`] then
-/// is not empty, and the stand-in is thrown away with the whole configuration.
+/// A reading method whose value is wrong records the problem and returns a stand-in; [`Settings::into_result`] then
+/// throws the stand-in away with the whole configuration.
 pub(super) struct Settings {
     file_name: String,
     values: BTreeMap<String, Given>,
@@ -67,8 +67,9 @@ impl Settings {
         Self { file_name: file_name.to_owned(), values, problems }
     }
 
-    pub(super) fn into_problems(self) -> Vec<Problem> {
-        self.problems
+    /// `config`, unless a problem was found on the way to it.
+    pub(super) fn into_result<T>(self, config: T) -> Result<T, ConfigError> {
+        if self.problems.is_empty() { Ok(config) } else { Err(ConfigError::new(self.problems)) }
     }
 
     /// Records that the value of `key` is wrong: `message` says what is allowed.

@@ -1,0 +1,68 @@
+//! Why a verb failed, how it is told, and which exit code that is.
+
+use std::{error::Error as _, io, process::ExitCode};
+
+use crate::{config::error::ConfigError, pipeline, slots, telemetry::logging::LoggingError};
+
+/// What a verb fails with.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration cannot be used.
+    #[error("the configuration cannot be used\n{0}")]
+    Config(ConfigError),
+    /// The database could not be set up.
+    #[error(transparent)]
+    Setup(#[from] slots::error::Error),
+    /// A migration failed.
+    #[error("cannot migrate")]
+    Migrate(#[source] postrider::Error),
+    /// The relay stopped because going on would lose events or change nothing.
+    #[error(transparent)]
+    Run(pipeline::Error),
+    /// Logging could not be set up.
+    #[error("cannot set up logging")]
+    Logging(#[source] LoggingError),
+    /// The threads could not be had.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// The result could not be printed.
+    #[error("cannot write to standard output")]
+    Output(#[source] io::Error),
+}
+
+impl Error {
+    /// The error, each cause, and what to do about it; several lines, the first of which begins with `error:`.
+    #[must_use]
+    pub fn report(&self) -> String {
+        let mut report = format!("error: {self}");
+        let mut said = self.to_string();
+        let mut cause = self.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Some errors repeat their cause's text as their own: once is enough.
+            if !said.contains(&text) {
+                report.push_str(&format!("\n  caused by: {text}"));
+            }
+            said = text;
+            cause = error.source();
+        }
+        if let Some(help) = self.help() {
+            report.push_str(&format!("\n  help: {help}"));
+        }
+        report
+    }
+
+    /// 2 for a wrong configuration, 1 for all else. Wrong usage never comes here: clap ends the process with 2.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(if matches!(self, Self::Config(_)) { 2 } else { 1 })
+    }
+
+    fn help(&self) -> Option<&str> {
+        match self {
+            Self::Setup(error) => error.help(),
+            Self::Run(error) => error.help(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! `postrider init`: prepares a database for the relay.
+
+use std::{env, path::Path};
+
+use crate::{
+    cli::{
+        Error,
+        administrator::{Administrator, block_on},
+        print,
+    },
+    config::{DatabaseConfig, postgres::is_name, secret::Secret},
+    slots::{
+        error::Error as SetupError,
+        setup::{self, Found, Table, Wanted},
+    },
+};
+
+/// Prepares a database: two roles with the least rights, their grants, the publication and the replication slot.
+///
+/// The outbox table must be there: run `postrider migrate` first, or name your own table. What is there already is
+/// kept; what is there and different is refused, and the message says how to mend it. A second run changes nothing.
+///
+/// The relay's role is `postgres.user`; if it is created here, it gets the configured password. The role of
+/// --writer-role may insert events and nothing else: make every service that writes a member of it.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Init {
+    /// Print the SQL for a database that has none of it yet, instead of connecting and running what is missing.
+    #[arg(long)]
+    print: bool,
+    /// Keep the slot over a failover to a standby (PostgreSQL 17 and later).
+    #[arg(long)]
+    failover: bool,
+    /// The role that services which write events are made members of.
+    #[arg(long, value_name = "ROLE", default_value = "postrider_writer", value_parser = role_name)]
+    writer_role: String,
+    #[command(flatten)]
+    administrator: Administrator,
+}
+
+impl Init {
+    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+        let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
+        let wanted = self.wanted(&config);
+        if self.print {
+            let plan = setup::plan(&wanted, &Found::fresh(&wanted)).map_err(SetupError::Refused)?;
+            return print(&setup::script(&wanted, &plan));
+        }
+        let done = block_on(async {
+            let mut client = self.administrator.connect(&config.postgres).await?;
+            let found = setup::read(&client, &wanted).await?;
+            let plan = setup::plan(&wanted, &found).map_err(SetupError::Refused)?;
+            let password = config.postgres.password.as_ref().map(Secret::expose);
+            Ok(setup::apply(&mut client, &wanted, &plan, password).await?)
+        })?;
+        match done.is_empty() {
+            true => print("nothing to do: the database is set up\n"),
+            false => print(&done.iter().map(|step| format!("done: {step}\n")).collect::<String>()),
+        }
+    }
+
+    fn wanted(&self, config: &DatabaseConfig) -> Wanted {
+        let (table, columns) = (&config.outbox.table, &config.outbox.columns);
+        Wanted {
+            database: config.postgres.database.clone(),
+            relay_role: config.postgres.user.clone(),
+            writer_role: self.writer_role.clone(),
+            table: Table { schema: table.schema.clone(), name: table.name.clone() },
+            columns: columns.names().map(str::to_owned).collect(),
+            publication: config.source.publication.clone(),
+            slot: config.source.slot.clone(),
+            failover: self.failover,
+        }
+    }
+}
+
+fn role_name(text: &str) -> Result<String, &'static str> {
+    if is_name(text) { Ok(text.to_owned()) } else { Err("a role's name has 1 to 63 bytes and no control characters") }
+}

@@ -1,0 +1,108 @@
+//! The command line: one verb a file, no logic. A verb builds what it needs from the configuration, calls, and prints.
+
+mod administrator;
+mod error;
+mod init;
+mod migrate;
+mod run;
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+
+pub use crate::cli::error::Error;
+
+/// The transactional outbox relay for Postgres: publishes the rows of an outbox table to Kafka, in commit order.
+///
+/// A service writes its event into the outbox table in the transaction that makes it true. The relay reads the
+/// write-ahead log through a replication slot and publishes each event; no event is lost, and order is kept for each key.
+///
+/// A first start: `postrider migrate`, `postrider init`, `postrider run`.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+#[derive(Debug, Parser)]
+#[command(name = "postrider", version, max_term_width = 100)]
+pub struct Cli {
+    /// The configuration file. Every key can also be set by a variable POSTRIDER_<SECTION>_<KEY>, which wins.
+    ///
+    /// Without this option ./postrider.toml is read if it is there.
+    #[arg(long, global = true, value_name = "PATH", env = "POSTRIDER_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Init(init::Init),
+    Migrate(migrate::Migrate),
+    Run(run::Run),
+}
+
+impl Cli {
+    /// Does what was asked for, prints what there is to say, and returns the process's exit code.
+    #[must_use]
+    pub fn execute(self) -> ExitCode {
+        let config = self.config.as_deref();
+        let done = match self.verb {
+            Verb::Init(init) => init.execute(config),
+            Verb::Migrate(migrate) => migrate.execute(config),
+            Verb::Run(run) => run.execute(config),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                // Where standard error is closed, the exit code is all that can still be said.
+                let _ = writeln!(io::stderr(), "{}", error.report());
+                error.exit_code()
+            }
+        }
+    }
+}
+
+/// Prints a result. A reader that has gone away is no failure of what was done.
+fn print(text: &str) -> Result<(), Error> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Error::Output(error)),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_of_the_command_line_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_and_option_is_documented_and_none_is_there_by_accident() {
+        let mut options = Vec::new();
+        for verb in Cli::command().get_subcommands_mut() {
+            assert!(verb.get_about().is_some(), "{}", verb.get_name());
+            for option in verb.get_arguments() {
+                assert!(option.get_help().is_some(), "{} {}", verb.get_name(), option.get_id());
+                options.push(format!("{} --{}", verb.get_name(), option.get_long().unwrap_or_default()));
+            }
+        }
+        assert_eq!(
+            options,
+            [
+                "init --print",
+                "init --failover",
+                "init --writer-role",
+                "init --admin-url",
+                "migrate --admin-url",
+                "run --accept-gap",
+            ]
+        );
+    }
+}

@@ -1,0 +1,43 @@
+//! `postrider run`: the relay itself.
+
+use std::{env, path::Path};
+
+use tokio::runtime;
+
+use crate::{
+    app,
+    cli::Error,
+    config::{Config, log::Format},
+    telemetry::logging::{self, LogFormat},
+};
+
+/// Threads of the runtime. Reading the stream and producing have threads of their own, so these only hand on.
+const WORKERS: usize = 2;
+
+/// Publishes the outbox to Kafka until it is told to stop.
+///
+/// It starts where delivery ended, whether by SIGTERM or by a crash. Trouble that can pass, such as a broker or a
+/// database that is away, is waited for; what a person must mend ends the process with exit code 1 and the mend.
+///
+/// SIGTERM or SIGINT: reads no more, waits for what is in flight to become durable, then ends with exit code 0.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Run {
+    /// Start although events may be missing between what was delivered and what the slot still has.
+    ///
+    /// For one start, after the error that names the gap was read and what is missing was published again or given up.
+    #[arg(long)]
+    accept_gap: bool,
+}
+
+impl Run {
+    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+        let config = Config::load(config, env::vars_os()).map_err(Error::Config)?;
+        let format = match config.log.format {
+            Format::Text => LogFormat::Text,
+            Format::Json => LogFormat::Json,
+        };
+        logging::init(format, &config.log.level).map_err(Error::Logging)?;
+        let runtime = runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
+        runtime.map_err(Error::Runtime)?.block_on(app::run(config, self.accept_gap)).map_err(Error::Run)
+    }
+}

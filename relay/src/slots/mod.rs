@@ -1,0 +1,7 @@
+//! What a DBA does, by ordinary SQL: setting a database up for the relay.
+//!
+//! Nothing here is on the way of an event; every statement runs because a person asked for it.
+
+pub mod error;
+pub mod session;
+pub mod setup;

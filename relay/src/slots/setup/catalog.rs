@@ -1,0 +1,167 @@
+//! Reads from the catalog what the plan compares with. Changes nothing.
+
+use std::collections::BTreeSet;
+
+use tokio_postgres::{Client, Row, types::ToSql};
+
+use crate::slots::{
+    error::Error,
+    setup::{
+        Found, OUR_SCHEMA, PublicationFound, RoleFound, Server, SlotFound, Table, TableFound, Wanted, grant::grants,
+    },
+};
+
+/// Reads what is there.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn read(client: &Client, wanted: &Wanted) -> Result<Found, Error> {
+    let table = table(client, &wanted.table).await?;
+    let our_schema = one(client, OUR_SCHEMA_EXISTS, &[&OUR_SCHEMA]).await?.get(0);
+    let relay = optional(client, ROLE, &[&wanted.relay_role]).await?;
+    let relay = relay.map(|row| RoleFound { login: row.get("login"), replication: row.get("replication") });
+    let writer = optional(client, ROLE, &[&wanted.writer_role]).await?.is_some();
+    let mut granted = BTreeSet::new();
+    if table.is_some() {
+        for grant in grants(wanted, our_schema) {
+            let exists = if grant.role == wanted.relay_role { relay.is_some() } else { writer };
+            if exists && one(client, &format!("select {}", grant.check), &[]).await?.get(0) {
+                granted.insert(grant.sql);
+            }
+        }
+    }
+    Ok(Found {
+        server: server(client).await?,
+        table,
+        our_schema,
+        relay,
+        writer,
+        granted,
+        publication: publication(client, &wanted.publication).await?,
+        slot: slot(client, &wanted.slot).await?,
+    })
+}
+
+const SERVER: &str = "
+select
+  current_database()::text as database,
+  current_setting('server_version_num')::integer as version,
+  pg_is_in_recovery() as standby,
+  current_setting('wal_level') as wal_level,
+  current_setting('max_replication_slots')::bigint as slots_max,
+  (select count(*) from pg_catalog.pg_replication_slots) as slots,
+  current_setting('max_wal_senders')::bigint as senders_max";
+
+async fn server(client: &Client) -> Result<Server, Error> {
+    let row = one(client, SERVER, &[]).await?;
+    Ok(Server {
+        database: row.get("database"),
+        version: row.get("version"),
+        standby: row.get("standby"),
+        wal_level: row.get("wal_level"),
+        slots_max: row.get("slots_max"),
+        slots: row.get("slots"),
+        senders_max: row.get("senders_max"),
+    })
+}
+
+const OUR_SCHEMA_EXISTS: &str = "
+select exists (select from pg_catalog.pg_namespace where nspname = $1)";
+
+const ROLE: &str = "
+select
+  rolcanlogin as login,
+  rolreplication or rolsuper as replication
+from pg_catalog.pg_roles
+where rolname = $1";
+
+const TABLE: &str = "
+select
+  c.relkind in ('r', 'p') as is_table,
+  c.relpersistence = 'p' as logged,
+  c.relispartition as is_partition,
+  array(
+    select attname::text
+    from pg_catalog.pg_attribute
+    where attrelid = c.oid and attnum > 0 and not attisdropped
+  ) as columns
+from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname = $1 and c.relname = $2";
+
+async fn table(client: &Client, table: &Table) -> Result<Option<TableFound>, Error> {
+    let row = optional(client, TABLE, &[&table.schema, &table.name]).await?;
+    Ok(row.map(|row| TableFound {
+        is_table: row.get("is_table"),
+        logged: row.get("logged"),
+        is_partition: row.get("is_partition"),
+        columns: row.get("columns"),
+    }))
+}
+
+const PUBLICATION: &str = "
+select
+  pubinsert and not pubupdate and not pubdelete and not pubtruncate and pubviaroot as options_fit,
+  puballtables or exists (select from pg_catalog.pg_publication_namespace where pnpubid = p.oid) as by_rule,
+  exists (
+    select
+    from pg_catalog.pg_publication_rel
+    where prpubid = p.oid and (prqual is not null or prattrs is not null)
+  ) as narrowed
+from pg_catalog.pg_publication p
+where pubname = $1";
+
+const PUBLICATION_TABLES: &str = "
+select n.nspname::text, c.relname::text
+from pg_catalog.pg_publication p
+join pg_catalog.pg_publication_rel r on r.prpubid = p.oid
+join pg_catalog.pg_class c on c.oid = r.prrelid
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where p.pubname = $1";
+
+async fn publication(client: &Client, name: &str) -> Result<Option<PublicationFound>, Error> {
+    let Some(row) = optional(client, PUBLICATION, &[&name]).await? else { return Ok(None) };
+    let tables = client.query(PUBLICATION_TABLES, &[&name]).await.map_err(failed)?;
+    Ok(Some(PublicationFound {
+        options_fit: row.get("options_fit"),
+        by_rule: row.get("by_rule"),
+        narrowed: row.get("narrowed"),
+        tables: tables.iter().map(|row| Table { schema: row.get(0), name: row.get(1) }).collect(),
+    }))
+}
+
+/// `failover` is a column of PostgreSQL 17 and later: as a field of the row it may be absent.
+const SLOT: &str = "
+select
+  plugin::text as plugin,
+  database::text as database,
+  temporary,
+  two_phase,
+  coalesce((to_jsonb(s) ->> 'failover')::boolean, false) as failover,
+  coalesce(wal_status = 'lost', false) as lost
+from pg_catalog.pg_replication_slots s
+where slot_name = $1";
+
+async fn slot(client: &Client, name: &str) -> Result<Option<SlotFound>, Error> {
+    let row = optional(client, SLOT, &[&name]).await?;
+    Ok(row.map(|row| SlotFound {
+        plugin: row.get("plugin"),
+        database: row.get("database"),
+        temporary: row.get("temporary"),
+        two_phase: row.get("two_phase"),
+        failover: row.get("failover"),
+        lost: row.get("lost"),
+    }))
+}
+
+async fn one(client: &Client, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Row, Error> {
+    client.query_one(sql, parameters).await.map_err(failed)
+}
+
+async fn optional(client: &Client, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Option<Row>, Error> {
+    client.query_opt(sql, parameters).await.map_err(failed)
+}
+
+fn failed(source: tokio_postgres::Error) -> Error {
+    Error::Database { action: "cannot read the catalog".to_owned(), source }
+}

@@ -1,0 +1,93 @@
+//! The rights each role gets: what it needs and nothing more.
+
+use postgres_protocol::escape::{escape_identifier, escape_literal};
+
+use crate::slots::setup::{OUR_SCHEMA, Wanted};
+
+/// One right of one role.
+pub(super) struct Grant {
+    /// The role that gets it.
+    pub(super) role: String,
+    /// What is granted, as a fragment.
+    pub(super) what: String,
+    /// The statement.
+    pub(super) sql: String,
+    /// An expression that is true if the role has the right already, by itself, by membership or as everybody.
+    pub(super) check: String,
+}
+
+/// Every right that is needed, in the order of the statements. `our_schema` tells whether `postrider migrate` was run.
+///
+/// The relay reads the log, for which its REPLICATION attribute is enough; SELECT is for looking up what the log no
+/// longer has. Writers insert, and never read or change what they wrote.
+pub(super) fn grants(wanted: &Wanted, our_schema: bool) -> Vec<Grant> {
+    let (relay, writer) = (&wanted.relay_role, &wanted.writer_role);
+    let schema = &wanted.table.schema;
+    let mut grants = vec![
+        on_database(relay, &wanted.database),
+        on_schema(relay, schema),
+        on_table(relay, "select", wanted),
+        on_schema(writer, schema),
+        on_table(writer, "insert", wanted),
+    ];
+    if our_schema {
+        if schema != OUR_SCHEMA {
+            grants.push(on_schema(relay, OUR_SCHEMA));
+            grants.push(on_schema(writer, OUR_SCHEMA));
+        }
+        grants.push(on_functions(writer));
+    }
+    grants
+}
+
+fn on_database(role: &str, database: &str) -> Grant {
+    grant(
+        role,
+        "connect",
+        &format!("database {}", escape_identifier(database)),
+        format!("has_database_privilege({}, {}, 'connect')", escape_literal(role), escape_literal(database)),
+    )
+}
+
+fn on_schema(role: &str, schema: &str) -> Grant {
+    grant(
+        role,
+        "usage",
+        &format!("schema {}", escape_identifier(schema)),
+        format!("has_schema_privilege({}, {}, 'usage')", escape_literal(role), escape_literal(schema)),
+    )
+}
+
+fn on_table(role: &str, right: &str, wanted: &Wanted) -> Grant {
+    let table = wanted.table.quoted();
+    grant(
+        role,
+        right,
+        &format!("table {table}"),
+        format!("has_table_privilege({}, {}, '{right}')", escape_literal(role), escape_literal(&table)),
+    )
+}
+
+fn on_functions(role: &str) -> Grant {
+    let schema = escape_literal(OUR_SCHEMA);
+    grant(
+        role,
+        "execute",
+        &format!("all functions in schema {}", escape_identifier(OUR_SCHEMA)),
+        format!(
+            "(select coalesce(bool_and(has_function_privilege({}, oid, 'execute')), true)\n\
+             from pg_catalog.pg_proc\n\
+             where pronamespace = to_regnamespace({schema}))",
+            escape_literal(role)
+        ),
+    )
+}
+
+fn grant(role: &str, right: &str, object: &str, check: String) -> Grant {
+    Grant {
+        role: role.to_owned(),
+        what: format!("grant {right} on {} to {role}", object.replace('"', "")),
+        sql: format!("grant {right} on {object} to {}", escape_identifier(role)),
+        check,
+    }
+}

@@ -1,0 +1,37 @@
+//! The plan as a script for people: the same statements, to be read and run by someone else.
+
+use postgres_protocol::escape::escape_identifier;
+
+use crate::slots::setup::{Plan, Wanted};
+
+/// The plan as SQL for `psql`. It holds no password. The names hold no line breaks, which would end a comment.
+#[must_use]
+pub fn script(wanted: &Wanted, plan: &Plan) -> String {
+    let mut lines = vec![
+        format!("-- Sets database {} up for Postrider.", wanted.database),
+        "-- Run it there as a superuser or the table's owner; it needs wal_level = logical.".to_owned(),
+    ];
+    if !plan.transaction.is_empty() {
+        lines.push("begin;".to_owned());
+        lines.extend(plan.transaction.iter().map(|step| format!("{};", step.sql)));
+        lines.push("commit;".to_owned());
+    }
+    if plan.creates_relay_role {
+        lines.push(format!(
+            "-- The role has no password yet. In psql: \\password {}",
+            escape_identifier(&wanted.relay_role)
+        ));
+    }
+    if let Some(slot) = &plan.slot {
+        lines.push(
+            "-- After the publication, and outside a transaction that writes. Waits for transactions that are open."
+                .to_owned(),
+        );
+        lines.push(format!("{};", slot.sql));
+    }
+    lines.push(format!(
+        "-- Every service that writes events: grant {} to the_service;",
+        escape_identifier(&wanted.writer_role)
+    ));
+    lines.join("\n") + "\n"
+}

@@ -1,0 +1,200 @@
+//! Tables of what is found and what is then done, refused or left alone.
+
+use super::{script::script, *};
+
+fn wanted() -> Wanted {
+    Wanted {
+        database: "shop".to_owned(),
+        relay_role: "postrider".to_owned(),
+        writer_role: "postrider_writer".to_owned(),
+        table: Table { schema: "public".to_owned(), name: "outbox_events".to_owned() },
+        columns: vec!["id".to_owned(), "payload".to_owned()],
+        publication: "postrider".to_owned(),
+        slot: "postrider".to_owned(),
+        failover: false,
+    }
+}
+
+/// What is there after a run.
+fn complete(wanted: &Wanted) -> Found {
+    Found {
+        relay: Some(RoleFound { login: true, replication: true }),
+        writer: true,
+        granted: grants(wanted, true).into_iter().map(|grant| grant.sql).collect(),
+        publication: Some(PublicationFound {
+            options_fit: true,
+            by_rule: false,
+            narrowed: false,
+            tables: BTreeSet::from([wanted.table.clone()]),
+        }),
+        slot: Some(SlotFound {
+            plugin: Some("pgoutput".to_owned()),
+            database: Some(wanted.database.clone()),
+            temporary: false,
+            two_phase: false,
+            failover: false,
+            lost: false,
+        }),
+        ..Found::fresh(wanted)
+    }
+}
+
+#[test]
+fn a_fresh_database_gets_everything_and_the_slot_last() {
+    let wanted = wanted();
+    let plan = plan(&wanted, &Found::fresh(&wanted)).unwrap();
+    assert_eq!(
+        script(&wanted, &plan),
+        r#"-- Sets database shop up for Postrider.
+-- Run it there as a superuser or the table's owner; it needs wal_level = logical.
+begin;
+create role "postrider" login replication;
+create role "postrider_writer" nologin;
+grant connect on database "shop" to "postrider";
+grant usage on schema "public" to "postrider";
+grant select on table "public"."outbox_events" to "postrider";
+grant usage on schema "public" to "postrider_writer";
+grant insert on table "public"."outbox_events" to "postrider_writer";
+grant usage on schema "postrider" to "postrider";
+grant usage on schema "postrider" to "postrider_writer";
+grant execute on all functions in schema "postrider" to "postrider_writer";
+create publication "postrider" for table "public"."outbox_events" with (publish = 'insert', publish_via_partition_root = true);
+commit;
+-- The role has no password yet. In psql: \password "postrider"
+-- After the publication, and outside a transaction that writes. Waits for transactions that are open.
+select pg_create_logical_replication_slot('postrider', 'pgoutput');
+-- Every service that writes events: grant "postrider_writer" to the_service;
+"#
+    );
+}
+
+#[test]
+fn a_complete_database_needs_nothing() {
+    let wanted = wanted();
+    assert_eq!(plan(&wanted, &complete(&wanted)), Ok(Plan::default()));
+}
+
+#[test]
+fn only_what_is_missing_is_done() {
+    let wanted = wanted();
+    let missing = |change: &dyn Fn(&mut Found)| {
+        let mut found = complete(&wanted);
+        change(&mut found);
+        let plan = plan(&wanted, &found).unwrap();
+        plan.transaction.iter().chain(&plan.slot).map(|step| step.what.clone()).collect::<Vec<_>>()
+    };
+    let role = |login, replication| Some(RoleFound { login, replication });
+    assert_eq!(missing(&|found| found.relay = role(false, true)), ["give role postrider login"]);
+    assert_eq!(missing(&|found| found.relay = role(true, false)), ["give role postrider replication"]);
+    assert_eq!(missing(&|found| found.relay = role(false, false)), ["give role postrider login replication"]);
+    assert_eq!(missing(&|found| found.slot = None), ["create slot postrider"]);
+    assert_eq!(
+        missing(&|found| {
+            found.granted.pop_first();
+        }),
+        ["grant connect on database shop to postrider"]
+    );
+    assert_eq!(
+        missing(&|found| {
+            found.publication = None;
+            found.slot = None;
+        }),
+        ["create publication postrider", "create slot postrider"]
+    );
+    assert_eq!(missing(&|found| found.our_schema = false), [""; 0]);
+}
+
+#[test]
+fn no_name_can_end_its_quotes() {
+    let wanted = Wanted {
+        database: "it's".to_owned(),
+        relay_role: "a\"; drop role b; --".to_owned(),
+        table: Table { schema: "My \"Schema\"".to_owned(), name: "out'box".to_owned() },
+        publication: "p\"q".to_owned(),
+        failover: true,
+        ..wanted()
+    };
+    let plan = plan(&wanted, &Found::fresh(&wanted)).unwrap();
+    let sql: Vec<_> = plan.transaction.iter().chain(&plan.slot).map(|step| step.sql.as_str()).collect();
+    assert_eq!(sql[0], r#"create role "a""; drop role b; --" login replication"#);
+    assert_eq!(sql[2], r#"grant connect on database "it's" to "a""; drop role b; --""#);
+    assert_eq!(sql[4], r#"grant select on table "My ""Schema"""."out'box" to "a""; drop role b; --""#);
+    assert!(
+        sql[10].starts_with(r#"create publication "p""q" for table "My ""Schema"""."out'box" with"#),
+        "{}",
+        sql[10]
+    );
+    assert_eq!(sql[11], "select pg_create_logical_replication_slot('postrider', 'pgoutput', failover => true)");
+}
+
+#[test]
+fn what_is_there_and_different_is_refused_with_its_mend() {
+    type Change = fn(&mut Found);
+    let cases: &[(Change, &str, &str)] = &[
+        (|f| f.server.version = 140_009, "older than PostgreSQL 15", "upgrade"),
+        (|f| f.server.database = "other".to_owned(), "to database other, but the outbox is in shop", "--admin-url"),
+        (|f| f.server.standby = true, "is a standby", "primary"),
+        (|f| f.server.wal_level = "replica".to_owned(), "wal_level is replica", "alter system set wal_level = logical"),
+        (|f| f.server.senders_max = 0, "max_wal_senders is 0", "alter system set max_wal_senders"),
+        (
+            |f| {
+                f.slot = None;
+                f.server.slots = f.server.slots_max;
+            },
+            "all 1 replication slots are taken",
+            "max_replication_slots",
+        ),
+        (|f| f.table = None, "\"public\".\"outbox_events\" does not exist in database shop", "postrider migrate"),
+        (|f| f.table.as_mut().unwrap().is_table = false, "is not a table", "outbox.table"),
+        (|f| f.table.as_mut().unwrap().logged = false, "unlogged", "set logged"),
+        (|f| f.table.as_mut().unwrap().is_partition = true, "is a partition", "above the partitions"),
+        (|f| f.table.as_mut().unwrap().columns.truncate(1), "has no column payload", "[outbox.columns]"),
+        (|f| f.publication.as_mut().unwrap().by_rule = true, "publishes all tables", "source.publication"),
+        (|f| f.publication.as_mut().unwrap().options_fit = false, "insertions alone", "set (publish = 'insert'"),
+        (|f| f.publication.as_mut().unwrap().narrowed = true, "leaves out rows or columns", "set table"),
+        (|f| f.publication.as_mut().unwrap().tables.clear(), "publishes no table", "set table"),
+        (
+            |f| {
+                let other = Table { schema: "public".to_owned(), name: "users".to_owned() };
+                f.publication.as_mut().unwrap().tables.insert(other);
+            },
+            "publishes \"public\".\"outbox_events\", \"public\".\"users\", not \"public\".\"outbox_events\" alone",
+            "set table \"public\".\"outbox_events\"",
+        ),
+        (|f| f.publication = None, "a slot cannot see a publication younger than itself", "pg_drop_replication_slot"),
+        (|f| f.slot.as_mut().unwrap().plugin = Some("wal2json".to_owned()), "plugin wal2json", "source.slot"),
+        (|f| f.slot.as_mut().unwrap().plugin = None, "physical", "source.slot"),
+        (|f| f.slot.as_mut().unwrap().database = Some("other".to_owned()), "database other, not shop", "source.slot"),
+        (|f| f.slot.as_mut().unwrap().temporary = true, "is temporary", "source.slot"),
+        (|f| f.slot.as_mut().unwrap().two_phase = true, "prepared transactions", "source.slot"),
+        (|f| f.slot.as_mut().unwrap().lost = true, "is lost", "pg_drop_replication_slot('postrider')"),
+    ];
+    for (change, what, mend) in cases {
+        let wanted = wanted();
+        let mut found = complete(&wanted);
+        change(&mut found);
+        let refusals = plan(&wanted, &found).unwrap_err();
+        assert_eq!(refusals.len(), 1, "{what}: {refusals:?}");
+        assert!(refusals[0].what.contains(what), "{}", refusals[0].what);
+        assert!(refusals[0].mend.contains(mend), "{}", refusals[0].mend);
+    }
+}
+
+#[test]
+fn failover_needs_a_server_and_a_slot_that_can() {
+    let wanted = Wanted { failover: true, ..wanted() };
+    let mut found = complete(&wanted);
+    assert!(plan(&wanted, &found).unwrap_err()[0].what.contains("not kept over a failover"));
+    found.slot = None;
+    found.server.version = 160_004;
+    assert!(plan(&wanted, &found).unwrap_err()[0].what.contains("PostgreSQL 17"));
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once() {
+    let wanted = wanted();
+    let mut found = Found::fresh(&wanted);
+    found.server.wal_level = "replica".to_owned();
+    found.table = None;
+    assert_eq!(plan(&wanted, &found).unwrap_err().len(), 2);
+}
