@@ -1,6 +1,8 @@
 //! `demo run`, `demo drain`, `demo soak`: started by `cargo xtask`, which names the services and the relay's binary.
 
 use std::error::Error as _;
+use std::fmt::Display;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -64,11 +66,12 @@ enum Output {
 
 impl Form {
     /// The table on standard output; or, where JSON was asked for, the table for who watches and the object for who reads.
-    fn show(&self, table: &str, json: impl FnOnce() -> String, screen: &Screen) {
+    fn show(&self, table: &impl Display, json: impl FnOnce() -> String, screen: &Screen) {
         match self.output {
-            Output::Text => print(table),
+            Output::Text if std::io::stdout().is_terminal() => print(&format!("{table:#}")),
+            Output::Text => print(&table.to_string()),
             Output::Json => {
-                screen.say(table);
+                screen.say(&table.to_string());
                 print(&json());
             }
         }
@@ -95,7 +98,7 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
         Command::Drain { options, form } => {
             let environment = xtask::services::current()?;
             let report = drain::drain(&environment, &options, screen).await?;
-            form.show(&report.to_string(), || report.json(), screen);
+            form.show(&report, || report.json(), screen);
             Ok(true)
         }
         Command::Soak { name, .. } if name == "list" => {
@@ -112,7 +115,7 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
 async fn play(options: &run::Options, form: &Form, screen: &Screen) -> Result<bool> {
     let environment = xtask::services::current()?;
     let report = run::run(&environment, options, screen).await?;
-    form.show(&report.to_string(), || report.json(), screen);
+    form.show(&report, || report.json(), screen);
     Ok(report.passed())
 }
 

@@ -28,11 +28,9 @@ const LINGERERS: u64 = 2;
 /// Plays the run and judges it.
 pub(super) async fn play(environment: &Environment, site: &Site, options: &Options, screen: &Screen) -> Result<Report> {
     let seed = options.seed.unwrap_or_else(|| now_us().unsigned_abs());
+    let (rate, seconds, kills) = (options.rate, options.seconds(), options.kills);
     screen.say(&format!(
-        "          seed {seed}: {} events/s for {} s, {} kills",
-        options.rate,
-        options.seconds(),
-        options.kills
+        "          Nova writes {rate} events/s for {seconds} s; the relay is killed {kills} times (seed {seed})"
     ));
     let watcher = Watcher::start(&environment.kafka.bootstrap, &site.topics)?;
     let plan = kills::plan(options.kills, options.seconds(), &mut Random::new(seed));

@@ -12,6 +12,9 @@ use crate::nova::Outcome;
 use crate::procfs::Usage;
 use crate::run::torment::Outage;
 
+/// Events held back. The relay has nowhere yet to park an event, so none can be.
+const PARKED: u64 = 0;
+
 /// What a run came to.
 #[derive(Debug)]
 pub struct Report {
@@ -96,8 +99,7 @@ impl Report {
             duplicated: self.findings.duplicated,
             phantom: defect(Defect::Phantom),
             reordered: defect(Defect::Reordered),
-            // Nothing can be parked before the relay has a lot to park on.
-            parked: 0,
+            parked: PARKED,
             p50_ms: ms(self.latency.p50),
             p99_ms: ms(self.latency.p99),
             p999_ms: ms(self.latency.p999),
@@ -111,46 +113,68 @@ impl Report {
     }
 }
 
+/// The table; `{:#}` with colours, for a terminal.
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let figures = self.figures();
-        let bad = |count: u64| if count == 0 { "" } else { "   ← must be 0" };
-        writeln!(f)?;
-        writeln!(
-            f,
-            "  committed     {:>12}   in {} transactions over {:.0} s ({:.0} events/s)",
-            figures.committed, self.transactions, figures.seconds, figures.events_per_s
-        )?;
-        writeln!(f, "  rolled back   {:>12}", self.rolled_back)?;
-        writeln!(f, "  delivered     {:>12}", figures.delivered)?;
-        writeln!(
-            f,
-            "  duplicated    {:>12}   after {} kills: at least once is the promise, consumers know them by their id",
-            figures.duplicated, figures.kills
-        )?;
-        for defect in Defect::ALL {
-            let count = self.findings.count(defect);
-            writeln!(f, "  {:<13} {count:>12}{}", defect.name(), bad(count))?;
-        }
-        writeln!(f, "  parked        {:>12}", figures.parked)?;
-        writeln!(f)?;
-        writeln!(f, "  commit → consumer             p50        p99      p99.9        max")?;
+        let colours = Colours::of(f);
+        self.write_counts(f, &colours)?;
+        writeln!(f, "\n  commit → consumer             p50        p99      p99.9        max")?;
         write_latency(f, "all events", self.latency)?;
         write_latency(f, "that met no kill", self.undisturbed)?;
-        writeln!(f)?;
-        let per_million = self.usage.cpu.as_secs_f64() * 1e6 / self.findings.records.max(1) as f64;
+        let (rss, cpu) = (self.usage.rss_peak_mib(), self.usage.cpu.as_secs_f64());
+        let per_million = cpu * 1e6 / self.findings.records.max(1) as f64;
         writeln!(
             f,
-            "  relay: {:.1} MiB resident at most, {:.2} CPU s ({per_million:.1} per million events)",
-            figures.relay_rss_peak_mb, figures.relay_cpu_s
+            "\n  relay: {rss:.1} MiB resident at most, {cpu:.2} CPU s ({per_million:.1} per million records)\n"
         )?;
         for example in self.findings.examples() {
             writeln!(f, "  {example}")?;
         }
-        writeln!(f)?;
+        let Colours { good, bad, plain } = colours;
         match self.passed() {
-            true => write!(f, "  PASS: nothing lost, nothing invented, every key in order"),
-            false => write!(f, "  FAIL: the relay broke its promise"),
+            true => write!(f, "  {good}PASS{plain}  nothing lost, nothing invented, every key in order"),
+            false => write!(f, "  {bad}FAIL{plain}  what was read is not what was committed"),
+        }
+    }
+}
+
+impl Report {
+    fn write_counts(&self, f: &mut fmt::Formatter<'_>, Colours { bad, plain, .. }: &Colours) -> fmt::Result {
+        let Self { findings, transactions, .. } = self;
+        let (seconds, kills) = (self.written_for.as_secs_f64(), self.kills);
+        let rate = findings.committed as f64 / seconds;
+        let committed = format!("in {transactions} transactions over {seconds:.0} s, {rate:.0} events/s");
+        let duplicated = match kills {
+            0 => "records beyond the first of their id".to_owned(),
+            _ => format!("{:.0} for each of {kills} SIGKILLs", findings.duplicated as f64 / kills as f64),
+        };
+        writeln!(f)?;
+        writeln!(f, "  committed     {:>12}   {committed}", findings.committed)?;
+        writeln!(f, "  rolled back   {:>12}   events that must never be seen", self.rolled_back)?;
+        writeln!(f, "  delivered     {:>12}", findings.delivered)?;
+        writeln!(f, "  duplicated    {:>12}   {duplicated}", findings.duplicated)?;
+        for defect in Defect::ALL {
+            match findings.count(defect) {
+                0 => writeln!(f, "  {:<13} {:>12}", defect.name(), 0)?,
+                count => writeln!(f, "  {bad}{:<13} {count:>12}   must be 0{plain}", defect.name())?,
+            }
+        }
+        writeln!(f, "  parked        {:>12}", PARKED)
+    }
+}
+
+/// What switches a terminal's colours; nothing where there is no terminal.
+struct Colours {
+    good: &'static str,
+    bad: &'static str,
+    plain: &'static str,
+}
+
+impl Colours {
+    fn of(f: &fmt::Formatter<'_>) -> Self {
+        match f.alternate() {
+            true => Self { good: "\x1b[1;32m", bad: "\x1b[1;31m", plain: "\x1b[0m" },
+            false => Self { good: "", bad: "", plain: "" },
         }
     }
 }
