@@ -140,7 +140,17 @@ where
                 }
                 Err(error)
             }
-            Err(Halt { error, in_flight: Fate::Spoilt }) => self.sink.reset().await.and(Err(error)),
+            Err(Halt { error, in_flight: Fate::Spoilt }) => {
+                // A reset waits for the broker as long as it takes; an order to stop does not.
+                let patience = async {
+                    stop.ordered().await;
+                    tokio::time::sleep(self.limits.drain_deadline).await;
+                };
+                tokio::select! {
+                    reset = self.sink.reset() => reset.and(Err(error)),
+                    () = patience => Err(error),
+                }
+            }
         };
         self.show_in_flight_of(0, 0);
         outcome

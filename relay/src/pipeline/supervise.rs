@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::time::Duration;
 
 use tracing::{info, warn};
 
@@ -79,7 +80,9 @@ where
             () = tokio::time::sleep(wait) => {}
         }
     };
-    pipeline.close().await;
+    // What a drain did not achieve within its deadline is not waited for a second time.
+    let patience = if outcome.is_ok() { with.limits.drain_deadline } else { Duration::ZERO };
+    pipeline.close(patience).await;
     outcome
 }
 
@@ -124,7 +127,7 @@ where
     }
 
     /// Notes a failure and drops the end that must be opened anew.
-    fn prepare_retry(&mut self, error: &Error, wait: std::time::Duration) {
+    fn prepare_retry(&mut self, error: &Error, wait: Duration) {
         let end = match error.end() {
             End::Source => "source",
             End::Sink => "sink",
@@ -147,17 +150,21 @@ where
         warn!(end, kind, error = error.chain(), help = error.help(), retry_in_ms, "stopped; will go on");
     }
 
-    async fn close(self) {
+    async fn close(self, patience: Duration) {
         if let Some(source) = self.source
             && let Err(error) = source.close().await
         {
             warn!(error = error.chain(), "the source did not close cleanly");
         }
         if let Some(sink) = self.sink
-            && let Err(error) = sink.close(self.with.limits.drain_deadline).await
+            && let Err(error) = sink.close(patience).await
         {
             warn!(error = error.chain(), "the sink did not close cleanly");
         }
         self.with.status.enter(State::Stopped);
     }
 }
+
+#[cfg(test)]
+#[path = "supervise_tests.rs"]
+mod tests;
