@@ -1,3 +1,4 @@
 //! The promises of Postrider, one file a promise, on real services.
 
 mod tidy;
+mod travel;

@@ -21,7 +21,7 @@ impl File {
     pub(crate) fn is_test(&self) -> bool {
         let name = self.path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();
         let folder = self.path.iter().rev().skip(1).any(|part| part == "tests");
-        name == "tests" || name.ends_with("_tests") || (folder && !self.path.starts_with("tests/harness"))
+        name == "tests" || name.ends_with("_tests") || folder
     }
 }
 
