@@ -93,7 +93,7 @@ begin
       using
         errcode = 'invalid_table_definition',
         detail = format('Missing, or of another type: %s.', wrong),
-        hint = 'Rename that table, or give it these columns, and run the migration again.';
+        hint = 'Move that table out of the way (alter table … set schema …) or give it these columns, and run the migration again.';
   end if;
 end
 $$;

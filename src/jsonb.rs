@@ -11,7 +11,7 @@ use crate::limits::PAYLOAD_DEPTH_MAX;
 const INTEGER_DIGITS_MAX: i64 = 131_072;
 /// Digits that `numeric` holds after the decimal point.
 const FRACTION_DIGITS_MAX: i64 = 16_383;
-/// `numeric` refuses larger exponents before it looks at the digits, even those of a zero.
+/// PostgreSQL 15 refuses larger exponents before it looks at the digits, even those of a zero; later majors take the zero.
 const EXPONENT_MAX: i64 = 1_073_741_822;
 
 /// The bytes that Postgres will print for `json`, which must be grammatically correct JSON.
