@@ -11,10 +11,10 @@ use crate::topics::Topics;
 use crate::watcher::Watcher;
 
 /// How often it is measured.
-const STARTS: usize = 7;
+const STARTS: u64 = 7;
 /// Events that wait in the slot: something to deliver at once, nothing that takes time.
 const PENDING: u64 = 10;
-/// How long the consumer is given to connect and to wait for its first record.
+/// How long the consumer is given, after it has read what former starts left, to wait for its next record.
 const CONSUMER_HEAD_START: Duration = Duration::from_millis(500);
 /// How long a start may take.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -32,15 +32,12 @@ pub(super) async fn measure(environment: &Environment, backlog: &Backlog, screen
         let slot = format!("{pending}_{start}");
         backlog.copy_slot_of(&pending, &slot).await?;
         let watcher = Watcher::start(&environment.kafka.bootstrap, &topics)?;
+        let before = start * PENDING;
+        wait_for(&watcher, before, || Ok(())).await?;
         tokio::time::sleep(CONSUMER_HEAD_START).await;
-        let before = watcher.seen().records();
-        let process = backlog.relay(&environment.postgres, &slot, &topics, &environment.kafka.bootstrap)?.start()?;
-        while watcher.seen().records() == before {
-            if process.started().elapsed() > START_MAX {
-                return Err(Error::Relay(format!("no record arrived within {START_MAX:?} of a start")));
-            }
-            tokio::time::sleep(Duration::from_micros(500)).await;
-        }
+        let mut process =
+            backlog.relay(&environment.postgres, &slot, &topics, &environment.kafka.bootstrap)?.start()?;
+        wait_for(&watcher, before + 1, || process.check().map(|_| ())).await?;
         starts.push(Instant::now() - process.started());
         process.stop()?;
         watcher.finish()?;
@@ -50,4 +47,17 @@ pub(super) async fn measure(environment: &Environment, backlog: &Backlog, screen
     let shown: Vec<String> = starts.iter().map(|start| format!("{:.0}", start.as_secs_f64() * 1000.0)).collect();
     screen.say(&format!("start to first record readable: {} ms", shown.join(", ")));
     Ok(starts)
+}
+
+/// Waits until so many records were read, or `check` finds that they never will be.
+async fn wait_for(watcher: &Watcher, records: u64, mut check: impl FnMut() -> Result<()>) -> Result<()> {
+    let begun = Instant::now();
+    while watcher.seen().records() < records {
+        check()?;
+        if begun.elapsed() > START_MAX {
+            return Err(Error::Relay(format!("no record arrived within {START_MAX:?} of a start")));
+        }
+        tokio::time::sleep(Duration::from_micros(500)).await;
+    }
+    Ok(())
 }
