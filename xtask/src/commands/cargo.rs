@@ -21,19 +21,31 @@ pub(crate) fn build(package: &str, binary: &str, release: bool) -> Result<PathBu
     if release {
         command.arg("--release");
     }
-    let output = command.stderr(Stdio::inherit()).output()?;
-    if !output.status.success() {
-        return Err(format!("building {binary} failed ({})", output.status).into());
-    }
-    executable(&String::from_utf8_lossy(&output.stdout), binary)
-        .ok_or_else(|| format!("cargo built no binary {binary} in package {package}").into())
+    built(&mut command, binary)
 }
 
-/// The executable of that name in cargo's messages
+/// Builds every test, and with them the relay's binary, which the relay's own tests need; gives its path.
+pub(crate) fn build_tests(what: &[&str]) -> Result<PathBuf, Failure> {
+    let mut command = cargo();
+    command.arg("test").args(what).args(["--no-run", "--message-format", "json-render-diagnostics"]);
+    built(&mut command, "postrider")
+}
+
+fn built(command: &mut Command, binary: &str) -> Result<PathBuf, Failure> {
+    let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
+    if !output.status.success() {
+        return Err(format!("cargo ended with {}", output.status).into());
+    }
+    executable(&String::from_utf8_lossy(&output.stdout), binary)
+        .ok_or_else(|| format!("cargo built no binary named {binary}").into())
+}
+
+/// The executable of that name, its tests not meant, in cargo's messages
 /// (<https://doc.rust-lang.org/cargo/reference/external-tools.html#artifact-messages>).
 fn executable(messages: &str, binary: &str) -> Option<PathBuf> {
     messages.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()).find_map(|message| {
-        let ours = message["reason"] == "compiler-artifact" && message["target"]["name"] == binary;
+        let is_binary = message["reason"] == "compiler-artifact" && message["profile"]["test"] == false;
+        let ours = is_binary && message["target"]["name"] == binary;
         let path = message["executable"].as_str().filter(|_| ours)?;
         Some(PathBuf::from(path))
     })
@@ -46,11 +58,13 @@ mod tests {
     #[test]
     fn the_binary_is_where_cargo_says_and_not_where_we_guess() {
         let messages = concat!(
-            r#"{"reason":"compiler-artifact","target":{"name":"serde"},"executable":null}"#,
+            r#"{"reason":"compiler-artifact","target":{"name":"serde"},"profile":{"test":false},"executable":null}"#,
             "\nnot json\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"postrider"},"executable":null}"#,
+            r#"{"reason":"compiler-artifact","target":{"name":"postrider"},"profile":{"test":false},"executable":null}"#,
             "\n",
-            r#"{"reason":"compiler-artifact","target":{"name":"postrider"},"executable":"/t/release/postrider"}"#,
+            r#"{"reason":"compiler-artifact","target":{"name":"postrider"},"profile":{"test":true},"executable":"/t/its-tests"}"#,
+            "\n",
+            r#"{"reason":"compiler-artifact","target":{"name":"postrider"},"profile":{"test":false},"executable":"/t/release/postrider"}"#,
             "\n"
         );
         assert_eq!(executable(messages, "postrider"), Some(PathBuf::from("/t/release/postrider")));

@@ -1,14 +1,18 @@
 //! `cargo xtask demo|bench|soak`: starts the services, builds the relay and the `demo` binary in release, and hands over to it.
 
-use std::process::{Command, ExitCode};
+use std::io::{Write, stdout};
+use std::process::{Command, ExitCode, ExitStatus};
 
 use clap::Args;
 use xtask::services::{self, Progress, Service, UpOptions};
 
-use crate::commands::{Outcome, cargo};
+use crate::commands::{Outcome, cargo, test};
 
 /// Where the relay's binary is, for the demo and the tests.
 pub(crate) const RELAY_BINARY: &str = "POSTRIDER_RELAY_BINARY";
+
+/// The soak that is no matter of the demo.
+const TESTS: &str = "tests";
 
 /// What is passed through.
 #[derive(Debug, Args)]
@@ -39,9 +43,17 @@ pub(crate) fn bench(arguments: &Named) -> Outcome {
     hand_over(&[&arguments.name], &arguments.rest)
 }
 
-/// `cargo xtask soak NAME …` is `demo soak NAME …`.
+/// `cargo xtask soak NAME …` is `demo soak NAME …`, but for `tests`: those are the end-to-end tests with their outages in full length.
 pub(crate) fn soak(arguments: &Named) -> Outcome {
-    hand_over(&["soak", &arguments.name], &arguments.rest)
+    match arguments.name.as_str() {
+        TESTS => test::soak(&arguments.rest),
+        "list" => {
+            let list = Command::new(cargo::build("demo", "demo", true)?).args(["soak", "list"]).status()?;
+            writeln!(stdout(), "{TESTS:<10} the end-to-end tests, with their outages in full length")?;
+            Ok(exit_code(list))
+        }
+        name => hand_over(&["soak", name], &arguments.rest),
+    }
 }
 
 fn hand_over(verb: &[&str], rest: &[String]) -> Outcome {
@@ -57,8 +69,10 @@ fn hand_over(verb: &[&str], rest: &[String]) -> Outcome {
         demo.env(services::VARIABLE, environment).env(RELAY_BINARY, relay);
         demo
     };
-    let status = demo.args(verb).args(rest).status()?;
-    // A demo that was killed by a signal has no code of its own.
-    let code = status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-    Ok(ExitCode::from(code))
+    Ok(exit_code(demo.args(verb).args(rest).status()?))
+}
+
+/// The code to end with; what was killed by a signal has none of its own.
+fn exit_code(status: ExitStatus) -> ExitCode {
+    ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }

@@ -13,6 +13,12 @@ use xtask::services::{self, Health, MAJORS, Progress, Service, UpOptions};
 use crate::commands::demo::RELAY_BINARY;
 use crate::commands::{Failure, Outcome, cargo};
 
+/// Tells the end-to-end tests that their outages shall have their full length.
+const SOAK: &str = "POSTRIDER_SOAK";
+
+/// Every package, with every feature.
+const EVERYTHING: [&str; 2] = ["--workspace", "--all-features"];
+
 /// What to test.
 #[derive(Debug, Args)]
 pub(crate) struct Arguments {
@@ -35,8 +41,8 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     let before = running()?;
     let counts = step("services", start_services)
-        .and_then(|()| step("relay", || cargo::build("postrider-relay", "postrider", false)))
-        .and_then(|relay| step("test", || tests(&relay, arguments.filter.as_deref())));
+        .and_then(|()| step("build", || cargo::build_tests(&EVERYTHING)))
+        .and_then(|relay| step("test", || tests(&relay, &EVERYTHING, arguments.filter.as_slice(), false)));
     if !arguments.keep {
         let ours: Vec<Service> = running()?.into_iter().filter(|service| !before.contains(service)).collect();
         if !ours.is_empty() {
@@ -45,6 +51,15 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     }
     let counts = counts?;
     say(&format!("\nall steps passed in {:.0} s\n{}\n", start.elapsed().as_secs_f64(), counts.line()))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The end-to-end tests (all, or those whose name contains the first of `filter`) with their outages in full length.
+pub(crate) fn soak(filter: &[String]) -> Outcome {
+    step("services", start_services)?;
+    let relay = step("build", || cargo::build("postrider-relay", "postrider", false))?;
+    let counts = step("soak", || tests(&relay, &["--package", "end-to-end"], filter, true))?;
+    say(&format!("\n{}\n", counts.line()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -88,14 +103,17 @@ fn start_services() -> Result<(), Failure> {
     Ok(services::fetch_postgres(&[*MAJORS.start(), *MAJORS.end()], &progress)?)
 }
 
-fn tests(relay: &Path, filter: Option<&str>) -> Result<Counts, Failure> {
+fn tests(relay: &Path, what: &[&str], filter: &[String], soak: bool) -> Result<Counts, Failure> {
     let environment = serde_json::to_string(&services::current()?).expect("plain data is JSON");
     let mut command = cargo::cargo();
-    command.args(["test", "--workspace", "--all-features", "--no-fail-fast"]).args(filter);
+    command.args(["test", "--no-fail-fast"]).args(what).args(filter);
     if stdout().is_terminal() {
         command.args(["--", "--color", "always"]);
     }
     command.env(services::VARIABLE, environment).env(RELAY_BINARY, relay).stdin(Stdio::null()).stdout(Stdio::piped());
+    if soak {
+        command.env(SOAK, "1");
+    }
     let mut child = command.spawn()?;
     let mut counts = Counts::default();
     if let Some(output) = child.stdout.take() {
