@@ -7,7 +7,7 @@ use crate::postgres::connection::{COMMAND_TIMEOUT, Connection};
 use crate::postgres::error::{During, Error, Kind, ServerError};
 use crate::postgres::lsn::EndLsn;
 use crate::postgres::quote::{identifier, literal, publication_names};
-use crate::postgres::slot::one_row;
+use crate::postgres::slot::{check_name, one_row};
 use crate::postgres::stream::ReplicationStream;
 
 /// Who the server is.
@@ -90,6 +90,7 @@ impl Connection {
     /// [`Kind::SlotMissing`], [`Kind::SlotActive`], [`Kind::Prerequisite`] for an invalidated slot, one of another database, or
     /// `wal_level`. A missing publication shows only when the first change is read, as [`Kind::PublicationMissing`].
     pub fn start_logical(mut self, options: &StartOptions) -> Result<ReplicationStream, Error> {
+        check_name(&options.slot)?;
         if self.server_major() >= 17 {
             // A role may carry it, and a long transaction is not ours to hurry. Older servers do not know it.
             self.simple_query("set transaction_timeout = 0")?;

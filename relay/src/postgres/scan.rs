@@ -62,7 +62,8 @@ impl Scan {
             (b'S', _) => {}
             (b'N', _) => judge_notice(body)?,
             (b'E', _) => return Err(reported(body)),
-            (b'c', _) => {
+            // A server that shuts down completes the command without ending the copy first.
+            (b'c' | b'C', _) => {
                 return Err(Error::new(
                     Kind::Unavailable,
                     "the server closed the stream, as it does when it shuts down",

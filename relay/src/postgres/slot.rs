@@ -5,6 +5,9 @@ use crate::postgres::error::{During, Error, Kind};
 use crate::postgres::lsn::EndLsn;
 use crate::postgres::quote::identifier;
 
+/// What a name may take in the server's catalogue.
+const NAME_BYTES_MAX: usize = 63;
+
 /// A slot to be created, for pgoutput.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewSlot {
@@ -54,8 +57,9 @@ impl Connection {
     /// # Errors
     ///
     /// [`Kind::Prerequisite`] when `wal_level` is not `logical`; [`Kind::Rejected`] when the slot exists (SQLSTATE 42710) or the
-    /// name is not valid; [`Kind::Unavailable`] when all slots are taken (53400).
+    /// name cannot be one; [`Kind::Unavailable`] when all slots are taken (53400).
     pub fn create_logical_slot(&mut self, slot: &NewSlot) -> Result<CreatedSlot, Error> {
+        check_name(&slot.name)?;
         let temporary = if slot.temporary { " TEMPORARY" } else { "" };
         let failover = if slot.failover { ", FAILOVER true" } else { "" };
         let snapshot = match slot.snapshot {
@@ -83,12 +87,26 @@ impl Connection {
     ///
     /// [`Kind::SlotMissing`]; [`Kind::SlotActive`] unless `wait`.
     pub fn drop_slot(&mut self, name: &str, wait: bool) -> Result<(), Error> {
+        check_name(name)?;
         let wait_clause = if wait { " WAIT" } else { "" };
         let timeout = if wait { None } else { Some(crate::postgres::connection::COMMAND_TIMEOUT) };
         let command = format!("DROP_REPLICATION_SLOT {}{wait_clause}", identifier(name));
         let context = format!("dropping replication slot {name:?}");
         self.command(&command, During::SlotCommand, &context, timeout).map(drop)
     }
+}
+
+/// Refuses what cannot be a slot's name, in our words: in replication commands the server's own grammar would stumble over it.
+/// <https://www.postgresql.org/docs/current/warm-standby.html#STREAMING-REPLICATION-SLOTS-MANIPULATION>
+pub(crate) fn check_name(name: &str) -> Result<(), Error> {
+    let valid = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(valid) {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Rejected,
+        format!("{name:?} is no slot name: lower-case letters, digits and underscores only, {NAME_BYTES_MAX} at most"),
+    ))
 }
 
 /// The only row of an answer that always has exactly one, with as many columns as its command documents.

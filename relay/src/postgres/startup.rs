@@ -46,7 +46,7 @@ pub(crate) fn start_up(connection: &mut Connection, options: &ConnectOptions) ->
     })?;
     connection.send(&packet)?;
     authenticate(connection, options)?;
-    await_ready(connection)
+    await_ready(connection, options)
 }
 
 fn authenticate(connection: &mut Connection, options: &ConnectOptions) -> Result<(), Error> {
@@ -146,7 +146,8 @@ fn sasl_step(connection: &mut Connection, options: &ConnectOptions, wanted: u32)
     }
 }
 
-fn await_ready(connection: &mut Connection) -> Result<(), Error> {
+/// The database is looked up only now that the role is known.
+fn await_ready(connection: &mut Connection, options: &ConnectOptions) -> Result<(), Error> {
     loop {
         let received = connection.receive()?;
         match received.tag {
@@ -154,14 +155,7 @@ fn await_ready(connection: &mut Connection) -> Result<(), Error> {
             b'S' => connection.keep_parameter(&received.body)?,
             b'K' => connection.keep_backend_key(&received.body)?,
             b'N' | b'v' => {}
-            b'E' => {
-                let report = connection.report(&received)?;
-                return Err(Error::server(
-                    format!("starting a session at {}", connection.peer()),
-                    During::Query,
-                    report,
-                ));
-            }
+            b'E' => return Err(refused(connection, options, &received)),
             tag => return Err(connection.unexpected(tag, "while starting a session")),
         }
     }

@@ -1,0 +1,5 @@
+//! Tests of the relay that need real services, in one binary.
+
+mod command_line;
+mod postgres_client;
+mod sink_contract;
