@@ -1,4 +1,9 @@
 //! The promises of Postrider, one file a promise, on real services.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod cut;
+mod idle;
+mod kill;
+mod takeover;
 mod tidy;
 mod travel;

@@ -1,4 +1,5 @@
 //! What the writer library and the SQL functions promise a service, on a real Postgres.
+#![expect(clippy::unwrap_used, reason = "what these helpers cannot do is a failure of the test that asks for it")]
 
 mod emit;
 mod inbox;
@@ -9,7 +10,7 @@ mod write;
 
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
-use xtask::services::{self, Postgres};
+use xtask::services::Postgres;
 
 /// A database of one test. It is removed, with its role, when the test lets go of it.
 struct Database {
@@ -20,12 +21,12 @@ struct Database {
 impl Database {
     /// On the shared Postgres, migrated.
     async fn migrated() -> Self {
-        Self::migrated_on(&services::current().unwrap().postgres).await
+        Self::migrated_on(&harness::shared().postgres).await
     }
 
     /// On the shared Postgres, without anything in it.
     async fn empty() -> Self {
-        Self::empty_on(&services::current().unwrap().postgres).await
+        Self::empty_on(&harness::shared().postgres).await
     }
 
     async fn migrated_on(postgres: &Postgres) -> Self {
