@@ -13,10 +13,9 @@ use crate::{
 /// Whom to connect as.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Administrator {
-    /// Connect with this URL instead of as the relay's own role, such as postgres://postgres@localhost/shop.
+    /// Connect with this URL instead of as the relay's role, such as postgres://postgres@localhost
     ///
-    /// The variable keeps a password out of the list of processes. The database must be the configured one; it may be
-    /// left out.
+    /// The variable keeps a password out of the list of processes. The database is the configured one.
     #[arg(long, value_name = "URL", env = "POSTRIDER_ADMIN_URL", hide_env_values = true)]
     admin_url: Option<String>,
 }

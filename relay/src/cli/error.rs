@@ -39,8 +39,8 @@ impl Error {
         let mut cause = self.source();
         while let Some(error) = cause {
             let text = error.to_string();
-            // Some errors repeat their cause's text as their own: once is enough.
-            if !said.contains(&text) {
+            // Some errors repeat their cause's text as their own, and tokio-postgres calls what the server said `db error`.
+            if !said.contains(&text) && text != "db error" {
                 report.push_str(&format!("\n  caused by: {text}"));
             }
             said = text;

@@ -15,16 +15,18 @@ use crate::{
     },
 };
 
-/// Prepares a database: two roles with the least rights, their grants, the publication and the replication slot.
+/// Prepares a database: roles with the least rights, publication and replication slot.
 ///
-/// The outbox table must be there: run `postrider migrate` first, or name your own table. What is there already is
-/// kept; what is there and different is refused, and the message says how to mend it. A second run changes nothing.
+/// The outbox table must be there: run `postrider migrate` first, or name your own table. What is there
+/// already is kept; what is there and different is refused, and the message says how to mend it.
+/// A second run changes nothing.
 ///
-/// The relay's role is `postgres.user`; if it is created here, it gets the configured password. The role of
-/// --writer-role may insert events and nothing else: make every service that writes a member of it.
+/// The relay's role is `postgres.user`; if it is created here, it gets the configured password. The role
+/// of --writer-role may write events and nothing else: make every service that does so a member of it.
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Init {
-    /// Print the SQL for a database that has none of it yet, instead of connecting and running what is missing.
+    /// Print the SQL for a database that has none of it yet, and connect to nothing.
     #[arg(long)]
     print: bool,
     /// Keep the slot over a failover to a standby (PostgreSQL 17 and later).

@@ -11,14 +11,15 @@ use crate::{
     config::DatabaseConfig,
 };
 
-/// Creates or upgrades the table public.outbox_events, the schema postrider and its functions.
+/// Creates or upgrades the table public.outbox_events and the schema postrider.
 ///
-/// Migrations that were applied before are skipped, so running it at every deployment is right; any number of processes
-/// may do so at once. Each migration opens with a note on what it locks: see the folder migrations/.
+/// Migrations that were applied before are skipped, so running it at every deployment is right; any
+/// number of processes may do so at once. The files in migrations/ say what each of them locks.
 ///
-/// It needs the right to create in the database and in the schema public: connect with --admin-url as the database's
-/// owner. A table of your own, such as one made for Debezium, needs no migration.
+/// It needs the right to create in the database and in the schema public: connect with --admin-url as
+/// the database's owner. A table of your own, such as one made for Debezium, needs no migration.
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub(crate) struct Migrate {
     #[command(flatten)]
     administrator: Administrator,

@@ -18,18 +18,19 @@ pub use crate::cli::error::Error;
 
 /// The transactional outbox relay for Postgres: publishes the rows of an outbox table to Kafka, in commit order.
 ///
-/// A service writes its event into the outbox table in the transaction that makes it true. The relay reads the
-/// write-ahead log through a replication slot and publishes each event; no event is lost, and order is kept for each key.
+/// A service writes its event into the outbox table in the transaction that makes it true. The relay
+/// reads the write-ahead log through a replication slot and publishes each event; no event is lost,
+/// and order is kept for each key.
 ///
 /// A first start: `postrider migrate`, `postrider init`, `postrider run`.
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 #[derive(Debug, Parser)]
-#[command(name = "postrider", version, max_term_width = 100)]
+#[command(name = "postrider", version, verbatim_doc_comment)]
 pub struct Cli {
-    /// The configuration file. Every key can also be set by a variable POSTRIDER_<SECTION>_<KEY>, which wins.
+    /// The configuration file; without this option ./postrider.toml, if it is there.
     ///
-    /// Without this option ./postrider.toml is read if it is there.
+    /// Every key can also be set by a variable POSTRIDER_<SECTION>_<KEY>, which wins.
     #[arg(long, global = true, value_name = "PATH", env = "POSTRIDER_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -81,6 +82,16 @@ mod tests {
     #[test]
     fn the_definition_of_the_command_line_holds_together() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_a_terminal_of_a_hundred_columns() {
+        let mut command = Cli::command();
+        let mut texts = vec![command.render_long_help().to_string()];
+        texts.extend(command.get_subcommands_mut().map(|verb| verb.render_long_help().to_string()));
+        for line in texts.iter().flat_map(|text| text.lines()) {
+            assert!(line.chars().count() <= 110, "{line}");
+        }
     }
 
     #[test]
