@@ -62,10 +62,11 @@ fn hand_over(verb: &[&str], rest: &[String]) -> Outcome {
         Command::new(cargo::build("demo", "demo", true)?)
     } else {
         let only = vec![Service::Postgres, Service::Kafka];
-        services::up(&UpOptions { only, progress: Progress::shown(), ..UpOptions::default() })?;
+        let wanted = UpOptions { only, progress: Progress::shown(), ..UpOptions::default() };
+        let environment = services::obtain(&wanted)?;
         let relay = cargo::build("postrider-relay", "postrider", true)?;
         let mut demo = Command::new(cargo::build("demo", "demo", true)?);
-        let environment = serde_json::to_string(&services::current()?).expect("plain data is JSON");
+        let environment = serde_json::to_string(&environment).expect("plain data is JSON");
         demo.env(services::VARIABLE, environment).env(RELAY_BINARY, relay);
         demo
     };

@@ -99,7 +99,7 @@ fn running() -> Result<Vec<Service>, Failure> {
 /// Starts what the tests share, and fetches what their private instances need: no test should wait for a download.
 fn start_services() -> Result<(), Failure> {
     let progress = Progress::shown();
-    services::up(&UpOptions { progress: progress.clone(), ..UpOptions::default() })?;
+    services::obtain(&UpOptions { progress: progress.clone(), ..UpOptions::default() })?;
     Ok(services::fetch_postgres(&[*MAJORS.start(), *MAJORS.end()], &progress)?)
 }
 

@@ -92,6 +92,17 @@ pub fn up(options: &UpOptions) -> Result<()> {
     if !options.native && compose::is_available() { compose::up(&home, options) } else { native::up(&home, options) }
 }
 
+/// The services to use, started if need be: those of the variable [`VARIABLE`] if it is set (then nothing is started), else ours.
+///
+/// # Errors
+/// As of [`up`] and [`current`].
+pub fn obtain(options: &UpOptions) -> Result<Environment> {
+    if std::env::var_os(VARIABLE).is_none() {
+        up(options)?;
+    }
+    current()
+}
+
 /// Stops those of `only` that `up` left running, and names them; what an aborted test left running goes too. With `wipe` their data goes.
 ///
 /// # Errors
