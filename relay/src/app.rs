@@ -7,8 +7,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::admin::Admin;
-use crate::config::{self, Config};
 use crate::config::postgres::Host as ConfiguredHost;
+use crate::config::{self, Config};
 use crate::pipeline::backoff::Bounds;
 use crate::pipeline::{End, Ends, Error, Kind, Limits, Progress, Status, Stop, Supervision, supervise};
 use crate::postgres::options::{ConnectOptions, Host, Secret};
@@ -114,12 +114,7 @@ fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Error> {
 }
 
 /// Serves probes and metrics beside the pipeline, which does not depend on them.
-async fn serve_admin(
-    config: &Config,
-    metrics: &Arc<Metrics>,
-    status: &Arc<Status>,
-    stop: Stop,
-) -> Result<(), Error> {
+async fn serve_admin(config: &Config, metrics: &Arc<Metrics>, status: &Arc<Status>, stop: Stop) -> Result<(), Error> {
     let Some(address) = config.admin.listen else { return Ok(()) };
     let admin = Admin::bind(&address.to_string()).await.map_err(|error| {
         Error::new(End::Source, Kind::Setup, "the admin endpoint cannot listen")
