@@ -36,9 +36,9 @@ impl Ticket {
 /// Why a message was not delivered.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// The broker will never take it.
+    /// The broker will never take this very message.
     Refused(String),
-    /// It may or may not have arrived.
+    /// It may or may not have arrived, or shared its request with a message that was refused.
     Other(Kind, String),
 }
 
@@ -50,6 +50,8 @@ pub(super) struct Deliveries {
     bytes_max: usize,
     room: Notify,
     troubled: AtomicBool,
+    /// The first failure since the last reset: those that follow are its consequences.
+    trouble: Mutex<Option<Trouble>>,
     metrics: Arc<Metrics>,
 }
 
@@ -65,7 +67,14 @@ struct Open {
     sender: ReceiptSender,
     bytes: usize,
     refused: Vec<Refused>,
-    failed: Option<(Kind, String)>,
+    failed: Option<Trouble>,
+}
+
+/// A failure as the pump hears of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Trouble {
+    kind: Kind,
+    reason: String,
 }
 
 impl Deliveries {
@@ -76,6 +85,7 @@ impl Deliveries {
             bytes_max,
             room: Notify::new(),
             troubled: AtomicBool::new(false),
+            trouble: Mutex::new(None),
             metrics,
         }
     }
@@ -106,16 +116,20 @@ impl Deliveries {
 
     /// The message of this ticket is not, and the producer must be reset before it takes more.
     pub(super) fn failed(&self, ticket: Ticket, failure: Failure) {
-        self.troubled.store(true, Ordering::Release);
+        let own = match &failure {
+            Failure::Refused(reason) => Trouble { kind: Kind::Refused, reason: reason.clone() },
+            Failure::Other(kind, reason) => Trouble { kind: *kind, reason: reason.clone() },
+        };
+        let first = self.note(own);
         if let Some(batch) = self.slots[ticket.slot as usize].lock().as_mut() {
             match failure {
                 Failure::Refused(reason) => {
                     self.metrics.kafka_refused.inc();
                     batch.refused.push(Refused { index: ticket.index as usize, reason });
                 }
-                Failure::Other(kind, reason) => {
+                Failure::Other(..) => {
                     self.metrics.kafka_delivery_errors.inc();
-                    batch.failed.get_or_insert((kind, reason));
+                    batch.failed.get_or_insert(first);
                 }
             }
         }
@@ -127,8 +141,32 @@ impl Deliveries {
         self.troubled.load(Ordering::Acquire)
     }
 
+    /// What stands for a batch that cannot be accepted, because one before it failed: a receipt that failed as well.
+    pub(super) fn follow(&self) -> Option<Receipt> {
+        if !self.is_troubled() {
+            return None;
+        }
+        let trouble = self.trouble().clone()?;
+        let (sender, receipt) = Receipt::pending();
+        sender.resolve(Err(trouble.into()));
+        Some(receipt)
+    }
+
     pub(super) fn forget_trouble(&self) {
+        self.trouble().take();
         self.troubled.store(false, Ordering::Release);
+    }
+
+    /// Notes a failure and returns the first one.
+    fn note(&self, trouble: Trouble) -> Trouble {
+        let first = self.trouble().get_or_insert(trouble).clone();
+        self.troubled.store(true, Ordering::Release);
+        first
+    }
+
+    fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
+        // Every holder leaves a whole value, so a panic elsewhere does not spoil it.
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn has_room(&self, slot: u32, bytes: usize) -> bool {
@@ -165,11 +203,22 @@ impl Open {
         let fate = match (self.failed, self.refused.first()) {
             (None, _) => Ok(Durable { refused: self.refused }),
             // A refusal stops the producer, so its neighbours fail with it: the refusal is what a person must see.
-            (Some(_), Some(first)) => Err(Error::new(End::Sink, Kind::Refused, first.reason.clone())
-                .with_help("The stream waits here, so that order holds; make the broker accept the record.")),
-            (Some((kind, reason)), None) => Err(Error::new(End::Sink, kind, reason)),
+            (Some(_), Some(first)) => Err(Trouble { kind: Kind::Refused, reason: first.reason.clone() }.into()),
+            (Some(trouble), None) => Err(trouble.into()),
         };
         (self.sender, fate)
+    }
+}
+
+impl From<Trouble> for Error {
+    fn from(trouble: Trouble) -> Self {
+        let error = Self::new(End::Sink, trouble.kind, trouble.reason);
+        match trouble.kind {
+            Kind::Refused => {
+                error.with_help("The stream waits here, so that order holds; make the broker accept the record.")
+            }
+            _ => error,
+        }
     }
 }
 
@@ -197,12 +246,13 @@ impl Accepting<'_> {
 impl Drop for Accepting<'_> {
     fn drop(&mut self) {
         let missing = self.messages - self.accepted;
-        if missing > 0
-            && let Some(batch) = self.deliveries.slots[self.slot as usize].lock().as_mut()
-        {
-            batch
-                .failed
-                .get_or_insert((Kind::Unavailable, "the batch was given up before all of it was accepted".into()));
+        if missing > 0 {
+            let reason = "the batch was given up before all of it was accepted".into();
+            // What is accepted next would overtake what is missing here.
+            let first = self.deliveries.note(Trouble { kind: Kind::Unavailable, reason });
+            if let Some(batch) = self.deliveries.slots[self.slot as usize].lock().as_mut() {
+                batch.failed.get_or_insert(first);
+            }
         }
         self.deliveries.settle(self.slot, missing + 1);
     }
@@ -288,6 +338,22 @@ mod tests {
         deliveries.delivered(ticket);
         let error = now_or_never(receipt).expect("resolved").expect_err("two were never accepted");
         assert_eq!(error.kind(), Kind::Unavailable);
+    }
+
+    #[test]
+    fn what_fails_after_a_refusal_fails_because_of_it() {
+        let deliveries = deliveries(100);
+        let (before, front) = accept(&deliveries, 0, 1, 10);
+        let (tickets, refused) = accept(&deliveries, 1, 1, 10);
+        deliveries.failed(tickets[0], Failure::Refused("too large".into()));
+        deliveries.failed(before[0], Failure::Other(Kind::Unavailable, "purged".into()));
+        assert_eq!(now_or_never(refused).expect("resolved").expect("decided").refused.len(), 1);
+        for receipt in [front, deliveries.follow().expect("nothing is accepted now")] {
+            let error = now_or_never(receipt).expect("resolved").expect_err("not durable");
+            assert_eq!((error.kind(), error.to_string().as_str()), (Kind::Refused, "too large"));
+        }
+        deliveries.forget_trouble();
+        assert!(deliveries.follow().is_none());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::pipeline::{End, Error, Kind, Messages, Progress, Receipt, Sink};
-use crate::sinks::kafka::client::{ProducerEvents, Reachability};
+use crate::sinks::kafka::client::{BatchLimit, ProducerEvents, Reachability};
 use crate::sinks::kafka::deliveries::Deliveries;
 use crate::sinks::kafka::producer::{NotTaken, Producer};
 use crate::sinks::kafka::progress::{PARTITION, Reader};
@@ -38,6 +38,7 @@ pub struct Kafka {
     producer: Producer,
     deliveries: Arc<Deliveries>,
     reachability: Arc<Reachability>,
+    batches: Arc<BatchLimit>,
     /// Batches begun so far: the next one's number.
     sequence: u64,
 }
@@ -54,8 +55,9 @@ impl Kafka {
     ) -> Result<(Self, Option<Progress>), Error> {
         let reachability = Arc::new(Reachability::new(&options.bootstrap_servers, Arc::clone(&metrics)));
         let deliveries = Arc::new(Deliveries::new(options.queue_bytes_max, metrics));
-        let producer = start_producer(&options, &deliveries, &reachability)?;
-        let sink = Self { options, producer, deliveries, reachability, sequence: 0 };
+        let batches = Arc::new(BatchLimit::new());
+        let producer = start_producer(&options, &deliveries, &reachability, &batches)?;
+        let sink = Self { options, producer, deliveries, reachability, batches, sequence: 0 };
         let progress = match progress_key {
             Some(key) => sink.read_progress(key).await?,
             None => None,
@@ -96,24 +98,13 @@ impl Kafka {
         let context = format!("no kafka broker answers at {brokers} within {within} s");
         Err(Error::new(End::Sink, Kind::Unavailable, context).because(self.reachability.last_trouble()))
     }
-
-    fn start_producer(&self) -> Result<Producer, Error> {
-        start_producer(&self.options, &self.deliveries, &self.reachability)
-    }
-
-    /// Nothing may be accepted between a failed delivery and the reset: it would overtake what failed.
-    fn check(&self) -> Result<(), Error> {
-        if self.deliveries.is_troubled() {
-            let context = "a delivery failed, and nothing is accepted before the sink is reset";
-            return Err(Error::new(End::Sink, Kind::Unavailable, context));
-        }
-        Ok(())
-    }
 }
 
 impl Sink for Kafka {
     async fn send(&mut self, messages: Messages) -> Result<Receipt, Error> {
-        self.check()?;
+        if let Some(failed) = self.deliveries.follow() {
+            return Ok(failed);
+        }
         let bytes = inspect(&messages, self.options.message_bytes_max)?;
         let count = u32::try_from(messages.len()).expect("spans address less than 2 GiB, so messages are fewer");
         let (mut accepting, receipt) = self.deliveries.begin(self.sequence, count, bytes).await;
@@ -128,7 +119,9 @@ impl Sink for Kafka {
     }
 
     async fn record(&mut self, progress: Progress) -> Result<Receipt, Error> {
-        self.check()?;
+        if let Some(failed) = self.deliveries.follow() {
+            return Ok(failed);
+        }
         let bytes = progress.key.len() + progress.value.len();
         let (mut accepting, receipt) = self.deliveries.begin(self.sequence, 1, bytes).await;
         self.sequence += 1;
@@ -142,13 +135,18 @@ impl Sink for Kafka {
 
     async fn reset(&mut self) -> Result<(), Error> {
         self.producer.purge().await;
-        if let Some(error) = self.producer.fatal() {
-            if error.kind() == Kind::Fenced {
-                return Err(error);
-            }
-            warn!(error = error.chain(), "kafka producer started anew");
-            self.producer = self.start_producer()?;
+        if let Some(error) = self.producer.fatal()
+            && error.kind() == Kind::Fenced
+        {
+            return Err(error);
         }
+        if self.batches.shrink() {
+            let bytes = self.batches.bytes();
+            warn!(bytes, "a request was refused; the next ones are smaller, to find the record that is meant");
+        }
+        // With nothing in flight a new one is cheap and certain: this one may have stopped for good, remember that a
+        // topic is missing, or have a gap in its sequence numbers.
+        self.producer = start_producer(&self.options, &self.deliveries, &self.reachability, &self.batches)?;
         self.deliveries.forget_trouble();
         Ok(())
     }
@@ -167,9 +165,14 @@ fn start_producer(
     options: &KafkaOptions,
     deliveries: &Arc<Deliveries>,
     reachability: &Arc<Reachability>,
+    batches: &Arc<BatchLimit>,
 ) -> Result<Producer, Error> {
-    let events = ProducerEvents { deliveries: Arc::clone(deliveries), reachability: Arc::clone(reachability) };
-    Producer::start(&options.producer(), events)
+    let events = ProducerEvents {
+        deliveries: Arc::clone(deliveries),
+        reachability: Arc::clone(reachability),
+        batches: Arc::clone(batches),
+    };
+    Producer::start(&options.producer(batches.bytes()), events)
         .map_err(|error| Error::new(End::Sink, Kind::Setup, "the kafka producer does not start").because(error))
 }
 

@@ -63,10 +63,10 @@ impl KafkaOptions {
         }
     }
 
-    /// The producer's properties. Names and meanings: [librdkafka's CONFIGURATION.md].
+    /// The producer's properties, with at most `batch_bytes` in a request of more than one record. Names and meanings: [librdkafka's CONFIGURATION.md].
     ///
     /// [librdkafka's CONFIGURATION.md]: https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md
-    pub(super) fn producer(&self) -> ClientConfig {
+    pub(super) fn producer(&self, batch_bytes: u32) -> ClientConfig {
         let mut config = self.client();
         config
             // Order and no repetition within a producer's life: sequence numbers, at most five requests on their way,
@@ -82,7 +82,7 @@ impl KafkaOptions {
             .set("partitioner", "murmur2_random")
             .set("compression.codec", self.compression.name())
             .set("linger.ms", (self.linger.as_secs_f64() * 1000.0).to_string())
-            .set("batch.size", "1000000")
+            .set("batch.size", batch_bytes.to_string())
             .set("message.max.bytes", self.message_bytes_max.to_string())
             // The bound that matters is ours, which counts overhead; this one only catches what it does not know.
             .set("queue.buffering.max.messages", "0")
@@ -175,7 +175,7 @@ mod tests {
         for (name, value) in [("acks", "1"), ("enable.idempotence", "false"), ("message.timeout.ms", "5")] {
             options.properties.push((name.into(), value.into()));
         }
-        let config = options.producer();
+        let config = options.producer(1_000_000);
         assert_eq!(config.get("acks"), Some("all"));
         assert_eq!(config.get("enable.idempotence"), Some("true"));
         assert_eq!(config.get("message.timeout.ms"), Some("0"));

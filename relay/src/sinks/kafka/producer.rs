@@ -55,6 +55,10 @@ impl Producer {
             .spawn(move || {
                 while !unwanted.load(Ordering::Relaxed) {
                     polled.poll(POLL);
+                    if polled.context().deliveries.is_troubled() {
+                        // What waits behind a failure will not be sent, and the pump must hear of it.
+                        polled.purge(PurgeConfig::default().queue());
+                    }
                 }
                 // The last handle is usually this one: freeing librdkafka's client may wait for its threads.
             })
@@ -107,7 +111,7 @@ impl Producer {
     pub(super) fn fatal(&self) -> Option<Error> {
         let (code, reason) = self.native.client().fatal_error()?;
         let kind = match judge(code) {
-            Verdict::Failed(Kind::Unavailable) | Verdict::Refused => Kind::Broken,
+            Verdict::Failed(Kind::Unavailable) | Verdict::Refused | Verdict::RequestRefused => Kind::Broken,
             Verdict::Failed(kind) => kind,
         };
         Some(Error::new(End::Sink, kind, "the kafka producer stopped").because(reason))

@@ -75,16 +75,18 @@ pub(super) fn name_event(topic: &str, id: Option<&[u8]>, position: Option<&[u8]>
 /// What a broker's or librdkafka's error says about a message that was not delivered.
 pub(super) fn judge(code: Code) -> Verdict {
     match code {
-        Code::MessageSizeTooLarge
-        | Code::InvalidTopic
+        Code::InvalidTopic
         | Code::TopicAuthorizationFailed
+        | Code::UnknownTopic
+        | Code::UnknownTopicOrPartition
+        | Code::UnknownPartition => Verdict::Refused,
+        // Of a request with several records the broker does not say, or not always, whose fault it was.
+        Code::MessageSizeTooLarge
+        | Code::InvalidMessageSize
         | Code::InvalidRecord
         | Code::InvalidTimestamp
         | Code::PolicyViolation
-        | Code::UnknownTopic
-        | Code::UnknownTopicOrPartition
-        | Code::UnknownPartition
-        | Code::UnsupportedForMessageFormat => Verdict::Refused,
+        | Code::UnsupportedForMessageFormat => Verdict::RequestRefused,
         Code::Fenced | Code::ProducerFenced | Code::InvalidProducerEpoch => Verdict::Failed(Kind::Fenced),
         Code::ClusterAuthorizationFailed | Code::SaslAuthenticationFailed | Code::Authentication => {
             Verdict::Failed(Kind::Setup)
@@ -101,6 +103,8 @@ pub(super) fn judge(code: Code) -> Verdict {
 pub(super) enum Verdict {
     /// The record's own: sent again it would be refused again.
     Refused,
+    /// The record's own or that of one that shared its request.
+    RequestRefused,
     /// Not the record's.
     Failed(Kind),
 }
@@ -201,7 +205,8 @@ mod tests {
 
     #[test]
     fn what_a_record_is_refused_for_is_told_from_what_ails_the_cluster() {
-        assert_eq!(judge(Code::MessageSizeTooLarge), Verdict::Refused);
+        assert_eq!(judge(Code::UnknownTopic), Verdict::Refused);
+        assert_eq!(judge(Code::MessageSizeTooLarge), Verdict::RequestRefused);
         assert_eq!(judge(Code::PurgeQueue), Verdict::Failed(Kind::Unavailable));
         assert_eq!(judge(Code::Fenced), Verdict::Failed(Kind::Fenced));
         assert_eq!(judge(Code::Fatal), Verdict::Failed(Kind::Broken));

@@ -1,0 +1,42 @@
+//! Batches as a source would cut them.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use postrider_relay::pipeline::{HeaderName, Message, Messages};
+
+/// When every message of these tests was committed.
+pub(super) const COMMITTED_AT_MS: i64 = 1_700_000_000_123;
+
+/// A message to send.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Text {
+    pub(super) key: Option<Cow<'static, str>>,
+    pub(super) value: Option<Cow<'static, str>>,
+    pub(super) headers: Vec<(&'static str, Option<&'static str>)>,
+}
+
+/// A message of one of many keys whose value is a number.
+pub(super) fn keyed(key: u64, number: u64) -> Text {
+    Text { key: Some(format!("key-{key}").into()), value: Some(number.to_string().into()), headers: Vec::new() }
+}
+
+/// A batch of these messages for one topic.
+pub(super) fn batch(topic: &str, texts: &[Text]) -> Messages {
+    let topic: Arc<str> = Arc::from(topic);
+    let mut messages = Messages::over(Bytes::new());
+    for text in texts {
+        let key = text.key.as_ref().map(|key| messages.keep(key.as_bytes()));
+        let value = text.value.as_ref().map(|value| messages.keep(value.as_bytes()));
+        let mark = messages.header_mark();
+        for (name, value) in &text.headers {
+            let name = messages.keep(name.as_bytes());
+            let value = value.map(|value| messages.keep(value.as_bytes()));
+            messages.header(HeaderName::Span(name), value);
+        }
+        let headers = mark..messages.header_mark();
+        messages.push(Message { topic: Arc::clone(&topic), key, value, headers, timestamp_ms: COMMITTED_AT_MS });
+    }
+    messages
+}

@@ -1,0 +1,112 @@
+//! Records that Kafka does not take: known beforehand, or told by the broker. Never skipped, always named.
+
+use postrider_relay::pipeline::{Durable, Kind, Sink};
+use postrider_relay::sinks::Kafka;
+use postrider_relay::sinks::kafka::Compression;
+use tokio::time::timeout;
+
+use super::batch::{Text, batch, keyed};
+use super::kafka::Shared;
+use super::topic::{self, unique};
+use super::{PATIENCE, Rig, durable};
+
+fn named(value_bytes: usize) -> Text {
+    Text {
+        key: Some("key-1".into()),
+        value: Some("secret".repeat(value_bytes / 6).into()),
+        headers: vec![("id", Some("0190-the-id")), ("postrider-position", Some("0001/2/3"))],
+    }
+}
+
+fn assert_names_the_event(text: &str) {
+    assert!(text.contains("0190-the-id") && text.contains("0001/2/3"), "{text}");
+    assert!(!text.contains("secret"), "{text}");
+}
+
+#[tokio::test]
+async fn a_batch_with_a_record_that_is_too_large_is_refused_whole_and_the_next_one_goes_on() {
+    let rig = Shared::new();
+    let (mut sink, _) = rig.open().await;
+    let error = sink.send(batch(rig.topic(), &[keyed(1, 1), named(1_100_000), keyed(1, 2)])).await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Refused);
+    assert_names_the_event(&error.chain());
+
+    let receipt = sink.send(batch(rig.topic(), &[keyed(1, 3)])).await.unwrap();
+    assert_eq!(durable(receipt).await, Durable::default());
+    assert_eq!(topic::numbers_of(&rig.delivered().await.unwrap(), 1), [3]);
+}
+
+#[tokio::test]
+async fn a_record_at_the_limit_is_taken() {
+    let rig = Shared::new();
+    let (mut sink, _) = rig.open().await;
+    let receipt = sink.send(batch(rig.topic(), &[named(999_000)])).await.unwrap();
+    assert_eq!(durable(receipt).await, Durable::default());
+}
+
+/// Sends a batch until it is delivered or its refusal is told exactly, resetting in between as the pump does.
+async fn insist(sink: &mut Kafka, topic: &str, texts: &[Text]) -> Durable {
+    for _ in 0..20 {
+        let receipt = sink.send(batch(topic, texts)).await.unwrap();
+        match timeout(PATIENCE, receipt).await.unwrap() {
+            Ok(durable) => return durable,
+            Err(error) => assert_eq!(error.kind(), Kind::Refused, "{}", error.chain()),
+        }
+        sink.reset().await.unwrap();
+    }
+    panic!("neither delivered nor refused exactly");
+}
+
+async fn strict_topic() -> (Shared, String) {
+    let mut rig = Shared::new();
+    let strict = unique("strict");
+    topic::create(&rig.options.bootstrap_servers, &strict, 1, &[("max.message.bytes", "2000")]).await;
+    // Without compression the broker sees the size that was sent.
+    rig.options.compression = Compression::None;
+    (rig, strict)
+}
+
+#[tokio::test]
+async fn what_the_broker_refuses_is_found_among_its_neighbours_and_named() {
+    let (rig, strict) = strict_topic().await;
+    let (mut sink, _) = rig.open().await;
+    let texts = [keyed(1, 1), keyed(2, 1), named(6000), keyed(2, 2)];
+    let fate = insist(&mut sink, &strict, &texts[..3]).await;
+    let indexes: Vec<usize> = fate.refused.iter().map(|refused| refused.index).collect();
+    assert_eq!(indexes, [2], "{:?}", fate.refused);
+    assert_names_the_event(&fate.refused[0].reason);
+}
+
+#[tokio::test]
+async fn nothing_arrives_behind_a_refused_record_until_the_reset() {
+    let (rig, strict) = strict_topic().await;
+    let (mut sink, _) = rig.open().await;
+    let first = sink.send(batch(&strict, &[keyed(1, 1)])).await.unwrap();
+    assert_eq!(durable(first).await, Durable::default());
+
+    let mut behind = vec![sink.send(batch(&strict, &[named(6000)])).await.unwrap()];
+    for number in 2..50 {
+        behind.push(sink.send(batch(&strict, &[keyed(1, number)])).await.unwrap());
+    }
+    for receipt in behind {
+        let error = timeout(PATIENCE, receipt).await.expect("decided without a reset").unwrap_err();
+        assert_eq!(error.kind(), Kind::Refused, "{}", error.chain());
+    }
+    sink.reset().await.unwrap();
+    assert_eq!(topic::numbers_of(&topic::read(&rig.options.bootstrap_servers, &strict).await, 1), [1]);
+
+    let receipt = sink.send(batch(&strict, &[keyed(1, 50), keyed(1, 51)])).await.unwrap();
+    assert_eq!(durable(receipt).await, Durable::default());
+    assert_eq!(topic::numbers_of(&topic::read(&rig.options.bootstrap_servers, &strict).await, 1), [1, 50, 51]);
+}
+
+#[tokio::test]
+async fn small_records_pass_a_topic_that_takes_less_than_a_whole_request() {
+    let (rig, strict) = strict_topic().await;
+    let (mut sink, _) = rig.open().await;
+    let texts: Vec<Text> = (0..500).map(|number| keyed(number % 3, number)).collect();
+    assert_eq!(insist(&mut sink, &strict, &texts).await, Durable::default());
+    let delivered = topic::read(&rig.options.bootstrap_servers, &strict).await;
+    let firsts: Vec<u64> = topic::numbers_of(&delivered, 0);
+    assert!(firsts.is_sorted() && firsts.len() == 167, "{firsts:?}");
+}

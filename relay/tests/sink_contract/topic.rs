@@ -1,0 +1,97 @@
+//! An independent look at Kafka: what stands in a topic, and topics made to measure.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Instant, SystemTime};
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Headers, Message};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::PATIENCE;
+
+/// A record as a consumer sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Delivered {
+    pub(super) partition: i32,
+    pub(super) key: Option<Vec<u8>>,
+    pub(super) value: Option<Vec<u8>>,
+    pub(super) headers: Vec<(String, Option<Vec<u8>>)>,
+    pub(super) timestamp_ms: Option<i64>,
+}
+
+/// A name that no other test, and no earlier run, uses.
+pub(super) fn unique(what: &str) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros();
+    format!("sink-contract.{what}.{}.{since}.{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// The numbers that [`keyed`](super::batch::keyed) messages of `key` carry, in the order of their partition.
+pub(super) fn numbers_of(delivered: &[Delivered], key: u64) -> Vec<u64> {
+    let key = format!("key-{key}").into_bytes();
+    let of_key = delivered.iter().filter(|message| message.key.as_ref() == Some(&key));
+    of_key.map(|message| String::from_utf8(message.value.clone().unwrap()).unwrap().parse().unwrap()).collect()
+}
+
+/// Everything in the topic now; nothing if it does not exist.
+pub(super) async fn read(bootstrap: &str, topic: &str) -> Vec<Delivered> {
+    let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
+    tokio::task::spawn_blocking(move || read_blocking(&bootstrap, &topic)).await.unwrap()
+}
+
+fn read_blocking(bootstrap: &str, topic: &str) -> Vec<Delivered> {
+    let consumer: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "sink-contract")
+        .set("enable.auto.commit", "false")
+        .set("enable.partition.eof", "true")
+        .set("fetch.wait.max.ms", "20")
+        .create()
+        .unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE).unwrap();
+    let partitions: Vec<i32> = metadata.topics()[0].partitions().iter().map(|partition| partition.id()).collect();
+    let mut assignment = TopicPartitionList::new();
+    for partition in &partitions {
+        assignment.add_partition_offset(topic, *partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&assignment).unwrap();
+    let mut ended = HashMap::new();
+    let mut delivered = Vec::new();
+    let deadline = Instant::now() + PATIENCE;
+    while ended.len() < partitions.len() {
+        assert!(Instant::now() < deadline, "the topic {topic} was not read to its end");
+        match consumer.poll(PATIENCE) {
+            Some(Err(KafkaError::PartitionEOF(partition))) => drop(ended.insert(partition, ())),
+            Some(Ok(message)) => delivered.push(Delivered {
+                partition: message.partition(),
+                key: message.key().map(<[u8]>::to_vec),
+                value: message.payload().map(<[u8]>::to_vec),
+                headers: message.headers().map_or_else(Vec::new, |headers| {
+                    headers.iter().map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec))).collect()
+                }),
+                timestamp_ms: message.timestamp().to_millis(),
+            }),
+            // Troubles with connections pass, or the deadline does.
+            Some(Err(_)) | None => {}
+        }
+    }
+    delivered
+}
+
+/// A client that makes and changes topics.
+pub(super) fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap()
+}
+
+/// Makes a topic with this configuration.
+pub(super) async fn create(bootstrap: &str, topic: &str, partitions: i32, config: &[(&str, &str)]) {
+    let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    new.config = config.to_vec();
+    let outcome = admin(bootstrap).create_topics([&new], &AdminOptions::new()).await.unwrap();
+    outcome.into_iter().next().unwrap().unwrap();
+}
