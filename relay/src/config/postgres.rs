@@ -23,7 +23,7 @@ const HOST: Key = Key {
     path: "postgres.host",
     kind: Kind::Text("a host name or address, or the absolute path of the directory that holds the server's socket"),
     fallback: Fallback::Value("/var/run/postgresql"),
-    meaning: "Where the server listens. A socket is faster than TCP where both are to be had.",
+    meaning: "Where the server listens. A socket carries about twice as many events a second as loopback TCP, so `postrider run` looks for one in the usual directories if this is localhost, 127.0.0.1 or ::1.",
 };
 const PORT: Key = Key {
     path: "postgres.port",

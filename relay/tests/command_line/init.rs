@@ -222,3 +222,16 @@ fn a_server_whose_log_is_not_logical_or_has_no_slot_left_is_refused_before_anyth
         assert_eq!(database.value("select count(*) from pg_publication"), "0");
     }
 }
+
+#[test]
+fn a_slot_is_kept_over_a_failover_if_that_is_asked_for() {
+    let server = PrivatePostgres::start(Some(18), &[]).unwrap();
+    let database = Database::on(server.environment(), "failover");
+    let program = database.administered();
+    program.succeed(&["migrate"]);
+    let writer = database.writer();
+    let arguments = ["init", "--failover", "--writer-role", &writer];
+    program.succeed(&arguments);
+    assert_eq!(database.value("select failover from pg_replication_slots"), "t");
+    assert_eq!(program.succeed(&arguments), "nothing to do: the database is set up\n");
+}
