@@ -53,6 +53,14 @@ pub enum Error {
         /// The driver's own error.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The database took the statement and stored fewer rows, as under a trigger or a rule that swallows them. Roll back.
+    #[error("the outbox stored {stored} of {written} events; does a trigger or a rule on the table swallow rows?")]
+    NotStored {
+        /// How many events were written.
+        written: usize,
+        /// How many rows the database says it stored.
+        stored: u64,
+    },
     /// A migration failed. What was applied before it stays applied, and a later run continues there.
     #[cfg(feature = "migrations")]
     #[error("the migrations of the outbox failed")]
@@ -70,7 +78,7 @@ impl Error {
     }
 }
 
-/// What an [`Error`] is about. Displayed as the SQL functions name it.
+/// What an [`enum@Error`] is about. Displayed as the SQL functions name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Field {

@@ -22,7 +22,7 @@
 //!
 //! # The way through it
 //! - [`Event`]: what is written; valid once it is built, within the [`limits`].
-//! - [`write`], [`write_all`]: into a transaction, and nothing but a transaction ([`OutboxTransaction`]).
+//! - [`write()`], [`write_all`]: into a transaction, and nothing but a transaction ([`OutboxTransaction`]).
 //! - [`Envelope`]: what a consumer receives, with its [`Position`].
 //! - [`inbox`]: doing a consumer's work once although delivery may repeat.
 //! - `migrations`: the tables. Other languages write through the SQL functions `postrider.emit`, `emit_bytes` and `emit_tombstone`.

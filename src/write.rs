@@ -1,6 +1,6 @@
 //! Writes events into the outbox, inside the caller's transaction: they exist exactly if the transaction commits.
 //!
-//! Any error leaves the transaction failed, as every error of Postgres does; roll it back, or to the savepoint before.
+//! After any error, or if the future is dropped before it is done, roll the transaction back, or to the savepoint before.
 
 use crate::error::Error;
 use crate::event::{Event, Payload};
@@ -26,7 +26,7 @@ const INSERT_MANY: &str = "\
 /// `INSERT` on `public.outbox_events` and no other right.
 ///
 /// # Errors
-/// [`Error::Database`], with SQLSTATE `23505` if an event with this id was written before.
+/// [`Error::Database`], with SQLSTATE `23505` if an event with this id was written before; [`Error::NotStored`].
 pub async fn write<T: OutboxTransaction>(transaction: &mut T, event: &Event) -> Result<(), Error> {
     let headers = event.headers_json();
     let parameters = [
@@ -38,16 +38,15 @@ pub async fn write<T: OutboxTransaction>(transaction: &mut T, event: &Event) -> 
         Parameter::Bytes(bytes(event)),
         Parameter::Text(Some(&headers)),
     ];
-    let rows = transaction.execute("writing an event", INSERT_ONE, &parameters).await?;
-    debug_assert_eq!(rows, 1);
-    Ok(())
+    let stored = transaction.execute("writing an event", INSERT_ONE, &parameters).await?;
+    check_stored(1, stored)
 }
 
 /// Writes events in their order: in one round trip, or, beyond [`STATEMENT_ROWS_MAX`] events or
 /// [`STATEMENT_BYTES_MAX`] bytes of payload, in several. An empty slice does nothing.
 ///
 /// # Errors
-/// As [`write`]; after an error none of the events exists once the transaction is rolled back.
+/// As [`write()`]; after an error none of the events exists once the transaction is rolled back.
 pub async fn write_all<T: OutboxTransaction>(transaction: &mut T, events: &[Event]) -> Result<(), Error> {
     let mut rest = events;
     while !rest.is_empty() {
@@ -70,8 +69,13 @@ async fn write_statement<T: OutboxTransaction>(transaction: &mut T, events: &[Ev
         Parameter::ByteArrays(events.iter().map(bytes).collect()),
         Parameter::Texts(headers.iter().map(|headers| Some(headers.as_str())).collect()),
     ];
-    transaction.execute("writing events", INSERT_MANY, &parameters).await?;
-    Ok(())
+    let stored = transaction.execute("writing events", INSERT_MANY, &parameters).await?;
+    check_stored(events.len(), stored)
+}
+
+/// An event that the table swallowed would be lost without a word.
+fn check_stored(written: usize, stored: u64) -> Result<(), Error> {
+    if usize::try_from(stored) == Ok(written) { Ok(()) } else { Err(Error::NotStored { written, stored }) }
 }
 
 /// How many of the events go into the next statement: at least one.

@@ -188,3 +188,19 @@ async fn writing_through_tokio_postgres_leaves_no_prepared_statement() {
     let prepared = transaction.query_typed("select count(*) from pg_prepared_statements", &[]).await.unwrap();
     assert_eq!(prepared[0].get::<_, i64>(0), 0);
 }
+
+#[tokio::test]
+async fn an_event_that_a_trigger_swallows_is_an_error() {
+    let database = Database::migrated().await;
+    let mut client = database.client().await;
+    let trigger = "
+        create function swallow() returns trigger language plpgsql as 'begin return null; end';
+        create trigger swallow before insert on public.outbox_events for each row
+        when (new.aggregate_id = '2') execute function swallow()";
+    client.batch_execute(trigger).await.unwrap();
+    let mut transaction = client.transaction().await.unwrap();
+    let error = postrider::write_all(&mut transaction, &[event(1), event(2)]).await.unwrap_err();
+    assert!(matches!(error, Error::NotStored { written: 2, stored: 1 }));
+    let error = postrider::write(&mut transaction, &event(2)).await.unwrap_err();
+    assert!(matches!(error, Error::NotStored { written: 1, stored: 0 }));
+}
