@@ -109,21 +109,51 @@ where
 
     async fn open(&mut self) -> Result<(), Error> {
         if self.sink.is_none() {
-            let (sink, progress) = self.ends.open_sink().await?;
-            self.sink = Some(sink);
-            // The sink's own memory is the witness; ours only bridges the time until it is asked again.
-            self.reached.progress = progress.or_else(|| self.reached.progress.take());
+            self.open_sink().await?;
         }
-        match &mut self.source {
-            None => {
-                self.source = Some(self.ends.open_source(self.reached.progress.clone()).await?);
-                info!("streaming");
+        if let Some(source) = &mut self.source
+            && self.rewind
+        {
+            match source.rewind().await {
+                // Another process may have read on meanwhile; whether there is a gap, the sink's note knows.
+                Err(error) if error.kind() == Kind::Gap => self.source = None,
+                outcome => outcome?,
             }
-            Some(source) if self.rewind => source.rewind().await?,
-            Some(_) => {}
+        }
+        if self.source.is_none() {
+            self.source = Some(self.open_source().await?);
+            info!("streaming");
         }
         self.rewind = false;
         Ok(())
+    }
+
+    async fn open_sink(&mut self) -> Result<(), Error> {
+        let (sink, progress) = self.ends.open_sink().await?;
+        self.sink = Some(sink);
+        // The sink's own memory is the witness; ours only bridges the time until it is asked again.
+        self.reached.progress = progress.or_else(|| self.reached.progress.take());
+        Ok(())
+    }
+
+    /// Opens the source where the sink's newest note ends.
+    ///
+    /// While this process waited, another may have delivered: what looks like a gap is one only if the note, read
+    /// again, has not changed.
+    async fn open_source(&mut self) -> Result<E::Source, Error> {
+        loop {
+            let note = self.reached.progress.clone();
+            match self.ends.open_source(note.clone()).await {
+                Err(error) if error.kind() == Kind::Gap => {
+                    self.sink = None;
+                    self.open_sink().await?;
+                    if self.reached.progress == note {
+                        return Err(error);
+                    }
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// Notes a failure and drops the end that must be opened anew.

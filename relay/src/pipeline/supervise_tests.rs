@@ -37,6 +37,8 @@ struct Told {
     log: Mutex<Vec<String>>,
     sinks: Mutex<VecDeque<Result<Option<Progress>, Error>>>,
     sources: Mutex<VecDeque<Script>>,
+    /// What the next openings of the source fail with.
+    gaps: Mutex<VecDeque<Error>>,
     stop: Mutex<Option<StopHandle>>,
 }
 
@@ -119,6 +121,10 @@ impl Ends for Arc<Told> {
 
     async fn open_source(&self, progress: Option<Progress>) -> Result<TestSource, Error> {
         let at = progress.map_or("the start".into(), |p| String::from_utf8_lossy(&p.value).into_owned());
+        if let Some(gap) = self.gaps.lock().expect("no test panics with it").pop_front() {
+            self.note(format!("gap after {at}"));
+            return Err(gap);
+        }
         self.note(format!("source opened at {at}"));
         Ok(TestSource { told: Arc::clone(self), script: self.next(&self.sources) })
     }
@@ -137,10 +143,20 @@ async fn run(
     sinks: Vec<Result<Option<Progress>, Error>>,
     sources: Vec<Vec<Result<u64, Option<Error>>>>,
 ) -> (Vec<String>, Result<(), Error>) {
+    run_with_gaps(0, sinks, sources).await
+}
+
+/// The same, where the first `gaps` openings of the source find a gap.
+async fn run_with_gaps(
+    gaps: usize,
+    sinks: Vec<Result<Option<Progress>, Error>>,
+    sources: Vec<Vec<Result<u64, Option<Error>>>>,
+) -> (Vec<String>, Result<(), Error>) {
     let (handle, stop) = Stop::new();
     let told = Arc::new(Told {
         sinks: Mutex::new(sinks.into()),
         sources: Mutex::new(sources.into_iter().map(VecDeque::from).collect()),
+        gaps: Mutex::new((0..gaps).map(|_| error(End::Source, Kind::Gap)).collect()),
         stop: Mutex::new(Some(handle)),
         ..Told::default()
     });
@@ -200,6 +216,20 @@ async fn a_gap_ends_the_pipeline_with_its_error() {
     let (log, outcome) = run(vec![Ok(None)], vec![vec![Ok(1), gap]]).await;
     assert_eq!(outcome.expect_err("a gap").kind(), Kind::Gap);
     assert_eq!(log.last().map(String::as_str), Some("source closed"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_none_if_another_process_delivered_meanwhile() {
+    let (log, outcome) = run_with_gaps(1, vec![Ok(progress(7)), Ok(progress(9))], vec![vec![Err(None)]]).await;
+    assert!(outcome.is_ok());
+    assert_eq!(log, ["sink opened", "gap after 7", "sink opened", "source opened at 9", "source closed"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gap_is_one_if_the_note_has_not_changed() {
+    let (log, outcome) = run_with_gaps(1, vec![Ok(progress(7)), Ok(progress(7))], vec![]).await;
+    assert_eq!(outcome.expect_err("a gap").kind(), Kind::Gap);
+    assert_eq!(log, ["sink opened", "gap after 7", "sink opened"]);
 }
 
 #[tokio::test(start_paused = true)]
