@@ -7,3 +7,4 @@ mod kill;
 mod takeover;
 mod tidy;
 mod travel;
+mod writer;
