@@ -14,30 +14,44 @@ pub(crate) fn cargo() -> Command {
     command
 }
 
-/// Builds a binary, shows the compiler's words, and gives the path that cargo says it has.
-pub(crate) fn build(package: &str, binary: &str, release: bool) -> Result<PathBuf, Failure> {
+/// The relay's package and its binary.
+pub(crate) const RELAY: (&str, &str) = ("postrider-relay", "postrider");
+
+/// The demo's package and its binary.
+pub(crate) const DEMO: (&str, &str) = ("demo", "demo");
+
+/// Builds binaries together (each a package and a name), shows the compiler's words, and gives the paths that cargo says they have.
+pub(crate) fn build<const N: usize>(binaries: [(&str, &str); N], profile: &str) -> Result<[PathBuf; N], Failure> {
     let mut command = cargo();
-    command.args(["build", "--package", package, "--bin", binary, "--message-format", "json-render-diagnostics"]);
-    if release {
-        command.arg("--release");
+    command.args(["build", "--profile", profile, "--message-format", "json-render-diagnostics"]);
+    for (package, binary) in binaries {
+        command.args(["--package", package, "--bin", binary]);
     }
-    built(&mut command, binary)
+    let messages = messages(&mut command)?;
+    let mut paths = [const { PathBuf::new() }; N];
+    for (path, (_, binary)) in paths.iter_mut().zip(binaries) {
+        *path = found(&messages, binary)?;
+    }
+    Ok(paths)
 }
 
 /// Builds every test, and with them the relay's binary, which the relay's own tests need; gives its path.
 pub(crate) fn build_tests(what: &[&str]) -> Result<PathBuf, Failure> {
     let mut command = cargo();
     command.arg("test").args(what).args(["--no-run", "--message-format", "json-render-diagnostics"]);
-    built(&mut command, "postrider")
+    found(&messages(&mut command)?, RELAY.1)
 }
 
-fn built(command: &mut Command, binary: &str) -> Result<PathBuf, Failure> {
+fn messages(command: &mut Command) -> Result<String, Failure> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(format!("cargo ended with {}", output.status).into());
     }
-    executable(&String::from_utf8_lossy(&output.stdout), binary)
-        .ok_or_else(|| format!("cargo built no binary named {binary}").into())
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn found(messages: &str, binary: &str) -> Result<PathBuf, Failure> {
+    executable(messages, binary).ok_or_else(|| format!("cargo built no binary named {binary}").into())
 }
 
 /// The executable of that name, its tests not meant, in cargo's messages

@@ -48,7 +48,8 @@ pub(crate) fn soak(arguments: &Named) -> Outcome {
     match arguments.name.as_str() {
         TESTS => test::soak(&arguments.rest),
         "list" => {
-            let list = Command::new(cargo::build("demo", "demo", true)?).args(["soak", "list"]).status()?;
+            let [demo] = cargo::build([cargo::DEMO], "release")?;
+            let list = Command::new(demo).args(["soak", "list"]).status()?;
             writeln!(stdout(), "{TESTS:<10} the end-to-end tests, with their outages in full length")?;
             Ok(exit_code(list))
         }
@@ -59,14 +60,15 @@ pub(crate) fn soak(arguments: &Named) -> Outcome {
 fn hand_over(verb: &[&str], rest: &[String]) -> Outcome {
     let mut demo = if rest.iter().any(|word| word == "--help" || word == "-h") {
         // Nobody wants to wait for services in order to read.
-        Command::new(cargo::build("demo", "demo", true)?)
+        let [demo] = cargo::build([cargo::DEMO], "release")?;
+        Command::new(demo)
     } else {
         let only = vec![Service::Postgres, Service::Kafka];
         let wanted = UpOptions { only, progress: Progress::shown(), ..UpOptions::default() };
         let environment = services::obtain(&wanted)?;
-        let relay = cargo::build("postrider-relay", "postrider", true)?;
-        let mut demo = Command::new(cargo::build("demo", "demo", true)?);
+        let [relay, demo] = cargo::build([cargo::RELAY, cargo::DEMO], "release")?;
         let environment = serde_json::to_string(&environment).expect("plain data is JSON");
+        let mut demo = Command::new(demo);
         demo.env(services::VARIABLE, environment).env(RELAY_BINARY, relay);
         demo
     };

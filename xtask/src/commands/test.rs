@@ -57,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 /// The end-to-end tests (all, or those whose name contains the first of `filter`) with their outages in full length.
 pub(crate) fn soak(filter: &[String]) -> Outcome {
     step("services", start_services)?;
-    let relay = step("build", || cargo::build("postrider-relay", "postrider", false))?;
+    let [relay] = step("build", || cargo::build([cargo::RELAY], "dev"))?;
     let counts = step("soak", || tests(&relay, &["--package", "end-to-end"], filter, true))?;
     say(&format!("\n{}\n", counts.line()))?;
     Ok(ExitCode::SUCCESS)
