@@ -87,13 +87,15 @@ fn allowed() -> Vec<Case> {
 
 /// Cases that no writer may take, and whether the table's own constraints refuse them, too: those know no header's name.
 fn refused() -> Vec<(Case, bool)> {
+    let mut one_byte_more = headers(64, 510);
+    one_byte_more["63"] = json!("v".repeat(511));
     let trace = |value: &str| (Case::headers(json!({"traceparent": value})), false);
     vec![
         (Case::new("", "1", "t"), true),
         (Case::new("a", "", "t"), true),
         (Case::new("a", "1", ""), true),
         (Case::new(&"a".repeat(201), "1", "t"), true),
-        (Case::new("a", &"ü".repeat(257), "t"), true),
+        (Case::new("a", &("ü".repeat(256) + "x"), "t"), true),
         (Case::new("a", "1", &"t".repeat(256)), true),
         (Case::new("a b", "1", "t"), true),
         (Case::new("a\n", "1", "t"), true),
@@ -104,7 +106,7 @@ fn refused() -> Vec<(Case, bool)> {
         (Case::payload(format!("[{}]", vec!["1"; 333_334].join(","))), true),
         (Case::payload(format!("[{}]", ["1e131071"; 8].join(","))), true),
         (Case::headers(headers(65, 1)), false),
-        (Case::headers(headers(64, 511)), false),
+        (Case::headers(one_byte_more), false),
         (Case::headers(json!({"n".repeat(256): ""})), false),
         (Case::headers(json!({"": "x"})), false),
         (Case::headers(json!({"n": "v".repeat(8_193)})), false),
