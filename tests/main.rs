@@ -4,6 +4,8 @@
 mod cut;
 mod idle;
 mod kill;
+mod mistakes;
+mod outage;
 mod takeover;
 mod tidy;
 mod travel;
