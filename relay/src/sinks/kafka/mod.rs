@@ -5,11 +5,13 @@
 //! in which they were sent, whatever is repeated; nothing is skipped, for a message has no time limit. While no broker
 //! can be reached, sending waits.
 
+mod batches;
 mod client;
 mod deliveries;
 mod options;
 mod producer;
 mod progress;
+mod reachability;
 mod refusal;
 
 use std::sync::Arc;
@@ -19,10 +21,12 @@ use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::pipeline::{End, Error, Kind, Messages, Progress, Receipt, Sink};
-use crate::sinks::kafka::client::{BatchLimit, ProducerEvents, Reachability};
+use crate::sinks::kafka::batches::BatchLimit;
+use crate::sinks::kafka::client::ProducerEvents;
 use crate::sinks::kafka::deliveries::Deliveries;
 use crate::sinks::kafka::producer::{NotTaken, Producer};
 use crate::sinks::kafka::progress::{PARTITION, Reader};
+use crate::sinks::kafka::reachability::Reachability;
 use crate::sinks::kafka::refusal::inspect;
 use crate::telemetry::Metrics;
 
@@ -79,13 +83,21 @@ impl Kafka {
             progress::create_topic(&self.options, &self.reachability).await?;
         }
         let key = key.as_bytes().to_vec();
-        blocking(move || {
+        let newest = blocking(move || {
             if !exists {
                 reader.await_topic()?;
             }
             reader.newest(&key)
-        })
-        .await
+        });
+        // The first batch then finds its producer connected and numbered.
+        let (producer, topic) = (self.producer.handle(), self.options.progress_topic.clone());
+        let timeout = self.options.connect_timeout;
+        let warm = blocking(move || {
+            producer::warm_up(&producer, &topic, timeout);
+            Ok(())
+        });
+        let (newest, warm) = tokio::join!(newest, warm);
+        warm.and(newest)
     }
 
     /// Waits until the producer reached a broker, which also makes it ask for its producer id.

@@ -11,6 +11,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 use tokio::time::{Instant, sleep};
+use tracing::debug;
 
 use crate::pipeline::message::MessageRef;
 use crate::pipeline::{End, Error, Kind};
@@ -162,4 +163,12 @@ impl Drop for Producer {
 /// Waits until a broker answered, at most `timeout`. Blocks.
 pub(super) fn reaches_a_broker(producer: &BaseProducer<ProducerEvents>, timeout: Duration) -> bool {
     producer.client().fetch_cluster_id(timeout).is_some()
+}
+
+/// Connects to the brokers that matter and has them number the producer, which both happens when metadata is asked for.
+/// What fails here shows when it is needed. `topic` must exist: asking for one that does not creates it. Blocks.
+pub(super) fn warm_up(producer: &BaseProducer<ProducerEvents>, topic: &str, timeout: Duration) {
+    if let Err(error) = producer.client().fetch_metadata(Some(topic), timeout) {
+        debug!(%error, topic, "the producer is not warmed up");
+    }
 }

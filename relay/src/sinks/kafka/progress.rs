@@ -15,8 +15,9 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, info};
 
 use crate::pipeline::{End, Error, Kind, Progress};
-use crate::sinks::kafka::client::{Reachability, ReaderEvents};
+use crate::sinks::kafka::client::ReaderEvents;
 use crate::sinks::kafka::options::KafkaOptions;
+use crate::sinks::kafka::reachability::Reachability;
 
 /// The only partition that is written and read, however many there are.
 pub(super) const PARTITION: i32 = 0;
@@ -50,6 +51,8 @@ pub(super) struct Reader {
 enum Window {
     /// The newest record of the key in it.
     Found(Progress),
+    /// The newest record of the key in it is a tombstone: somebody removed the progress on purpose.
+    Removed,
     /// The key is not in it.
     Absent,
 }
@@ -97,18 +100,20 @@ impl Reader {
         while end > low {
             let start = low.max(end.saturating_sub(length));
             debug!(topic, start, end, "reading progress");
-            if let Window::Found(progress) = self.read(key, start, end, high)? {
-                return Ok(Some(progress));
+            match self.read(key, start, end)? {
+                Window::Found(progress) => return Ok(Some(progress)),
+                Window::Removed => return Ok(None),
+                Window::Absent => {
+                    end = start;
+                    length = length.saturating_mul(WINDOW_GROWTH);
+                }
             }
-            end = start;
-            length = length.saturating_mul(WINDOW_GROWTH);
         }
         Ok(None)
     }
 
-    /// Reads the offsets from `start` up to `end`. In the last window, which ends at `high`, whatever was added since is
-    /// read too.
-    fn read(&self, key: &[u8], start: i64, end: i64, high: i64) -> Result<Window, Error> {
+    /// Reads the offsets from `start` up to `end`.
+    fn read(&self, key: &[u8], start: i64, end: i64) -> Result<Window, Error> {
         let mut assignment = TopicPartitionList::with_capacity(1);
         assignment
             .add_partition_offset(&self.options.progress_topic, PARTITION, Offset::Offset(start))
@@ -120,7 +125,7 @@ impl Reader {
                 None => {
                     return Err(self.unreadable(&KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)));
                 }
-                // Compaction and transaction markers leave offsets without a record, so that only this tells the end.
+                // Compaction and transaction markers leave offsets without a record, so that often only this tells the end.
                 Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
                 // Troubles with connections pass or reach the deadline; the log tells them.
                 Some(Err(error)) if self.deadline > Instant::now() && !is_final(&error) => {
@@ -128,17 +133,20 @@ impl Reader {
                 }
                 Some(Err(error)) => return Err(self.unreadable(&error)),
                 Some(Ok(record)) => {
-                    if end < high && record.offset() >= end {
+                    if record.offset() >= end {
                         return Ok(found);
                     }
-                    if record.key() == Some(key)
-                        && let Some(value) = record.payload()
-                    {
-                        let (key, value) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
-                        found = Window::Found(Progress { key, value });
-                    } else if record.key() == Some(key) {
-                        // A tombstone: somebody removed the key on purpose.
-                        found = Window::Absent;
+                    if record.key() == Some(key) {
+                        found = match record.payload() {
+                            Some(value) => Window::Found(Progress {
+                                key: Bytes::copy_from_slice(key),
+                                value: Bytes::copy_from_slice(value),
+                            }),
+                            None => Window::Removed,
+                        };
+                    }
+                    if record.offset() + 1 == end {
+                        return Ok(found);
                     }
                 }
             }
