@@ -1,6 +1,10 @@
 //! Why a verb failed, how it is told, and which exit code that is.
 
-use std::{error::Error as _, io, process::ExitCode};
+use std::{
+    error::Error as _,
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use crate::{config::error::ConfigError, pipeline, slots, telemetry::logging::LoggingError};
 
@@ -17,8 +21,14 @@ pub enum Error {
     #[error("cannot migrate")]
     Migrate(#[source] postrider::Error),
     /// The relay stopped because going on would lose events or change nothing.
-    #[error(transparent)]
-    Run(pipeline::Error),
+    #[error("{error}")]
+    Run {
+        /// What stopped it.
+        #[source]
+        error: pipeline::Error,
+        /// Whether standard error is a log of JSON lines, into which no other text must be mixed.
+        json: bool,
+    },
     /// Logging could not be set up.
     #[error("cannot set up logging")]
     Logging(#[source] LoggingError),
@@ -31,9 +41,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// Tells a person on standard error, or the log where standard error is one.
+    pub fn tell(&self) {
+        match self {
+            Self::Run { error, json: true } => tracing::error!(error = error.chain(), help = error.help(), "failed"),
+            // Where standard error is closed, the exit code is all that can still be said.
+            _ => drop(writeln!(io::stderr(), "{}", self.report())),
+        }
+    }
+
     /// The error, each cause, and what to do about it; several lines, the first of which begins with `error:`.
-    #[must_use]
-    pub fn report(&self) -> String {
+    fn report(&self) -> String {
         let mut report = format!("error: {self}");
         let mut said = self.to_string();
         let mut cause = self.source();
@@ -61,7 +79,7 @@ impl Error {
     fn help(&self) -> Option<&str> {
         match self {
             Self::Setup(error) => error.help(),
-            Self::Run(error) => error.help(),
+            Self::Run { error, .. } => error.help(),
             _ => None,
         }
     }

@@ -30,7 +30,7 @@ pub use crate::cli::error::Error;
 pub struct Cli {
     /// The configuration file; without this option ./postrider.toml, if it is there.
     ///
-    /// Every key can also be set by a variable POSTRIDER_<SECTION>_<KEY>, which wins.
+    /// Every key can also be set by a variable POSTRIDER_SECTION_KEY, which wins.
     #[arg(long, global = true, value_name = "PATH", env = "POSTRIDER_CONFIG")]
     config: Option<PathBuf>,
     #[command(subcommand)]
@@ -57,8 +57,7 @@ impl Cli {
         match done {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                // Where standard error is closed, the exit code is all that can still be said.
-                let _ = writeln!(io::stderr(), "{}", error.report());
+                error.tell();
                 error.exit_code()
             }
         }

@@ -35,12 +35,11 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
         let config = Config::load(config, env::vars_os()).map_err(Error::Config)?;
-        let format = match config.log.format {
-            Format::Text => LogFormat::Text,
-            Format::Json => LogFormat::Json,
-        };
+        let json = config.log.format == Format::Json;
+        let format = if json { LogFormat::Json } else { LogFormat::Text };
         logging::init(format, &config.log.level).map_err(Error::Logging)?;
         let runtime = runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
-        runtime.map_err(Error::Runtime)?.block_on(app::run(config, self.accept_gap)).map_err(Error::Run)
+        let relay = app::run(config, self.accept_gap);
+        runtime.map_err(Error::Runtime)?.block_on(relay).map_err(|error| Error::Run { error, json })
     }
 }

@@ -92,3 +92,20 @@ fn init_prints_the_sql_without_a_server_and_without_the_password() {
     assert!(place("create role \"Writers\" nologin;") < place("to \"Writers\";"));
     assert!(!sql.contains("hunter2"), "{sql}");
 }
+
+#[test]
+fn where_the_log_is_json_an_error_that_ends_the_relay_is_a_line_of_it() {
+    // The address belongs to no machine of ours, so nothing can listen there.
+    let program = Program::new().with("POSTRIDER_LOG_FORMAT", "json").with("POSTRIDER_ADMIN_LISTEN", "192.0.2.1:8432");
+    program.file("postrider.toml", MINIMUM);
+    let said = program.run(&["run"]);
+    assert_eq!((said.code, said.out.as_str()), (1, ""));
+    let line: serde_json::Value = serde_json::from_str(said.error.lines().last().expect("a line")).expect("JSON");
+    assert_eq!((line["level"].as_str(), line["message"].as_str()), (Some("ERROR"), Some("failed")));
+    assert!(line["error"].as_str().is_some_and(|error| error.contains("192.0.2.1:8432")), "{line}");
+    assert!(line["help"].as_str().is_some_and(|help| help.contains("[admin] listen")), "{line}");
+
+    let said = program.with("POSTRIDER_LOG_FORMAT", "text").run(&["run"]);
+    assert_eq!(said.code, 1);
+    assert!(said.error.contains("error: ") && said.error.contains("\n  help: "), "{}", said.error);
+}
