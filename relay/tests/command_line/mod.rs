@@ -1,7 +1,6 @@
 //! The program as a person meets it: arguments, files and variables in, text and exit codes out.
 
 mod database;
-mod documentation;
 mod init;
 mod program;
 mod usage;
