@@ -37,33 +37,36 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// Creates the database and the slot as a user does, then writes `events` transactions.
-    pub(super) async fn prepare(environment: &Environment, events: u64, screen: &Screen) -> Result<Self> {
+    /// A new database, empty yet.
+    pub(super) async fn open(environment: &Environment) -> Result<Self> {
         let name = format!("drain_{:x}_{:x}", std::process::id(), now_us() / 1000 % 0x1000_0000);
         let folder = std::env::temp_dir().join(&name);
         std::fs::create_dir_all(&folder).doing(format!("creating {}", folder.display()))?;
         let database = Database::create(&environment.postgres, &name).await?;
         let sql = database.connect().await?;
-        let mut backlog = Self { database, sql, events, message_bytes: 0.0, end: 0, folder };
+        Ok(Self { database, sql, events: 0, message_bytes: 0.0, end: 0, folder })
+    }
+
+    /// Creates the outbox and the slot as a user does, then writes `events` transactions.
+    pub(super) async fn prepare(&mut self, environment: &Environment, events: u64, screen: &Screen) -> Result<()> {
+        let name = self.name().to_owned();
         let topics = Topics::new(&name, AGGREGATE_TYPES);
-        let relay = backlog.relay(&environment.postgres, &name, &topics, &environment.kafka.bootstrap)?;
+        let relay = self.relay(&environment.postgres, &name, &topics, &environment.kafka.bootstrap)?;
         relay.complete("migrate")?;
         relay.complete("init")?;
-        backlog.sql.batch_execute(PROCEDURE).await.doing("creating the procedure that fills the outbox")?;
+        self.sql.batch_execute(PROCEDURE).await.doing("creating the procedure that fills the outbox")?;
 
         let started = Instant::now();
         screen.say(&format!("filling the outbox with {events} transactions of one event each"));
-        backlog.fill(events).await?;
+        self.fill(events).await?;
         // Both so that no reader pays for the writers: everything is on disk, and no checkpoint falls into the first round.
-        backlog.sql.batch_execute("checkpoint").await.doing("writing a checkpoint")?;
-        backlog.end = backlog.log_end().await?;
-        backlog.message_bytes = backlog.sample().await?;
-        screen.say(&format!(
-            "filled in {:.1} s; a row's message has {:.0} bytes on average",
-            started.elapsed().as_secs_f64(),
-            backlog.message_bytes
-        ));
-        Ok(backlog)
+        self.sql.batch_execute("checkpoint").await.doing("writing a checkpoint")?;
+        self.events = events;
+        self.end = self.log_end().await?;
+        self.message_bytes = self.sample().await?;
+        let (seconds, bytes) = (started.elapsed().as_secs_f64(), self.message_bytes);
+        screen.say(&format!("filled in {seconds:.1} s; a row's message has {bytes:.0} bytes on average"));
+        Ok(())
     }
 
     /// Its database's name, which is also its slot's.

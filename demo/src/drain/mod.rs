@@ -32,8 +32,8 @@ pub struct Options {
 
 /// Prepares the backlog, lets the readers drain it in turn and removes everything again.
 pub async fn drain(environment: &Environment, options: &Options, screen: &Screen) -> Result<Report> {
-    let backlog = Backlog::prepare(environment, options.events, screen).await?;
-    let measured = measure(environment, &backlog, options, screen).await;
+    let mut backlog = Backlog::open(environment).await?;
+    let measured = measure(environment, &mut backlog, options, screen).await;
     match &measured {
         Ok(_) => backlog.clear().await?,
         Err(_) => screen.say(&backlog.whereabouts()),
@@ -41,7 +41,13 @@ pub async fn drain(environment: &Environment, options: &Options, screen: &Screen
     measured
 }
 
-async fn measure(environment: &Environment, backlog: &Backlog, options: &Options, screen: &Screen) -> Result<Report> {
+async fn measure(
+    environment: &Environment,
+    backlog: &mut Backlog,
+    options: &Options,
+    screen: &Screen,
+) -> Result<Report> {
+    backlog.prepare(environment, options.events, screen).await?;
     let contest = Contest::new(environment, backlog)?;
     let mut rounds = Vec::new();
     for round in 0..options.runs {

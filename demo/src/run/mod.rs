@@ -10,6 +10,7 @@ mod torment;
 use xtask::services::Environment;
 
 use crate::error::Result;
+use crate::run::site::Site;
 use crate::screen::Screen;
 
 pub use options::Options;
@@ -17,7 +18,7 @@ pub use report::Report;
 
 /// Plays one run from nothing to the verdict. What it made is removed if the verdict is good, and kept to look at if it is not.
 pub async fn run(environment: &Environment, options: &Options, screen: &Screen) -> Result<Report> {
-    let site = site::Site::prepare(environment, screen).await?;
+    let site = Site::open(environment).await?;
     let played = play::play(environment, &site, options, screen).await;
     match &played {
         Ok(report) if report.passed() && !options.keep => site.clear(environment).await?,

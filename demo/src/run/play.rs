@@ -10,7 +10,7 @@ use crate::outbox;
 use crate::random::Random;
 use crate::run::kills;
 use crate::run::options::Options;
-use crate::run::report::Report;
+use crate::run::report::{Played, Report};
 use crate::run::site::Site;
 use crate::run::torment::Torment;
 use crate::screen::{Moment, Screen};
@@ -27,6 +27,7 @@ const LINGERERS: u64 = 2;
 
 /// Plays the run and judges it.
 pub(super) async fn play(environment: &Environment, site: &Site, options: &Options, screen: &Screen) -> Result<Report> {
+    site.furnish(environment, screen).await?;
     let seed = options.seed.unwrap_or_else(|| now_us().unsigned_abs());
     let (rate, seconds, kills) = (options.rate, options.seconds(), options.kills);
     screen.say(&format!(
@@ -55,7 +56,7 @@ pub(super) async fn play(environment: &Environment, site: &Site, options: &Optio
             "the outbox holds {held} events, but the writers committed {written}: the verdict would mean nothing"
         )));
     }
-    Ok(Report::new(findings, &deliveries, &outages, &outcome, usage, killed, written_for))
+    Ok(Report::new(findings, &deliveries, Played { outcome, usage, outages, killed, written_for }))
 }
 
 /// Lets the writers write for as long as the run lasts.

@@ -21,11 +21,18 @@ pub struct Report {
     findings: Findings,
     latency: Percentiles,
     undisturbed: Percentiles,
-    transactions: u64,
-    rolled_back: usize,
-    usage: Usage,
-    kills: u64,
-    written_for: Duration,
+    played: Played,
+}
+
+/// What happened during the run.
+#[derive(Debug)]
+pub(super) struct Played {
+    pub(super) outcome: Outcome,
+    /// What all of the relay's processes used.
+    pub(super) usage: Usage,
+    pub(super) outages: Vec<Outage>,
+    pub(super) killed: u64,
+    pub(super) written_for: Duration,
 }
 
 /// The JSON form; its keys are a contract with those who read it.
@@ -51,33 +58,16 @@ struct Figures {
 
 impl Report {
     /// Sums up. A delivery counts as undisturbed if it met no outage on its way.
-    pub(super) fn new(
-        findings: Findings,
-        deliveries: &[Delivery],
-        outages: &[Outage],
-        outcome: &Outcome,
-        usage: Usage,
-        kills: u64,
-        written_for: Duration,
-    ) -> Self {
+    pub(super) fn new(findings: Findings, deliveries: &[Delivery], played: Played) -> Self {
         let (mut latency, mut undisturbed) = (Latencies::default(), Latencies::default());
         for delivery in deliveries {
             let micros = delivery.latency_us();
             latency.record(micros);
-            if !outages.iter().any(|outage| outage.touches(delivery)) {
+            if !played.outages.iter().any(|outage| outage.touches(delivery)) {
                 undisturbed.record(micros);
             }
         }
-        Self {
-            findings,
-            latency: latency.percentiles(),
-            undisturbed: undisturbed.percentiles(),
-            transactions: outcome.transactions,
-            rolled_back: outcome.rolled_back.len(),
-            usage,
-            kills,
-            written_for,
-        }
+        Self { findings, latency: latency.percentiles(), undisturbed: undisturbed.percentiles(), played }
     }
 
     /// Whether the relay kept its promises.
@@ -103,11 +93,11 @@ impl Report {
             p50_ms: ms(self.latency.p50),
             p99_ms: ms(self.latency.p99),
             p999_ms: ms(self.latency.p999),
-            events_per_s: rounded(self.findings.committed as f64 / self.written_for.as_secs_f64()),
-            relay_rss_peak_mb: rounded(self.usage.rss_peak_mib()),
-            relay_cpu_s: rounded(self.usage.cpu.as_secs_f64()),
-            kills: self.kills,
-            seconds: rounded(self.written_for.as_secs_f64()),
+            events_per_s: rounded(self.findings.committed as f64 / self.played.written_for.as_secs_f64()),
+            relay_rss_peak_mb: rounded(self.played.usage.rss_peak_mib()),
+            relay_cpu_s: rounded(self.played.usage.cpu.as_secs_f64()),
+            kills: self.played.killed,
+            seconds: rounded(self.played.written_for.as_secs_f64()),
             verdict: if self.passed() { "pass" } else { "fail" },
         }
     }
@@ -121,7 +111,7 @@ impl fmt::Display for Report {
         writeln!(f, "\n  commit → consumer             p50        p99      p99.9        max")?;
         write_latency(f, "all events", self.latency)?;
         write_latency(f, "that met no kill", self.undisturbed)?;
-        let (rss, cpu) = (self.usage.rss_peak_mib(), self.usage.cpu.as_secs_f64());
+        let (rss, cpu) = (self.played.usage.rss_peak_mib(), self.played.usage.cpu.as_secs_f64());
         let per_million = cpu * 1e6 / self.findings.records.max(1) as f64;
         writeln!(
             f,
@@ -140,8 +130,9 @@ impl fmt::Display for Report {
 
 impl Report {
     fn write_counts(&self, f: &mut fmt::Formatter<'_>, Colours { bad, plain, .. }: &Colours) -> fmt::Result {
-        let Self { findings, transactions, .. } = self;
-        let (seconds, kills) = (self.written_for.as_secs_f64(), self.kills);
+        let Self { findings, played, .. } = self;
+        let (transactions, kills) = (played.outcome.transactions, played.killed);
+        let seconds = played.written_for.as_secs_f64();
         let rate = findings.committed as f64 / seconds;
         let committed = format!("in {transactions} transactions over {seconds:.0} s, {rate:.0} events/s");
         let duplicated = match kills {
@@ -150,7 +141,7 @@ impl Report {
         };
         writeln!(f)?;
         writeln!(f, "  committed     {:>12}   {committed}", findings.committed)?;
-        writeln!(f, "  rolled back   {:>12}   events that must never be seen", self.rolled_back)?;
+        writeln!(f, "  rolled back   {:>12}   events that must never be seen", played.outcome.rolled_back.len())?;
         writeln!(f, "  delivered     {:>12}", findings.delivered)?;
         writeln!(f, "  duplicated    {:>12}   {duplicated}", findings.duplicated)?;
         for defect in Defect::ALL {
@@ -207,12 +198,13 @@ mod tests {
     use crate::judge::{Delivery, Judge, Received};
     use crate::nova::Outcome;
     use crate::procfs::Usage;
-    use crate::run::report::Report;
+    use crate::run::report::{Played, Report};
 
     fn report(judge: Judge) -> Report {
         let outcome = Outcome::default();
         let (findings, deliveries) = judge.finish(&outcome.rolled_back);
-        Report::new(findings, &deliveries, &[], &outcome, Usage::default(), 3, Duration::from_secs(30))
+        let (usage, written_for) = (Usage::default(), Duration::from_secs(30));
+        Report::new(findings, &deliveries, Played { outcome, usage, outages: Vec::new(), killed: 3, written_for })
     }
 
     #[test]

@@ -22,8 +22,8 @@ pub(super) struct Site {
 }
 
 impl Site {
-    /// Makes everything: an empty database, migrated by the relay, with Nova's tables; the topics; the publication and the slot.
-    pub(super) async fn prepare(environment: &Environment, screen: &Screen) -> Result<Self> {
+    /// A new database, and a relay that is configured for it.
+    pub(super) async fn open(environment: &Environment) -> Result<Self> {
         let name = name();
         let folder = std::env::temp_dir().join(&name);
         std::fs::create_dir_all(&folder).doing(format!("creating {}", folder.display()))?;
@@ -38,13 +38,18 @@ impl Site {
             progress_topic: &topics.progress(),
         };
         let relay = Relay::configure(&folder, &config)?;
+        Ok(Self { database, topics, relay, folder })
+    }
+
+    /// The outbox, migrated by the relay, and Nova's tables; the publication and the slot; the topics.
+    pub(super) async fn furnish(&self, environment: &Environment, screen: &Screen) -> Result<()> {
+        let name = self.database.name();
         screen
             .say(&format!("          postrider migrate, postrider init (database, slot and topics are called {name})"));
-        relay.complete("migrate")?;
-        nova::create_schema(&database.connect().await?).await?;
-        relay.complete("init")?;
-        topics.create(&environment.kafka.bootstrap).await?;
-        Ok(Self { database, topics, relay, folder })
+        self.relay.complete("migrate")?;
+        nova::create_schema(&self.database.connect().await?).await?;
+        self.relay.complete("init")?;
+        self.topics.create(&environment.kafka.bootstrap).await
     }
 
     /// Removes everything.
