@@ -29,6 +29,9 @@ const FIRST_WINDOW: i64 = 256;
 /// By how much each further window is longer than the one before.
 const WINDOW_GROWTH: i64 = 16;
 
+/// How long to wait before asking a broker again for what it does not know yet.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+
 /// The topic's configuration. Small segments, because only closed ones are compacted; one mebibyte is the least that
 /// Kafka 4 allows.
 const TOPIC_CONFIG: [(&str, &str); 4] = [
@@ -91,10 +94,7 @@ impl Reader {
     /// The newest record of `key`. Blocks.
     pub(super) fn newest(&self, key: &[u8]) -> Result<Option<Progress>, Error> {
         let topic = &self.options.progress_topic;
-        let (low, high) = self
-            .consumer()
-            .fetch_watermarks(topic, PARTITION, self.remaining())
-            .map_err(|error| self.unreadable(&error))?;
+        let (low, high) = self.bounds()?;
         let mut length = FIRST_WINDOW;
         let mut end = high;
         while end > low {
@@ -110,6 +110,21 @@ impl Reader {
             }
         }
         Ok(None)
+    }
+
+    /// The first offset and the one after the last. A topic that was just created, or has just moved, may have no leader
+    /// that knows of it yet.
+    fn bounds(&self) -> Result<(i64, i64), Error> {
+        loop {
+            match self.consumer().fetch_watermarks(&self.options.progress_topic, PARTITION, self.remaining()) {
+                Ok(bounds) => return Ok(bounds),
+                Err(error) if Instant::now() < self.deadline && !is_final(&error) => {
+                    debug!(%error, "asking for the progress topic's offsets again");
+                    std::thread::sleep(ASK_AGAIN);
+                }
+                Err(error) => return Err(self.unreadable(&error)),
+            }
+        }
     }
 
     /// Reads the offsets from `start` up to `end`.
@@ -160,7 +175,7 @@ impl Reader {
                 let context = format!("the progress topic {:?} has no leader", self.options.progress_topic);
                 return Err(Error::new(End::Sink, Kind::Unavailable, context));
             }
-            std::thread::sleep(Duration::from_millis(10));
+            std::thread::sleep(ASK_AGAIN);
         }
         Ok(())
     }
