@@ -16,7 +16,7 @@ use crate::pipeline::stop::StopHandle;
 #[derive(Debug)]
 struct Place(u64);
 
-impl fmt::Display for Place {
+impl Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
