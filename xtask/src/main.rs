@@ -1,4 +1,5 @@
-//! `cargo xtask …`: reads the arguments, runs one command, turns its outcome into an exit code (0 done, 1 failed, 2 wrong usage).
+//! `cargo xtask …`: reads the arguments, runs one command, turns its outcome into an exit code (0 done, 1 failed, 2
+//! wrong usage).
 
 mod commands;
 

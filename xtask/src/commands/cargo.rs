@@ -20,7 +20,8 @@ pub(crate) const RELAY: (&str, &str) = ("postrider-relay", "postrider");
 /// The demo's package and its binary.
 pub(crate) const DEMO: (&str, &str) = ("demo", "demo");
 
-/// Builds binaries together (each a package and a name), shows the compiler's words, and gives the paths that cargo says they have.
+/// Builds binaries together (each a package and a name), shows the compiler's words, and gives the paths that cargo
+/// says they have.
 pub(crate) fn build<const N: usize>(binaries: [(&str, &str); N], profile: &str) -> Result<[PathBuf; N], Failure> {
     let mut command = cargo();
     command.args(["build", "--profile", profile, "--message-format", "json-render-diagnostics"]);

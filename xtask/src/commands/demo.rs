@@ -1,4 +1,5 @@
-//! `cargo xtask demo|bench|soak`: starts the services, builds the relay and the `demo` binary in release, and hands over to it.
+//! `cargo xtask demo|bench|soak`: starts the services, builds the relay and the `demo` binary in release, and hands
+//! over to it.
 
 use std::io::{Write, stdout};
 use std::process::{Command, ExitCode, ExitStatus};
@@ -43,7 +44,8 @@ pub(crate) fn bench(arguments: &Named) -> Outcome {
     hand_over(&[&arguments.name], &arguments.rest)
 }
 
-/// `cargo xtask soak NAME …` is `demo soak NAME …`, but for `tests`: those are the end-to-end tests with their outages in full length.
+/// `cargo xtask soak NAME …` is `demo soak NAME …`, but for `tests`: those are the end-to-end tests with their
+/// outages in full length.
 pub(crate) fn soak(arguments: &Named) -> Outcome {
     match arguments.name.as_str() {
         TESTS => test::soak(&arguments.rest),

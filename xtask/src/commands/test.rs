@@ -1,6 +1,7 @@
 //! `cargo xtask test`: form, lints, documentation, services and every test, each step with the time it took.
 //!
-//! The first step that fails ends the run and is named; services that were not running before are stopped again either way.
+//! The first step that fails ends the run and is named; services that were not running before are stopped again
+//! either way.
 
 use std::io::{BufRead, BufReader, IsTerminal, Write, stderr, stdout};
 use std::path::Path;
@@ -43,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
     let counts = step("services", start_services)
         .and_then(|()| step("build", || cargo::build_tests(&EVERYTHING)))
         .and_then(|relay| step("test", || tests(&relay, &EVERYTHING, arguments.filter.as_slice(), false)));
+    services::sweep()?;
     if !arguments.keep {
         let ours: Vec<Service> = running()?.into_iter().filter(|service| !before.contains(service)).collect();
         if !ours.is_empty() {

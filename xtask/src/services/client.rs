@@ -80,7 +80,8 @@ pub(crate) fn apt_install(home: &Home, task: &Task, package: &str) -> Result<()>
     Ok(())
 }
 
-/// Installs one Python package, alone, into the cache (what ours want beside themselves serves features that we do not use); gives the folder for `PYTHONPATH`.
+/// Installs one Python package, alone, into the cache (what ours want beside themselves serves features that we do
+/// not use); gives the folder for `PYTHONPATH`.
 pub(crate) fn pip_install(home: &Home, task: &Task, requirement: &str) -> Result<PathBuf> {
     let python = wanted("python3", "apt-get install python3 python3-pip")?;
     let tag = run(Command::new(&python).args(["-c", "import sys; print('cp%d%d' % sys.version_info[:2])"]))?;

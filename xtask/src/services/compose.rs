@@ -1,4 +1,5 @@
-//! The services by a Docker engine: the official images of `docker-compose.yml`, in a project and with ports of our own.
+//! The services by a Docker engine: the official images of `docker-compose.yml`, in a project and with ports of our
+//! own.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;

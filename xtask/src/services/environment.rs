@@ -8,7 +8,8 @@ use crate::services::error::{Error, Result};
 use crate::services::home::Home;
 use crate::services::state::State;
 
-/// The environment variable that carries an [`Environment`] as JSON, to a child process or from a user with services of his own.
+/// The environment variable that carries an [`Environment`] as JSON, to a child process or from a user with services
+/// of his own.
 pub const VARIABLE: &str = "POSTRIDER_SERVICES";
 
 /// The addresses of the running services.
@@ -59,7 +60,8 @@ pub struct Kafka {
 /// The services to use: those named by the variable [`VARIABLE`] if it is set, else those that `services up` started.
 ///
 /// # Errors
-/// [`Error::NotRunning`] names the command that starts them; [`Error::Malformed`] if the variable or the state file is no JSON of this form.
+/// [`Error::NotRunning`] names the command that starts them; [`Error::Malformed`] if the variable or the state file
+/// is no JSON of this form.
 pub fn current() -> Result<Environment> {
     if let Ok(json) = std::env::var(VARIABLE) {
         return serde_json::from_str(&json).map_err(|source| Error::Malformed { what: VARIABLE.to_owned(), source });

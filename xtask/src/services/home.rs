@@ -99,7 +99,8 @@ impl Home {
         Ok(password)
     }
 
-    /// Waits for, then holds, the lock of that name until the value is dropped; it works between processes and between threads.
+    /// Waits for, then holds, the lock of that name until the value is dropped; it works between processes and
+    /// between threads.
     pub(crate) fn lock(&self, name: &str) -> Result<File> {
         let path = self.path("locks").join(name);
         let file = File::options().create(true).truncate(false).write(true).open(&path).context("open", &path)?;

@@ -61,7 +61,8 @@ pub(crate) enum Life {
 pub(crate) struct Distribution {
     java: PathBuf,
     jars: PathBuf,
-    /// Holds `log`, a formatted and empty data directory, and `classes.jsa`, the loaded classes of a first run: it halves the work of a start.
+    /// Holds `log`, a formatted and empty data directory, and `classes.jsa`, the loaded classes of a first run: it
+    /// halves the work of a start.
     template: PathBuf,
 }
 
@@ -146,7 +147,8 @@ impl Distribution {
         Ok(Self { java, jars, template })
     }
 
-    /// Formats an empty data directory. The quorum's voters are in the settings, not in the data, so the ports stay free to choose.
+    /// Formats an empty data directory. The quorum's voters are in the settings, not in the data, so the ports stay
+    /// free to choose.
     fn format(&self, log: &Path) -> Result<()> {
         let settings = self.template.join("format.properties");
         fs::write(&settings, properties(1, 2, log)).context("write", &settings)?;
@@ -215,7 +217,8 @@ fn jars(home: &Home, task: &Task) -> Result<PathBuf> {
     Ok(folder.join("jars"))
 }
 
-/// A single node that is broker and controller, small in threads, memory and files. After a crash the controller holds the old broker for
+/// A single node that is broker and controller, small in threads, memory and files. After a crash the controller
+/// holds the old broker for
 /// alive until its session has timed out, hence the short session.
 fn properties(port: u16, controller_port: u16, log: &Path) -> String {
     let log = log.display();

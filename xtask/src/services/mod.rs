@@ -1,9 +1,12 @@
-//! Real services for tests, benches and the demo: `up`, `down`, `status`, and private instances that a test may stop and restart.
+//! Real services for tests, benches and the demo: `up`, `down`, `status`, and private instances that a test may stop
+//! and restart.
 //!
-//! With a Docker engine they are the official images, through `docker-compose.yml`; without one they are the same engines run
+//! With a Docker engine they are the official images, through `docker-compose.yml`; without one they are the same
+//! engines run
 //! natively, from package registries. Whoever uses them sees an [`Environment`] of addresses and cannot tell which.
 //!
-//! Guarantee: only processes that were started here are ever signalled, and only while they are still the ones that were started.
+//! Guarantee: only processes that were started here are ever signalled, and only while they are still the ones that
+//! were started.
 
 mod clickhouse;
 mod client;
@@ -92,7 +95,8 @@ pub fn up(options: &UpOptions) -> Result<()> {
     if !options.native && compose::is_available() { compose::up(&home, options) } else { native::up(&home, options) }
 }
 
-/// The services to use, started if need be: those of the variable [`VARIABLE`] if it is set (then nothing is started), else ours.
+/// The services to use, started if need be: those of the variable [`VARIABLE`] if it is set (then nothing is
+/// started), else ours.
 ///
 /// # Errors
 /// As of [`up`] and [`current`].
@@ -103,7 +107,8 @@ pub fn obtain(options: &UpOptions) -> Result<Environment> {
     current()
 }
 
-/// Stops those of `only` that `up` left running, and names them; what an aborted test left running goes too. With `wipe` their data goes.
+/// Stops those of `only` that `up` left running, and names them; what an aborted test left running goes too. With
+/// `wipe` their data goes.
 ///
 /// # Errors
 /// If the state file cannot be read or replaced, or the data cannot be removed.
@@ -112,6 +117,14 @@ pub fn down(only: &[Service], wipe: bool) -> Result<Vec<Service>> {
     let _lock = home.lock("state")?;
     private::sweep(&home)?;
     native::down(&home, only, wipe)
+}
+
+/// Removes the private instances that ended processes left running.
+///
+/// # Errors
+/// If what they left cannot be removed.
+pub fn sweep() -> Result<()> {
+    private::sweep(&Home::open()?)
 }
 
 /// Fetches the binaries of these majors of Postgres, so that no private instance has to wait for them.

@@ -60,6 +60,10 @@ pub(crate) fn down(home: &Home, only: &[Service], wipe: bool) -> Result<Vec<Serv
             scope.spawn(move || stop(*service, running));
         }
     });
+    // What an interrupted `up` left is in no state.
+    for left in only.iter().filter_map(|service| Process::noted(&log(home, *service))) {
+        left.stop(Signal::INT, Duration::from_secs(30));
+    }
     state.write(home)?;
     if wipe {
         for service in only {
@@ -182,7 +186,7 @@ fn start_postgres(home: &Home, task: &Task, port: u16, major: Option<u16>) -> Re
     let cluster = Cluster {
         data: postgres_data(home, &binaries.version),
         sockets: home.path("sockets").join("postgres"),
-        log: home.path("logs").join("postgres.log"),
+        log: log(home, Service::Postgres),
         binaries,
     };
     cluster.create(home, task)?;
@@ -196,7 +200,7 @@ fn start_kafka(home: &Home, task: &Task, port: u16) -> Result<Running> {
     let broker = Broker {
         distribution: Distribution::get(home, task)?,
         data: home.path("data").join(format!("kafka-{}", kafka::VERSION)),
-        log: home.path("logs").join("kafka.log"),
+        log: log(home, Service::Kafka),
         life: Life::Long,
     };
     broker.create()?;
@@ -211,14 +215,14 @@ fn start_redis(home: &Home, task: &Task, port: u16) -> Result<Running> {
     let version = redis::version(&server)?;
     let mut command = redis::command(&server, port, &home.folder("data/redis")?);
     task.say(&format!("starting {version}"));
-    let process = start(Service::Redis, &mut command, home.path("logs").join("redis.log"), || redis::is_ready(port))?;
+    let process = start(Service::Redis, &mut command, log(home, Service::Redis), || redis::is_ready(port))?;
     Ok(Running { runner: Runner::Process(process), port, version })
 }
 
 fn start_clickhouse(home: &Home, task: &Task, port: u16) -> Result<Running> {
     let mut command = clickhouse::command(home, task, port)?;
     task.say(&format!("starting {}", clickhouse::VERSION));
-    let log = home.path("logs").join("clickhouse.log");
+    let log = log(home, Service::Clickhouse);
     let process = start(Service::Clickhouse, &mut command, log, || clickhouse::is_ready(port))?;
     Ok(Running { runner: Runner::Process(process), port, version: clickhouse::VERSION.to_owned() })
 }
@@ -233,6 +237,10 @@ fn start(service: Service, command: &mut Command, log: PathBuf, is_ready: impl F
     let _ = child.wait();
     let reason = fs::read_to_string(&log).map(|log| last_lines(&log)).unwrap_or_default();
     Err(Error::NotReady { service: service.name(), reason, log })
+}
+
+fn log(home: &Home, service: Service) -> PathBuf {
+    home.path("logs").join(format!("{}.log", service.name()))
 }
 
 /// Each major has its own data: another may not read it.

@@ -1,8 +1,9 @@
-//! One process that we started, known by its id *and* the moment it started, so that no other process is ever signalled.
+//! One process that we started, known by its id *and* the moment it started, so that no other process is ever
+//! signalled.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -14,7 +15,8 @@ pub(crate) use rustix::process::Signal;
 
 use crate::services::error::{Error, IoContext, Result};
 
-/// How often a process or a service is looked at while something is awaited: short against every start, long against its cost.
+/// How often a process or a service is looked at while something is awaited: short against every start, long against
+/// its cost.
 pub(crate) const POLL: Duration = Duration::from_millis(10);
 
 /// A process's identity: ids are reused, an id together with its start is not.
@@ -42,12 +44,14 @@ impl Process {
 
     /// Starts `command` in its own process group, so that Ctrl-C in a terminal does not reach it, with its output in `log`.
     ///
-    /// What the command before it said moves to `<log>.old`.
+    /// What the command before it said moves to `<log>.old`. Who runs is noted in `<log>.pid` at once: should we be killed
+    /// before the start is complete, the next start ends what this one left.
     pub(crate) fn spawn(command: &mut Command, log: &Path) -> Result<(Self, Child)> {
+        if let Some(left) = Self::noted(log) {
+            left.stop(Signal::INT, Duration::from_secs(30));
+        }
         if log.exists() {
-            let mut old = log.as_os_str().to_owned();
-            old.push(".old");
-            fs::rename(log, old).context("rename", log)?;
+            fs::rename(log, beside(log, ".old")).context("rename", log)?;
         }
         let output = File::options().create(true).append(true).open(log).context("open", log)?;
         let errors = output.try_clone().context("open", log)?;
@@ -58,15 +62,28 @@ impl Process {
             .process_group(0)
             .spawn()
             .map_err(|source| Error::io("start", Path::new(command.get_program()), source))?;
-        match Self::of(child.id()) {
+        match Self::of(child.id()).and_then(|process| process.note(log)) {
             Ok(process) => Ok((process, child)),
             Err(error) => {
-                // A child without an identity could never be stopped later.
+                // A child that nobody knows could never be stopped later.
                 let _ = child.kill();
                 let _ = child.wait();
                 Err(error)
             }
         }
+    }
+
+    /// The process that was last started with this `log`.
+    pub(crate) fn noted(log: &Path) -> Option<Self> {
+        let text = fs::read_to_string(beside(log, ".pid")).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    fn note(self, log: &Path) -> Result<Self> {
+        let path = beside(log, ".pid");
+        let text = serde_json::to_string(&self).expect("numbers are JSON");
+        fs::write(&path, text).context("write", &path)?;
+        Ok(self)
     }
 
     /// The process id.
@@ -109,6 +126,12 @@ impl Process {
     }
 }
 
+fn beside(log: &Path, ending: &str) -> PathBuf {
+    let mut name = log.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
+
 /// Whether `condition` came true within `patience`.
 pub(crate) fn wait_until(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let start = Instant::now();
@@ -123,7 +146,8 @@ pub(crate) fn wait_until(patience: Duration, mut condition: impl FnMut() -> bool
     }
 }
 
-/// State and start (ticks) of a `/proc/<pid>/stat` line. The name in brackets may itself hold brackets and blanks: the last bracket counts
+/// State and start (ticks) of a `/proc/<pid>/stat` line. The name in brackets may itself hold brackets and blanks:
+/// the last bracket counts
 /// (<https://man7.org/linux/man-pages/man5/proc_pid_stat.5.html>).
 fn parse_stat(stat: &str) -> Option<(char, u64)> {
     let (_, rest) = stat.rsplit_once(')')?;
@@ -154,14 +178,33 @@ mod tests {
         assert!(!other.is_alive());
     }
 
+    fn new_log(name: &str) -> PathBuf {
+        let folder = std::env::temp_dir().join(format!("postrider-process-{}-{name}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        folder.join("log")
+    }
+
+    #[test]
+    fn what_a_start_left_running_is_ended_by_the_next() {
+        let log = new_log("left");
+        let (left, mut left_child) = Process::spawn(Command::new("sleep").arg("600"), &log).unwrap();
+        assert_eq!(Process::noted(&log), Some(left));
+        let (next, mut next_child) = Process::spawn(Command::new("sleep").arg("600"), &log).unwrap();
+        assert!(!left.is_alive() && next.is_alive());
+        next.stop(Signal::TERM, Duration::from_secs(10));
+        left_child.wait().unwrap();
+        next_child.wait().unwrap();
+        fs::remove_dir_all(log.parent().unwrap()).unwrap();
+    }
+
     #[test]
     fn an_ended_child_is_not_alive_even_before_it_is_reaped() {
-        let log = std::env::temp_dir().join(format!("postrider-process-{}", std::process::id()));
+        let log = new_log("ended");
         let (process, mut child) = Process::spawn(Command::new("sleep").arg("600"), &log).unwrap();
         assert!(process.is_alive());
         process.stop(Signal::TERM, Duration::from_secs(10));
         assert!(!process.is_alive());
         child.wait().unwrap();
-        fs::remove_file(log).unwrap();
+        fs::remove_dir_all(log.parent().unwrap()).unwrap();
     }
 }

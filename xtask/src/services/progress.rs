@@ -1,4 +1,5 @@
-//! What a person sees while services start: moving lines on a terminal, plain lines elsewhere, always on standard error.
+//! What a person sees while services start: moving lines on a terminal, plain lines elsewhere, always on standard
+//! error.
 
 use std::io::{IsTerminal, Write, stderr};
 use std::time::{Duration, Instant};

@@ -73,7 +73,8 @@ impl Cluster {
         home.user().own(&path)
     }
 
-    /// Starts the server and waits until it accepts connections. After a crash of the postmaster alone its children, or its
+    /// Starts the server and waits until it accepts connections. After a crash of the postmaster alone its children,
+    /// or its
     /// unreaped process, hold the data directory for a moment longer.
     pub(crate) fn start(&self, home: &Home) -> Result<(Process, Child)> {
         let since = Instant::now();
@@ -100,7 +101,8 @@ impl Cluster {
         Err(Error::NotReady { service: "postgres", reason: end, log: self.log.clone() })
     }
 
-    /// Whether the server says that it accepts connections: the eighth line of `postmaster.pid`, which is what `pg_ctl` looks at.
+    /// Whether the server says that it accepts connections: the eighth line of `postmaster.pid`, which is what
+    /// `pg_ctl` looks at.
     pub(crate) fn is_ready(&self, process: Process) -> bool {
         fs::read_to_string(self.data.join("postmaster.pid")).is_ok_and(|text| says_ready(&text, process.pid()))
     }
