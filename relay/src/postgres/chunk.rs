@@ -243,3 +243,115 @@ impl Intake {
         (complete > 0).then_some(chunk)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One frame with a body of `bytes` bytes, all of them its first one's value.
+    fn frame(tag: u8, fill: u8, bytes: usize) -> Vec<u8> {
+        let mut frame = vec![tag];
+        frame.extend((bytes as u32 + 4).to_be_bytes());
+        frame.extend(vec![fill; bytes]);
+        frame
+    }
+
+    fn read(intake: &mut Intake, bytes: &[u8]) {
+        intake.space()[..bytes.len()].copy_from_slice(bytes);
+        intake.advance(bytes.len());
+    }
+
+    #[test]
+    fn replication_messages_are_found_between_notices() {
+        let mut bytes = frame(b'N', 0, 3);
+        bytes.extend(b"d\0\0\0\x1fw\0\0\0\0\0\0\0\x07\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x01hi");
+        bytes.extend(frame(b'S', 0, 4));
+        bytes.extend(b"d\0\0\0\x16k\0\0\0\0\0\0\0\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x01");
+        let found: Vec<_> = Frames::new(&bytes).collect();
+        let wanted = [
+            Frame::XLogData { wal_start: RecordLsn::new(7), sent_at_us: POSTGRES_EPOCH_US + 1, data: b"hi" },
+            Frame::Keepalive { wal_end: EndLsn::new(10), sent_at_us: POSTGRES_EPOCH_US - 1 },
+        ];
+        assert_eq!(found, wanted);
+        for length in 0..bytes.len() {
+            assert!(Frames::new(&bytes[..length]).count() < 2, "a frame that is cut does not count");
+        }
+    }
+
+    #[test]
+    fn a_little_data_is_copied_and_much_is_lent_without_copying() {
+        let mut intake = Intake::new(b"");
+        let small = frame(b'd', 1, 100);
+        read(&mut intake, &small);
+        intake.mark_complete(small.len());
+        let chunk = intake.hand_over(0).unwrap();
+        assert_eq!((&chunk[..], chunk.memory()), (&small[..], small.len()));
+
+        let large = frame(b'd', 2, COPY_BYTES_MAX);
+        read(&mut intake, &large);
+        intake.mark_complete(large.len());
+        let chunk = intake.hand_over(0).unwrap();
+        assert_eq!((&chunk[..], chunk.memory()), (&large[..], BUFFER_BYTES));
+        assert!(intake.pool.idle.lock().unwrap().is_empty());
+        drop(chunk.into_bytes().slice(3..9));
+        assert_eq!(intake.pool.idle.lock().unwrap().len(), 1, "the last slice returned the buffer");
+    }
+
+    #[test]
+    fn a_frame_cut_by_a_read_continues_in_the_next_chunk_wherever_it_is_cut() {
+        let frames = [frame(b'd', 1, 50), frame(b'd', 2, COPY_BYTES_MAX), frame(b'd', 3, 50)];
+        let stream = frames.concat();
+        for cut in (1..stream.len()).step_by(7) {
+            let mut intake = Intake::new(&stream[..1]);
+            read(&mut intake, &stream[1..cut]);
+            let complete: usize = frames
+                .iter()
+                .scan(0, |end, frame| {
+                    Some({
+                        *end += frame.len();
+                        *end
+                    })
+                })
+                .filter(|end| *end <= cut)
+                .max()
+                .unwrap_or(0);
+            intake.mark_complete(complete);
+            let first = intake.hand_over(0);
+            assert_eq!(first.as_deref().unwrap_or(b""), &stream[..complete]);
+            assert_eq!(intake.unscanned(), &stream[complete..cut]);
+            read(&mut intake, &stream[cut..]);
+            intake.mark_complete(stream.len() - complete);
+            let second = intake.hand_over(0).unwrap();
+            assert_eq!(&second[..], &stream[complete..]);
+        }
+    }
+
+    #[test]
+    fn a_frame_larger_than_a_buffer_gets_memory_of_exactly_its_size() {
+        let mut intake = Intake::new(b"");
+        let large = frame(b'd', 9, 2 * BUFFER_BYTES);
+        let before = frame(b'd', 1, 10);
+        let stream = [before.clone(), large.clone()].concat();
+        let (head, tail) = stream.split_at(BUFFER_BYTES);
+        read(&mut intake, head);
+        assert!(intake.space().is_empty());
+        intake.mark_complete(before.len());
+        assert!(!intake.fits(large.len()));
+        assert_eq!(intake.hand_over(large.len()).as_deref(), Some(&before[..]));
+        assert_eq!(intake.space().len(), tail.len(), "it ends where the frame does");
+        read(&mut intake, tail);
+        intake.mark_complete(large.len());
+        let chunk = intake.hand_over(0).unwrap();
+        assert_eq!((&chunk[..], chunk.memory()), (&large[..], large.len()));
+        drop(chunk);
+        assert!(intake.pool.idle.lock().unwrap().iter().all(|idle| idle.len() == BUFFER_BYTES));
+        assert_eq!(intake.space().len(), BUFFER_BYTES);
+    }
+
+    #[test]
+    fn a_chunk_never_shows_what_it_holds() {
+        let mut intake = Intake::new(b"secret");
+        intake.mark_complete(6);
+        assert_eq!(format!("{:?}", intake.hand_over(0).unwrap()), "Chunk(6 bytes)");
+    }
+}

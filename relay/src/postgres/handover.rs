@@ -42,6 +42,8 @@ struct Queue {
     bytes: usize,
     /// The reader waits for room.
     stalled: bool,
+    /// The reader holds frames back until the consumer has nothing left to do.
+    held: bool,
     leave: Option<Leave>,
     ended: bool,
     end: Option<Result<(), Error>>,
@@ -79,6 +81,13 @@ impl Handover {
     /// Reader: whether the consumer has nothing left to do.
     pub(crate) fn is_hungry(&self) -> bool {
         self.lock().chunks.is_empty()
+    }
+
+    /// Reader: the same, about to wait. If the consumer has something left to do, it wakes the reader when it has not.
+    pub(crate) fn is_hungry_or_will_wake(&self) -> bool {
+        let mut queue = self.lock();
+        queue.held = !queue.chunks.is_empty();
+        !queue.held
     }
 
     /// Reader: hands a chunk on.
@@ -162,8 +171,11 @@ impl Handover {
         let mut queue = self.lock();
         if let Some(chunk) = queue.chunks.pop_front() {
             queue.bytes -= chunk.memory();
-            if queue.stalled && queue.has_drained() {
-                queue.stalled = false;
+            let room = queue.stalled && queue.has_drained();
+            let hungry = queue.held && queue.chunks.is_empty();
+            if room || hungry {
+                queue.stalled &= !room;
+                queue.held &= !hungry;
                 drop(queue);
                 self.wake();
             }
@@ -183,5 +195,90 @@ impl Handover {
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mio::{Events, Poll, Token};
+
+    use super::*;
+    use crate::postgres::chunk::Intake;
+
+    /// Both sides, and whether the reader was woken since the last look.
+    fn sides() -> (Handover, impl FnMut() -> bool) {
+        let mut poll = Poll::new().unwrap();
+        let waker = Waker::new(poll.registry(), Token(0)).unwrap();
+        let mut events = Events::with_capacity(1);
+        let woken = move || {
+            poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+            !events.is_empty()
+        };
+        (Handover::new(waker), woken)
+    }
+
+    fn chunk(bytes: usize) -> Chunk {
+        let mut intake = Intake::new(&vec![0; bytes]);
+        intake.mark_complete(bytes);
+        intake.hand_over(0).expect("it holds something")
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_in_bytes_and_in_number_and_the_reader_is_woken_when_half_is_gone() {
+        for (size, many) in [(BUFFER_BYTES, 8), (1, 64)] {
+            let (handover, mut woken) = sides();
+            for _ in 0..many {
+                assert!(handover.has_room());
+                handover.offer(chunk(size));
+            }
+            assert!(!handover.has_room());
+            for taken in 1..=many {
+                handover.take().await.unwrap();
+                assert_eq!(woken(), taken == many / 2, "once, when it pays");
+            }
+            assert!(handover.is_hungry());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_holds_frames_back_is_woken_when_the_last_chunk_is_taken() {
+        let (handover, mut woken) = sides();
+        assert!(handover.is_hungry_or_will_wake());
+        handover.offer(chunk(1));
+        handover.offer(chunk(1));
+        assert!(!handover.is_hungry_or_will_wake());
+        handover.take().await.unwrap();
+        assert!(!woken());
+        handover.take().await.unwrap();
+        assert!(woken());
+        assert!(handover.is_hungry_or_will_wake());
+    }
+
+    #[tokio::test]
+    async fn the_end_is_told_after_the_last_chunk_and_only_the_first_end_counts() {
+        let (handover, _) = sides();
+        handover.offer(chunk(3));
+        handover.close(Err(Error::new(Kind::Protocol, "first")));
+        handover.close(Err(Error::new(Kind::Unavailable, "second")));
+        assert_eq!(handover.take().await.unwrap().len(), 3);
+        assert_eq!(handover.take().await.unwrap_err().to_string(), "first");
+        assert_eq!(handover.take().await.unwrap_err().to_string(), "the stream has ended");
+    }
+
+    #[test]
+    fn confirmations_never_go_back_and_wake_the_reader_once_until_it_takes_them() {
+        let (handover, mut woken) = sides();
+        handover.confirm(7);
+        assert!(woken());
+        handover.confirm(8);
+        handover.confirm(5);
+        assert!(!woken());
+        assert_eq!((handover.confirmed(), handover.take_confirmed()), (8, 8));
+        handover.confirm(8);
+        assert!(!woken(), "nothing new");
+        handover.confirm(9);
+        assert!(woken());
     }
 }

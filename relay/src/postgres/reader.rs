@@ -117,6 +117,7 @@ impl Reader {
         // The consumer must hear of the end even if this thread panics.
         let closing = Closing(Arc::clone(&self.handover));
         let end = self.read_on();
+        self.hand_over();
         // The connection is closed before the end is told: whoever hears of it may use the slot again.
         drop(self);
         closing.0.close(end);
@@ -138,7 +139,10 @@ impl Reader {
                 self.read(now)?;
                 continue;
             }
-            self.hand_over();
+            // What is held may stay while the consumer is busy: it wakes us when it has nothing left.
+            if self.intake.complete() > 0 && self.handover.is_hungry_or_will_wake() {
+                self.hand_over();
+            }
             self.check_silence(now, room)?;
             self.wait(now)?;
         }
@@ -181,10 +185,7 @@ impl Reader {
 
     fn read(&mut self, now: Instant) -> Result<(), Error> {
         match self.socket.read(self.intake.space()) {
-            Ok(0) => {
-                self.hand_over();
-                Err(Error::new(Kind::Unavailable, format!("{} closed the connection", self.peer)))
-            }
+            Ok(0) => Err(Error::new(Kind::Unavailable, format!("{} closed the connection", self.peer))),
             Ok(bytes) => {
                 self.heard = now;
                 self.busy = now.saturating_duration_since(self.rested) < PAUSE;
@@ -196,19 +197,25 @@ impl Reader {
                 self.rested = Instant::now();
                 Ok(())
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                self.readable = false;
-                match self.broken.take() {
-                    Some(error) => Err(self.lost(error)),
-                    None => Ok(()),
-                }
-            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.find_nothing(),
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
-            Err(error) => {
-                self.hand_over();
-                Err(self.lost(error))
-            }
+            Err(error) => Err(self.lost(error)),
         }
+    }
+
+    /// The socket is empty.
+    fn find_nothing(&mut self) -> Result<(), Error> {
+        if let Some(error) = self.broken.take() {
+            return Err(self.lost(error));
+        }
+        if self.intake.complete() > 0 && self.may_hold() {
+            // More is on its way, and what is held may wait for it.
+            std::thread::sleep(PAUSE);
+            self.rested = Instant::now();
+        } else {
+            self.readable = false;
+        }
+        Ok(())
     }
 
     /// Finds the frames in what was read, and hands them over unless it pays to collect more first.
@@ -219,7 +226,7 @@ impl Reader {
         self.received = self.received.max(scan.received);
         self.reply_requested |= scan.reply_requested;
         let enough = self.intake.complete() >= SHORT_READ_BYTES || !self.intake.fits(self.next_frame);
-        if enough || scan.end.is_some() || (self.handover.is_hungry() && !self.may_hold()) {
+        if enough || (self.handover.is_hungry() && !self.may_hold()) {
             self.hand_over();
         }
         scan.end.map_or(Ok(()), Err)

@@ -115,3 +115,90 @@ fn reported(body: &[u8]) -> Error {
 fn malformed(what: &str) -> Error {
     Error::new(Kind::Protocol, format!("the server sent what the streaming protocol does not allow: {what}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+        [&[tag][..], &(body.len() as u32 + 4).to_be_bytes(), body].concat()
+    }
+
+    fn xlog_data(end: u64, data: &[u8]) -> Vec<u8> {
+        message(b'd', &[b"w", &1_u64.to_be_bytes()[..], &end.to_be_bytes(), &[0; 8], data].concat())
+    }
+
+    fn keepalive(end: u64, reply: u8) -> Vec<u8> {
+        message(b'd', &[b"k", &end.to_be_bytes()[..], &[0; 8], &[reply]].concat())
+    }
+
+    fn report(tag: u8, severity: &str, code: &str) -> Vec<u8> {
+        message(tag, format!("S{severity}\0V{severity}\0C{code}\0Mpublication \"outbox\"\0\0").as_bytes())
+    }
+
+    #[test]
+    fn every_cut_leaves_the_whole_frames_and_tells_how_long_the_next_one_is() {
+        let frames =
+            [xlog_data(7, b"hello"), keepalive(9, 0), message(b'S', b"a\0b\0"), xlog_data(8, b""), keepalive(5, 1)];
+        let stream = frames.concat();
+        for cut in 0..=stream.len() {
+            let scan = scan(&stream[..cut]);
+            let mut whole = 0;
+            let next = frames.iter().find(|frame| {
+                let fits = whole + frame.len() <= cut;
+                whole += if fits { frame.len() } else { 0 };
+                !fits
+            });
+            assert_eq!(scan.complete, whole, "cut at {cut}");
+            let header_is_there = cut - whole >= HEADER_BYTES;
+            assert_eq!(scan.next_frame, next.map_or(0, |frame| if header_is_there { frame.len() } else { 0 }));
+            assert!(scan.end.is_none());
+        }
+        let scan = scan(&stream);
+        assert_eq!((scan.received, scan.reply_requested), (9, true));
+    }
+
+    #[test]
+    fn the_end_comes_after_every_whole_frame_before_it() {
+        let before = [xlog_data(7, b"x"), keepalive(7, 0)].concat();
+        for (last, kind) in [
+            (report(b'E', "FATAL", "57P01"), Kind::Unavailable),
+            (report(b'E', "ERROR", "42704"), Kind::PublicationMissing),
+            (report(b'E', "ERROR", "XX000"), Kind::Rejected),
+            (report(b'N', "WARNING", "55000"), Kind::PublicationMissing),
+            (report(b'N', "WARNING", "42704"), Kind::PublicationMissing),
+            (message(b'c', b""), Kind::Unavailable),
+            (message(b'C', b"COPY 0\0"), Kind::Unavailable),
+            (message(b'Z', b"I"), Kind::Protocol),
+            (message(b'N', b"Mcut"), Kind::Protocol),
+            (message(b'd', b""), Kind::Protocol),
+            (message(b'd', b"x"), Kind::Protocol),
+            (message(b'd', &[b'w'; XLOG_DATA_BYTES_MIN - 1]), Kind::Protocol),
+            (message(b'd', &[b'k'; KEEPALIVE_BYTES + 1]), Kind::Protocol),
+            (b"d\0\0\0\x03".to_vec(), Kind::Protocol),
+            (b"d\x40\0\0\0".to_vec(), Kind::Protocol),
+            (b"d\xff\xff\xff\xff".to_vec(), Kind::Protocol),
+        ] {
+            let scan = scan(&[before.clone(), last.clone(), keepalive(99, 0)].concat());
+            assert_eq!((scan.complete, scan.received), (before.len(), 7), "{last:?}");
+            assert_eq!(scan.end.map(|end| end.kind()), Some(kind), "{last:?}");
+        }
+    }
+
+    #[test]
+    fn a_notice_that_is_no_gap_is_passed_over() {
+        for harmless in
+            [report(b'N', "NOTICE", "00000"), report(b'N', "WARNING", "01000"), report(b'N', "LOG", "42704")]
+        {
+            let scan = scan(&harmless);
+            assert!(scan.end.is_none());
+            assert_eq!(scan.complete, harmless.len());
+        }
+    }
+
+    #[test]
+    fn the_longest_message_postgres_can_make_is_accepted() {
+        let scan = scan(b"d\x3f\xff\xff\xff");
+        assert_eq!((scan.next_frame, scan.end.is_none()), (1 << 30, true));
+    }
+}

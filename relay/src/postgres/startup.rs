@@ -176,6 +176,11 @@ fn refusal_context(connection: &Connection, options: &ConnectOptions, report: &S
         "28000" => format!(
             "{peer} does not let user {user:?} connect to database {database:?}; check pg_hba.conf and the role's LOGIN and REPLICATION attributes"
         ),
+        "42501" => {
+            format!(
+                "{peer} does not let user {user:?} replicate; give it the attribute by: alter role {user:?} replication"
+            )
+        }
         "53300" => {
             format!("{peer} has no connection left for user {user:?}; check max_connections and max_wal_senders")
         }

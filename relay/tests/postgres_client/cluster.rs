@@ -5,11 +5,12 @@ use std::path::Path;
 use postrider_relay::postgres::connection::Connection;
 use postrider_relay::postgres::error::Kind;
 use postrider_relay::postgres::lsn::EndLsn;
-use postrider_relay::postgres::options::{ConnectOptions, Secret};
+use postrider_relay::postgres::options::{ConnectOptions, Host, Secret};
 use postrider_relay::postgres::slot::NewSlot;
 use xtask::services::PrivatePostgres;
 
-use crate::postgres_client::database::{Database, inserted, outbox};
+use crate::postgres_client::database::{Arrived, Database, inserted, last_end, outbox};
+use crate::postgres_client::model::Said;
 use crate::postgres_client::streaming::missing_publication;
 
 const TABLE: &str = "create table t(id text); create publication outbox for table t";
@@ -46,6 +47,40 @@ fn prepend(path: &Path, lines: &str) {
     std::fs::write(path, format!("{lines}{rest}")).expect("the file can be written");
 }
 
+#[test]
+fn a_local_name_prefers_the_socket_and_falls_back_to_tcp_where_the_socket_does_not_let_us_in() {
+    let mut server = PrivatePostgres::start(None, &[]).unwrap();
+    let database = Database::on(server.environment(), "local");
+    let local = ConnectOptions { host: Host::parse("127.0.0.1"), ..database.tcp_options() };
+    let tcp = format!("127.0.0.1:{}", local.port);
+    let peer = |options: &ConnectOptions| Connection::connect(options).map(|connection| connection.peer().to_owned());
+    assert_eq!(peer(&local).unwrap(), tcp, "there is no socket in a usual directory");
+
+    let directories = format!("{}, /tmp", server.environment().socket_dir.display());
+    server.set("unix_socket_directories", &directories).unwrap();
+    server.restart().unwrap();
+    let socket = format!("/tmp/.s.PGSQL.{}", local.port);
+    assert_eq!(peer(&local).unwrap(), socket);
+
+    database.run("create role remote login replication password 'secret'");
+    prepend(&server.data_dir().join("pg_hba.conf"), "local all remote reject\n");
+    server.restart().unwrap();
+    let remote = ConnectOptions { user: "remote".into(), password: Some(Secret::new("secret")), ..local };
+    assert_eq!(peer(&remote).unwrap(), tcp);
+}
+
+#[test]
+fn a_role_that_may_not_replicate_is_told_what_it_lacks() {
+    let database = Database::new("attribute");
+    let role = database.slot_name("role");
+    database.run(&format!("create role {role} login"));
+    let options = ConnectOptions { user: role.clone(), ..database.options() };
+    let error = Connection::connect(&options).unwrap_err();
+    database.run(&format!("drop role {role}"));
+    assert_eq!((error.kind(), error.sqlstate()), (Kind::Rejected, Some("42501")));
+    assert!(error.to_string().contains("alter role"), "{error}");
+}
+
 #[tokio::test]
 async fn a_restarted_server_is_read_on_from_where_it_was_confirmed() {
     let mut server = PrivatePostgres::start(None, &[]).unwrap();
@@ -55,13 +90,13 @@ async fn a_restarted_server_is_read_on_from_where_it_was_confirmed() {
     let mut tape = database.read(&slot);
     database.run("insert into t values ('1')");
     let first = tape.transactions(1).await;
-    let confirmed = crate::postgres_client::database::last_end(&first).unwrap();
+    let confirmed = last_end(&first).unwrap();
 
     // A server that shuts down waits until everything it sent is confirmed, and asks.
     let reader = tokio::spawn(async move {
         loop {
             match tape.arrived().await {
-                Ok(crate::postgres_client::database::Arrived::Keepalive(end)) => tape.stream.confirm(end),
+                Ok(Arrived::Keepalive(end)) => tape.stream.confirm(end),
                 Ok(data) => panic!("nothing else was written: {data:?}"),
                 Err(error) => return error,
             }
@@ -143,4 +178,37 @@ async fn the_newest_version_streams_and_a_publication_it_would_skip_ends_the_str
     let all = tape.transactions(1).await;
     assert!(inserted(&all).into_iter().eq((1..=10_000).map(|id| id.to_string())));
     tape.stream.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_transaction_whose_commit_starts_where_the_confirmed_one_ended_still_arrives() {
+    let server = PrivatePostgres::start(None, &[]).unwrap();
+    let database = Database::on(server.environment(), "adjacent");
+    database.run(TABLE);
+    let slot = database.slot("s");
+    let mut tape = database.read(&slot);
+    let (mut a, mut b) = (database.session(), database.session());
+    // The server's own background writing may come between; then it is done again.
+    for _ in 0..100 {
+        for session in [&mut a, &mut b] {
+            session.simple_query("begin; insert into t values ('x')").unwrap();
+        }
+        for session in [&mut a, &mut b] {
+            session.simple_query("set local synchronous_commit = off; commit").unwrap();
+        }
+        let first = tape.transactions(1).await;
+        let second = tape.transactions(1).await;
+        let end = last_end(&first).unwrap();
+        let Some(Said::Begin { final_lsn, .. }) = second.first() else { panic!("a transaction begins") };
+        if *final_lsn != end.as_u64() {
+            continue;
+        }
+        tape.stream.confirm(end);
+        tape.stream.stop().await.unwrap();
+        assert_eq!(database.confirmed(&slot), end);
+        let again = database.read_from(&slot, end).transactions(1).await;
+        assert_eq!(again.first(), second.first(), "the adjacent transaction is not skipped");
+        return;
+    }
+    panic!("no two commits were adjacent in 100 tries");
 }

@@ -3,7 +3,7 @@
 
 mod authentication;
 mod cluster;
-mod database;
+pub(crate) mod database;
 mod decoding;
 mod encode;
 mod model;

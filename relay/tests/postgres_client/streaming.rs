@@ -87,38 +87,6 @@ async fn a_stream_cut_at_any_message_resumes_after_the_last_confirmed_transactio
 }
 
 #[tokio::test]
-async fn a_transaction_whose_commit_starts_where_the_confirmed_one_ended_still_arrives() {
-    let database = Database::new("adjacent");
-    database.run(TABLE);
-    let slot = database.slot("s");
-    let mut tape = database.read(&slot);
-    let (mut a, mut b) = (database.session(), database.session());
-    // Other tests write to the same WAL and may come between; then it is done again.
-    for _ in 0..1000 {
-        for session in [&mut a, &mut b] {
-            session.simple_query("begin; insert into t values ('x')").unwrap();
-        }
-        for session in [&mut a, &mut b] {
-            session.simple_query("set local synchronous_commit = off; commit").unwrap();
-        }
-        let first = tape.transactions(1).await;
-        let second = tape.transactions(1).await;
-        let end = last_end(&first).unwrap();
-        let Some(Said::Begin { final_lsn, .. }) = second.first() else { panic!("a transaction begins") };
-        if *final_lsn != end.as_u64() {
-            continue;
-        }
-        tape.stream.confirm(end);
-        tape.stream.stop().await.unwrap();
-        assert_eq!(database.confirmed(&slot), end);
-        let again = database.read_from(&slot, end).transactions(1).await;
-        assert_eq!(again.first(), second.first(), "the adjacent transaction is not skipped");
-        return;
-    }
-    panic!("no two commits were adjacent in 1000 tries");
-}
-
-#[tokio::test]
 async fn a_consumer_that_takes_nothing_for_many_timeouts_loses_neither_connection_nor_messages() {
     let database = Database::new("stalled");
     database.run(&format!("alter database {} set wal_sender_timeout = '2s'", database.name));
