@@ -3,3 +3,4 @@
 mod command_line;
 mod postgres_client;
 mod sink_contract;
+mod source_contract;

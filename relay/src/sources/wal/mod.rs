@@ -12,7 +12,7 @@ mod watch;
 
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{debug, info};
 
 use crate::pipeline::{Batch, End, Error, Kind, Progress, Source};
 use crate::postgres;
@@ -51,7 +51,8 @@ pub struct WalOptions {
 pub struct Wal {
     options: Arc<WalOptions>,
     metrics: Arc<Metrics>,
-    stream: ReplicationStream,
+    /// None after a rewind that failed: the old stream is closed, and there is no new one.
+    stream: Option<ReplicationStream>,
     watch: Watch,
     cutter: Cutter,
     acknowledged: Record,
@@ -88,7 +89,7 @@ impl Wal {
         let outbox = Outbox::new(template);
         let cutter = Cutter::new(slot, options.table.clone(), outbox, Arc::clone(&metrics), started.from);
         let watch = Watch::begin(started.sql, Arc::clone(&options), Arc::clone(&metrics));
-        Ok(Self { options, metrics, stream: started.stream, watch, cutter, acknowledged: started.from })
+        Ok(Self { options, metrics, stream: Some(started.stream), watch, cutter, acknowledged: started.from })
     }
 }
 
@@ -97,10 +98,14 @@ impl Source for Wal {
 
     async fn next(&mut self) -> Result<Batch<WalPosition>, Error> {
         loop {
+            let Some(stream) = &mut self.stream else {
+                let context = format!("slot {:?} is not being read since a rewind failed", self.options.slot);
+                return Err(Error::new(End::Source, Kind::Unavailable, context));
+            };
             let chunk = tokio::select! {
                 biased;
                 error = self.watch.failed() => return Err(error),
-                chunk = self.stream.next() => chunk.map_err(|error| self.stream_error(error))?,
+                chunk = stream.next() => chunk.map_err(|error| stream_error(&self.options, error))?,
             };
             // Cutting does not wait, so a dropped call cannot lose the chunk.
             if let Some(batch) = self.cutter.cut(&chunk.into_bytes())? {
@@ -111,22 +116,31 @@ impl Source for Wal {
 
     async fn acknowledge(&mut self, position: WalPosition) -> Result<(), Error> {
         self.acknowledged = position.record;
-        self.stream.confirm(position.record.end_lsn);
+        if let Some(stream) = &self.stream {
+            stream.confirm(position.record.end_lsn);
+        }
         self.metrics.slot_confirmed_lsn.set(position.record.end_lsn.as_u64() as i64);
         Ok(())
     }
 
     async fn rewind(&mut self) -> Result<(), Error> {
-        // A stream cannot be sent back: the connection is left, and the server starts again where we say.
+        // A stream cannot be sent back: the connection is left, and the server starts again where we say. It must have
+        // let go of the slot first.
+        if let Some(stream) = self.stream.take()
+            && let Err(error) = stream.stop().await
+        {
+            debug!(%error, "the stream did not end cleanly");
+        }
         let started = start(Arc::clone(&self.options), Some(self.acknowledged)).await?;
         self.cutter.restart(started.from);
-        self.stream = started.stream;
+        self.stream = Some(started.stream);
         self.watch = Watch::begin(started.sql, Arc::clone(&self.options), Arc::clone(&self.metrics));
         Ok(())
     }
 
     async fn close(self) -> Result<(), Error> {
-        self.stream.stop().await.map_err(|error| {
+        let Some(stream) = self.stream else { return Ok(()) };
+        stream.stop().await.map_err(|error| {
             Error::new(End::Source, Kind::Unavailable, "the last confirmation may not have reached Postgres")
                 .because(error)
                 .with_help("Nothing is lost: the progress record knows what was delivered.")
@@ -134,31 +148,29 @@ impl Source for Wal {
     }
 }
 
-impl Wal {
-    /// An error of the running stream.
-    fn stream_error(&self, error: postgres::error::Error) -> Error {
-        let slot = &self.options.slot;
-        match error.kind() {
-            postgres::error::Kind::PublicationMissing => {
-                let context = format!(
-                    "publication {:?} does not exist at the place in the WAL that slot {slot:?} reads: it was created \
-                     after the slot, or dropped and created again",
-                    self.options.publication
-                );
-                Error::new(End::Source, Kind::Gap, context).because(error).with_help(
-                    "Postgres cannot decode what was written before the publication existed. Drop the slot and run \
-                     `postrider init`, which creates the publication first; rows written since are in the outbox table.",
-                )
-            }
-            postgres::error::Kind::Protocol => {
-                Error::new(End::Source, Kind::Protocol, format!("slot {slot:?} sent what cannot be read")).because(error)
-            }
-            postgres::error::Kind::Prerequisite => {
-                Error::new(End::Source, Kind::Setup, format!("slot {slot:?} cannot go on")).because(error)
-            }
-            // Whatever else ends a stream is examined when it is opened again.
-            _ => Error::new(End::Source, Kind::Unavailable, format!("the stream of slot {slot:?} ended")).because(error),
+/// An error of the running stream.
+fn stream_error(options: &WalOptions, error: postgres::error::Error) -> Error {
+    let slot = &options.slot;
+    match error.kind() {
+        postgres::error::Kind::PublicationMissing => {
+            let context = format!(
+                "publication {:?} does not exist at the place in the WAL that slot {slot:?} reads: it was created \
+                 after the slot, or dropped and created again",
+                options.publication
+            );
+            Error::new(End::Source, Kind::Gap, context).because(error).with_help(
+                "Postgres cannot decode what was written before the publication existed. Drop the slot and run \
+                 `postrider init`, which creates the publication first; rows written since are in the outbox table.",
+            )
         }
+        postgres::error::Kind::Protocol => {
+            Error::new(End::Source, Kind::Protocol, format!("slot {slot:?} sent what cannot be read")).because(error)
+        }
+        postgres::error::Kind::Prerequisite => {
+            Error::new(End::Source, Kind::Setup, format!("slot {slot:?} cannot go on")).because(error)
+        }
+        // Whatever else ends a stream is examined when it is opened again.
+        _ => Error::new(End::Source, Kind::Unavailable, format!("the stream of slot {slot:?} ended")).because(error),
     }
 }
 

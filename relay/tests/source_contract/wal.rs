@@ -1,0 +1,95 @@
+//! The WAL source under the contract: an outbox table, its publication and its slot.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use postrider_relay::pipeline::Progress;
+use postrider_relay::sources::wal::{OutboxTable, Wal, WalOptions};
+use postrider_relay::telemetry::Metrics;
+
+use crate::postgres_client::database::Database;
+use crate::source_contract::Rig;
+
+/// An outbox of its own.
+pub(super) struct Outbox {
+    database: Database,
+    slot: String,
+}
+
+impl Outbox {
+    pub(super) fn new(test: &str) -> Self {
+        let database = Database::new(&format!("source_{test}"));
+        database.run(
+            "create table outbox_events (seq bigserial, id uuid default gen_random_uuid(), aggregate_type text default 'a',
+               aggregate_id text default 'k', event_type text default 'e', payload jsonb)",
+        );
+        database.run("create publication outbox for table outbox_events with (publish = 'insert')");
+        database.run("create table neighbour (n bigint)");
+        let slot = database.slot("s");
+        Self { database, slot }
+    }
+
+    fn insert(numbers: &Range<u64>) -> String {
+        let rows: Vec<String> = numbers.clone().map(|number| format!("('{number}')")).collect();
+        format!("insert into outbox_events (payload) values {}", rows.join(", "))
+    }
+
+    fn position(&self, sql: &str) -> u64 {
+        self.database.value(sql).parse().expect("a number of bytes")
+    }
+}
+
+impl Rig for Outbox {
+    type Source = Wal;
+
+    async fn open(&self, progress: Option<Progress>) -> Wal {
+        // A source that was dropped lets go of its slot in its own time.
+        self.database.wait_until_inactive(&self.slot);
+        let column = str::to_owned;
+        let options = WalOptions {
+            connect: self.database.options(),
+            slot: self.slot.clone(),
+            publication: column("outbox"),
+            table: OutboxTable {
+                schema: column("public"),
+                name: column("outbox_events"),
+                id: column("id"),
+                aggregate_type: column("aggregate_type"),
+                aggregate_id: column("aggregate_id"),
+                event_type: column("event_type"),
+                payload: column("payload"),
+                payload_bytes: None,
+                headers: None,
+            },
+            topic: column("t.{aggregate_type}"),
+            accept_gap: false,
+        };
+        Wal::open(Arc::new(options), progress, Metrics::new()).await.expect("the source opens")
+    }
+
+    async fn write(&self, numbers: Range<u64>) {
+        let mut session = self.database.session();
+        for number in numbers {
+            session.simple_query(&Self::insert(&(number..number + 1))).expect("the row is written");
+        }
+    }
+
+    async fn write_together(&self, numbers: Range<u64>) {
+        self.database.run(&Self::insert(&numbers));
+    }
+
+    async fn write_nothing(&self) {
+        self.database.run("insert into neighbour select generate_series(1, 1000)");
+    }
+
+    async fn forgotten(&self) -> u64 {
+        self.position(&format!(
+            "select confirmed_flush_lsn - '0/0' from pg_replication_slots where slot_name = '{}'",
+            self.slot
+        ))
+    }
+
+    async fn newest(&self) -> u64 {
+        self.position("select pg_current_wal_lsn() - '0/0'")
+    }
+}
