@@ -14,7 +14,7 @@ use crate::pipeline::{End, Ends, Error, Kind, Limits, Progress, Status, Stop, Su
 use crate::postgres::options::{ConnectOptions, Host, Secret};
 use crate::sinks::kafka::Compression;
 use crate::sinks::{Kafka, KafkaOptions, Null};
-use crate::sources::wal::{OutboxTable, Wal, WalOptions};
+use crate::sources::wal::{OutboxTable, Record, Wal, WalOptions};
 use crate::telemetry::Metrics;
 
 /// Batches in flight at most. Under load a batch is a read of up to 256 KiB, so bytes are the bound; this one holds
@@ -104,7 +104,7 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         let ends = OutboxToNull { wal, metrics: Arc::clone(&metrics) };
         supervise(&ends, supervision, stop).await
     } else {
-        let ends = OutboxToKafka { wal, kafka: kafka_options(&config), metrics: Arc::clone(&metrics) };
+        let ends = OutboxToKafka { wal, kafka: kafka_options(&config)?, metrics: Arc::clone(&metrics) };
         supervise(&ends, supervision, stop).await
     }
 }
@@ -131,17 +131,23 @@ async fn serve_admin(config: &Config, metrics: &Arc<Metrics>, status: &Arc<Statu
     Ok(())
 }
 
-fn kafka_options(config: &Config) -> KafkaOptions {
+fn kafka_options(config: &Config) -> Result<KafkaOptions, Error> {
     let kafka = &config.kafka;
     let defaults = KafkaOptions::new(&kafka.bootstrap_servers);
-    let property = kafka.properties.iter().find(|(name, _)| *name == MESSAGE_BYTES_MAX);
-    let message_bytes_max = property.and_then(|(_, bytes)| bytes.parse().ok());
-    KafkaOptions {
+    let message_bytes_max = match kafka.properties.iter().find(|(name, _)| *name == MESSAGE_BYTES_MAX) {
+        None => defaults.message_bytes_max,
+        Some((_, bytes)) => bytes.parse().map_err(|error| {
+            let context = format!("{MESSAGE_BYTES_MAX} under [kafka.properties] is not a number of bytes");
+            Error::new(End::Sink, Kind::Setup, context).because(error)
+        })?,
+    };
+    Ok(KafkaOptions {
         client_id: kafka.client_id.clone(),
         progress_topic: kafka.progress_topic.clone(),
+        progress_is_newer: Record::is_newer,
         progress_replication_factor: kafka.progress_replication_factor,
         queue_bytes_max: usize::try_from(kafka.queue_bytes_max).unwrap_or(usize::MAX),
-        message_bytes_max: message_bytes_max.unwrap_or(defaults.message_bytes_max),
+        message_bytes_max,
         linger: kafka.linger,
         compression: match kafka.compression {
             config::kafka::Compression::Lz4 => Compression::Lz4,
@@ -150,7 +156,7 @@ fn kafka_options(config: &Config) -> KafkaOptions {
         request_timeout: kafka.request_timeout,
         properties: kafka.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         ..defaults
-    }
+    })
 }
 
 fn wal_options(config: &Config, accept_gap: bool) -> WalOptions {

@@ -60,8 +60,7 @@ pub async fn supervise<E: Ends>(ends: &E, with: Supervision<'_>, mut stop: Stop)
 where
     <E::Source as Source>::Position: Display,
 {
-    let mut pipeline =
-        Pipeline { ends, with, source: None, sink: None, rewind: false, reached: Reached::default() };
+    let mut pipeline = Pipeline { ends, with, source: None, sink: None, rewind: false, reached: Reached::default() };
     let mut backoff = Backoff::new(with.retry);
     let outcome = loop {
         let before = pipeline.reached.acknowledged;

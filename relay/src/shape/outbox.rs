@@ -85,9 +85,9 @@ impl Outbox {
         let topic = self.topic.topic(row.aggregate_type.ok_or(Unshapable::NoAggregateType)?);
         let value = match (row.payload, row.payload_bytes) {
             (Some(text), _) => Some(messages.span_of(text)),
-            (None, Some(hex)) => Some(
-                hex.strip_prefix(b"\\x").and_then(|digits| messages.keep_hex(digits)).ok_or(Unshapable::NotHex)?,
-            ),
+            (None, Some(hex)) => {
+                Some(hex.strip_prefix(b"\\x").and_then(|digits| messages.keep_hex(digits)).ok_or(Unshapable::NotHex)?)
+            }
             (None, None) => None,
         };
         let mark = messages.header_mark();

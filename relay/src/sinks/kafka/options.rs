@@ -7,6 +7,10 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use tracing::level_filters::LevelFilter;
 
+/// The largest message by default, in bytes: what a broker with default limits takes (`max.message.bytes` is 1 048 588,
+/// of which a batch of one record spends 61), hence every event that the writer library lets pass.
+const MESSAGE_BYTES_MAX: usize = 1_048_500;
+
 /// How record batches are compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Compression {
@@ -26,6 +30,9 @@ pub struct KafkaOptions {
     pub client_id: String,
     /// The compacted topic of the progress records; created if missing. Relays may share it.
     pub progress_topic: String,
+    /// Whether the first progress value reached further than the second; the source knows. By default the later record
+    /// does.
+    pub progress_is_newer: fn(&[u8], &[u8]) -> bool,
     /// Replicas of the progress topic when it is created; -1 leaves it to the broker.
     pub progress_replication_factor: i32,
     /// Most memory of messages that are accepted and not yet durable, in bytes; a single larger batch passes alone.
@@ -52,9 +59,10 @@ impl KafkaOptions {
             bootstrap_servers: bootstrap_servers.into(),
             client_id: "postrider".into(),
             progress_topic: "postrider.progress".into(),
+            progress_is_newer: |_, _| true,
             progress_replication_factor: -1,
             queue_bytes_max: 16 << 20,
-            message_bytes_max: 1_000_000,
+            message_bytes_max: MESSAGE_BYTES_MAX,
             linger: Duration::from_millis(1),
             compression: Compression::Lz4,
             request_timeout: Duration::from_secs(30),

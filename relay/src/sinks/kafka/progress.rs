@@ -1,6 +1,7 @@
 //! The progress topic: one compacted topic in which the newest record of a key tells how far its slot was delivered.
 //!
-//! The newest is the one with the highest offset. What its value means is the source's business.
+//! The newest is the one with the highest offset, unless the source, whose business the value is, says that one before it
+//! reached further.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -152,18 +153,26 @@ impl Reader {
                         return Ok(found);
                     }
                     if record.key() == Some(key) {
-                        found = match record.payload() {
-                            Some(value) => Window::Found(Progress {
-                                key: Bytes::copy_from_slice(key),
-                                value: Bytes::copy_from_slice(value),
-                            }),
-                            None => Window::Removed,
-                        };
+                        found = self.newer(found, key, record.payload());
                     }
                     if record.offset() + 1 == end {
                         return Ok(found);
                     }
                 }
+            }
+        }
+    }
+
+    /// What was found, once another record of the key is read.
+    fn newer(&self, found: Window, key: &[u8], value: Option<&[u8]>) -> Window {
+        match (found, value) {
+            (_, None) => Window::Removed,
+            // A relay that lost its slot may still have had a record on its way, which arrives behind its successor's.
+            (Window::Found(best), Some(value)) if !(self.options.progress_is_newer)(value, &best.value) => {
+                Window::Found(best)
+            }
+            (_, Some(value)) => {
+                Window::Found(Progress { key: Bytes::copy_from_slice(key), value: Bytes::copy_from_slice(value) })
             }
         }
     }

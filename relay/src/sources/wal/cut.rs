@@ -42,16 +42,7 @@ pub(super) struct Cutter {
 
 impl Cutter {
     pub(super) fn new(slot: Bytes, table: OutboxTable, outbox: Outbox, metrics: Arc<Metrics>, from: Record) -> Self {
-        Self {
-            slot,
-            table,
-            outbox,
-            metrics,
-            relations: HashMap::new(),
-            open: None,
-            delivered: from,
-            reached: from,
-        }
+        Self { slot, table, outbox, metrics, relations: HashMap::new(), open: None, delivered: from, reached: from }
     }
 
     /// Starts again on a new connection, which will send its relations again.

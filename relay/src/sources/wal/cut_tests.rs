@@ -147,7 +147,8 @@ fn cut(cutter: &mut Cutter, frames: &Bytes) -> Option<(Vec<String>, Record)> {
 #[test]
 fn a_commit_is_one_batch_that_ends_at_its_end() {
     let mut cutter = cutter(record(0, 0, 0x10));
-    let frames = Stream::default().begin(0x100).outbox().insert(OUTBOX, "a").insert(OUTBOX, "b").commit(0x100, 0x140).take();
+    let frames =
+        Stream::default().begin(0x100).outbox().insert(OUTBOX, "a").insert(OUTBOX, "b").commit(0x100, 0x140).take();
     let batch = cutter.cut(&frames).expect("well formed").expect("it moves");
     let message = batch.messages.at(1).expect("two");
     assert_eq!(message.topic(), "t.order");

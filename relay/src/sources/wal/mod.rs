@@ -80,9 +80,9 @@ impl Wal {
             .map_err(|error| Error::new(End::Source, Kind::Setup, "the outbox topic is not valid").because(error))?;
         let witness = progress.map(|progress| Record::parse(&progress.value)).transpose().map_err(|error| {
             let context = format!("the progress record of slot {:?} cannot be read", options.slot);
-            Error::new(End::Source, Kind::Setup, context)
-                .because(error)
-                .with_help("Is another program writing to the progress topic? Give each its own [kafka] progress_topic.")
+            Error::new(End::Source, Kind::Setup, context).because(error).with_help(
+                "Is another program writing to the progress topic? Give each its own [kafka] progress_topic.",
+            )
         })?;
         let started = start(Arc::clone(&options), witness).await?;
         let slot = bytes::Bytes::copy_from_slice(options.slot.as_bytes());
@@ -198,8 +198,7 @@ fn start_blocking(options: &WalOptions, witness: Option<&Record>) -> Result<Star
         }
         _ => Vec::new(),
     };
-    let facts =
-        Facts { slot, confirmed, identity: &identity, history: &history, accept_gap: options.accept_gap };
+    let facts = Facts { slot, confirmed, identity: &identity, history: &history, accept_gap: options.accept_gap };
     let from = resume(&facts, witness)?;
     let start = StartOptions {
         slot: slot.clone(),

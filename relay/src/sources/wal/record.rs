@@ -38,6 +38,19 @@ impl Record {
         (commit_lsn, ordinal) <= (self.commit_lsn, self.ordinal)
     }
 
+    /// Whether the record `value` reached further than the record `than`. What cannot be read counts as further: it is
+    /// for [`Record::parse`] to refuse it.
+    #[must_use]
+    pub fn is_newer(value: &[u8], than: &[u8]) -> bool {
+        let (Ok(value), Ok(than)) = (Self::parse(value), Self::parse(than)) else { return true };
+        value.reach() >= than.reach()
+    }
+
+    /// What grows with delivery, in the order of its weight.
+    fn reach(&self) -> (u16, CommitLsn, u64, EndLsn) {
+        (self.epoch, self.commit_lsn, self.ordinal, self.end_lsn)
+    }
+
     /// Reads a record from the sink's bytes.
     pub fn parse(value: &[u8]) -> Result<Self, RecordError> {
         let text: Text = serde_json::from_slice(value)?;
@@ -152,6 +165,22 @@ mod tests {
             let error = Record::parse(value).expect_err(says);
             assert!(error.to_string().contains(says), "{error}");
         }
+    }
+
+    #[test]
+    fn the_one_that_reached_further_is_newer_whichever_was_written_last() {
+        let further = [
+            Record { end_lsn: EndLsn::new(0x2_0000_0000), ..RECORD },
+            Record { ordinal: 13, ..RECORD },
+            Record { commit_lsn: CommitLsn::new(0x1_0000_0040), ordinal: 0, ..RECORD },
+            Record { epoch: 3, commit_lsn: CommitLsn::ZERO, ordinal: 0, end_lsn: EndLsn::ZERO, ..RECORD },
+        ];
+        for record in further {
+            assert!(Record::is_newer(&record.to_json(), &RECORD.to_json()), "{record:?}");
+            assert!(!Record::is_newer(&RECORD.to_json(), &record.to_json()), "{record:?}");
+        }
+        assert!(Record::is_newer(&RECORD.to_json(), &RECORD.to_json()));
+        assert!(Record::is_newer(b"junk", &RECORD.to_json()), "it must be seen, not skipped");
     }
 
     #[test]

@@ -75,7 +75,12 @@ fn gap(facts: &Facts<'_>, witness: &Record) -> Option<Error> {
             return Some(gap(format!(
                 "the server failed over to timeline {} at {}, but events up to {} had been delivered from timeline {}: \
                  what was committed from {} to {} was published and is lost in the database",
-                identity.timeline, switch.switch_point, witness.end_lsn, witness.timeline, switch.switch_point, witness.end_lsn
+                identity.timeline,
+                switch.switch_point,
+                witness.end_lsn,
+                witness.timeline,
+                switch.switch_point,
+                witness.end_lsn
             )));
         }
     }
@@ -107,9 +112,8 @@ mod tests {
         end_lsn: EndLsn::new(0x1000),
     };
 
-    static HISTORY: LazyLock<[TimelineSwitch; 1]> = LazyLock::new(|| {
-        [TimelineSwitch { timeline: 1, switch_point: EndLsn::new(0x1000), reason: String::new() }]
-    });
+    static HISTORY: LazyLock<[TimelineSwitch; 1]> =
+        LazyLock::new(|| [TimelineSwitch { timeline: 1, switch_point: EndLsn::new(0x1000), reason: String::new() }]);
 
     fn facts(confirmed: u64) -> Facts<'static> {
         Facts {
