@@ -92,8 +92,8 @@ fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
         (RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical, _) => {
             error!(facility, "librdkafka: {message}");
         }
-        // A broker that was just set up counts its first producer ids: asked again it has them.
-        (_, "FAIL" | "ERROR" | "CONFWARN" | "GETPID") => debug!(facility, "librdkafka: {message}"),
+        // What passes by itself: a broker that just started allots its first producer ids, or elects leaders.
+        (_, "FAIL" | "ERROR" | "CONFWARN" | "GETPID" | "METADATAUPDATE") => debug!(facility, "librdkafka: {message}"),
         (RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning, _) => warn!(facility, "librdkafka: {message}"),
         _ => debug!(facility, "librdkafka: {message}"),
     }

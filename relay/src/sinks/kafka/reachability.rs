@@ -1,7 +1,7 @@
 //! Whether the brokers can be reached: told once when they cannot, and once when they can again.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -12,14 +12,23 @@ use crate::telemetry::Metrics;
 /// While an outage lasts it is told again at most this often.
 const WARN_INTERVAL: Duration = Duration::from_secs(30);
 
-/// Whether the cluster can be reached, and when that was told last.
+/// What is known of the connections. librdkafka says that all brokers are down also when it lost an idle connection that
+/// it will open again when it is needed; an outage is that, and an attempt that failed.
 #[derive(Debug)]
 pub(super) struct Reachability {
     bootstrap_servers: String,
-    away: AtomicBool,
-    warned: Mutex<Option<Instant>>,
-    last: Mutex<String>,
+    /// Read for every delivery, so kept outside the lock: something failed since the last one.
+    doubtful: AtomicBool,
+    outage: Mutex<Outage>,
     metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct Outage {
+    all_down: bool,
+    /// The newest failure in librdkafka's words: it names the broker.
+    cause: Option<String>,
+    told_at: Option<Instant>,
 }
 
 impl Reachability {
@@ -27,22 +36,24 @@ impl Reachability {
         metrics.kafka_reachable.set(1);
         Self {
             bootstrap_servers: bootstrap_servers.to_owned(),
-            away: AtomicBool::new(false),
-            warned: Mutex::new(None),
-            last: Mutex::new(String::new()),
+            doubtful: AtomicBool::new(false),
+            outage: Mutex::default(),
             metrics,
         }
     }
 
     /// The newest connection trouble in librdkafka's words; empty if there was none.
     pub(super) fn last_trouble(&self) -> String {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().cause.clone().unwrap_or_default()
     }
 
     /// A broker acknowledged something.
     pub(super) fn reached(&self) {
-        // Read first: this is called for every message, and writing would contend.
-        if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
+        if !self.doubtful.load(Ordering::Relaxed) || !self.doubtful.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let before = std::mem::take(&mut *self.lock());
+        if before.told_at.is_some() {
             self.metrics.kafka_reachable.set(1);
             info!(brokers = self.bootstrap_servers, "broker reachable again");
         }
@@ -50,28 +61,69 @@ impl Reachability {
 
     /// librdkafka reported an error that is no delivery's.
     pub(super) fn troubled(&self, error: &KafkaError, reason: &str) {
+        let mut outage = self.lock();
         match error.rdkafka_error_code() {
             // Not a trouble, but an event.
-            Some(RDKafkaErrorCode::PartitionEOF) => {}
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.lost(),
-            // These name the broker and the cause; the summary that follows when no broker is left does not.
+            Some(RDKafkaErrorCode::PartitionEOF) => return,
+            Some(RDKafkaErrorCode::AllBrokersDown) => outage.all_down = true,
             _ => {
                 self.metrics.kafka_connection_errors.inc();
-                reason.clone_into(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner));
                 debug!(%error, reason, "kafka client error");
+                outage.cause = Some(reason.to_owned());
             }
+        }
+        self.doubtful.store(true, Ordering::Relaxed);
+        if let Outage { all_down: true, cause: Some(cause), told_at } = &mut *outage
+            && told_at.is_none_or(|at| at.elapsed() >= WARN_INTERVAL)
+        {
+            *told_at = Some(Instant::now());
+            self.metrics.kafka_reachable.set(0);
+            let brokers = &self.bootstrap_servers;
+            warn!(brokers, cause, "broker unreachable; delivery will go on when it is back");
         }
     }
 
-    /// No broker is left.
-    fn lost(&self) {
-        self.metrics.kafka_reachable.set(0);
-        self.away.store(true, Ordering::Relaxed);
-        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
-        if warned.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
-            *warned = Some(Instant::now());
-            let (brokers, cause) = (&self.bootstrap_servers, self.last_trouble());
-            warn!(brokers, cause, "broker unreachable; delivery will go on when it is back");
-        }
+    fn lock(&self) -> MutexGuard<'_, Outage> {
+        // Every holder leaves a whole value, so a panic elsewhere does not spoil it.
+        self.outage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL_DOWN: KafkaError = KafkaError::Global(RDKafkaErrorCode::AllBrokersDown);
+    const FAILED: KafkaError = KafkaError::Global(RDKafkaErrorCode::BrokerTransportFailure);
+
+    fn reachability() -> (Reachability, Arc<Metrics>) {
+        let metrics = Metrics::new();
+        (Reachability::new("broker:9092", Arc::clone(&metrics)), metrics)
+    }
+
+    #[test]
+    fn an_idle_connection_that_the_broker_closed_is_no_outage() {
+        let (reachability, metrics) = reachability();
+        reachability.troubled(&ALL_DOWN, "1/1 brokers are down");
+        assert_eq!(metrics.kafka_reachable.get(), 1);
+    }
+
+    #[test]
+    fn an_outage_begins_with_a_failed_attempt_and_ends_with_a_delivery() {
+        let (reachability, metrics) = reachability();
+        reachability.troubled(&ALL_DOWN, "1/1 brokers are down");
+        reachability.troubled(&FAILED, "broker:9092/1: connection refused");
+        assert_eq!(metrics.kafka_reachable.get(), 0);
+        assert_eq!(reachability.last_trouble(), "broker:9092/1: connection refused");
+        reachability.reached();
+        assert_eq!(metrics.kafka_reachable.get(), 1);
+        assert_eq!(reachability.last_trouble(), "");
+    }
+
+    #[test]
+    fn one_broker_of_several_that_fails_is_counted_and_no_outage() {
+        let (reachability, metrics) = reachability();
+        reachability.troubled(&FAILED, "other:9092/2: connection refused");
+        assert_eq!((metrics.kafka_reachable.get(), metrics.kafka_connection_errors.get()), (1, 1));
     }
 }
