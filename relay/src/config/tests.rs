@@ -60,7 +60,7 @@ fn two_keys_suffice_and_everything_else_has_its_documented_default() {
     assert_eq!(config.kafka.progress_topic, "postrider.progress");
     assert_eq!(config.kafka.progress_replication_factor, -1);
     assert_eq!(config.kafka.queue_bytes_max, 16 * 1024 * 1024);
-    assert_eq!(config.kafka.linger, Duration::from_millis(1));
+    assert_eq!(config.kafka.linger, Duration::ZERO);
     assert_eq!(config.kafka.compression, Compression::Lz4);
     assert_eq!(config.admin.listen, Some(SocketAddr::from(([127, 0, 0, 1], 8432))));
     assert_eq!(config.shutdown.drain_deadline, Duration::from_secs(10));

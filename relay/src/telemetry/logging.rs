@@ -1,6 +1,6 @@
 //! Logs: one line an event on standard error, for people or for machines.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
@@ -37,7 +37,8 @@ pub enum LoggingError {
 pub fn init(format: LogFormat, level: &str) -> Result<(), LoggingError> {
     let filter =
         EnvFilter::builder().parse(level).map_err(|source| LoggingError::Level { level: level.to_owned(), source })?;
-    let builder = fmt().with_writer(io::stderr).with_env_filter(filter);
+    // Colours are for people at a terminal, not for files.
+    let builder = fmt().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).with_env_filter(filter);
     match format {
         LogFormat::Text => builder.with_target(false).finish().try_init()?,
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init()?,

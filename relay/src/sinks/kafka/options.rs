@@ -63,7 +63,7 @@ impl KafkaOptions {
             progress_replication_factor: -1,
             queue_bytes_max: 16 << 20,
             message_bytes_max: MESSAGE_BYTES_MAX,
-            linger: Duration::from_millis(1),
+            linger: Duration::ZERO,
             compression: Compression::Lz4,
             request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
