@@ -101,6 +101,43 @@ async fn nothing_arrives_behind_a_refused_record_until_the_reset() {
 }
 
 #[tokio::test]
+async fn nothing_overtakes_a_record_that_is_refused_again_after_each_reset() {
+    let (rig, strict) = strict_topic().await;
+    let (mut sink, _) = rig.open().await;
+    let first = sink.send(batch(&strict, &[keyed(1, 1)])).await.unwrap();
+    assert_eq!(durable(first).await, Durable::default());
+    for _ in 0..6 {
+        // A broker takes any first sequence number from a producer that it does not know yet, as it is after a reset.
+        let refused = sink.send(batch(&strict, &[named(6000)])).await.unwrap();
+        for number in 2..10 {
+            drop(sink.send(batch(&strict, &[keyed(1, number)])).await.unwrap());
+        }
+        // Told as an error, or, once a request holds one record, as the refusal of this very one.
+        let fate = timeout(PATIENCE, refused).await.expect("decided without a reset");
+        assert!(fate.map_or(true, |durable| durable.refused.len() == 1));
+        sink.reset().await.unwrap();
+    }
+    assert_eq!(topic::numbers_of(&topic::read(&rig.options.bootstrap_servers, &strict).await, 1), [1]);
+}
+
+#[tokio::test]
+async fn after_a_refusal_was_overcome_requests_are_large_again() {
+    let (rig, strict) = strict_topic().await;
+    let (mut sink, _) = rig.open().await;
+    let texts: Vec<Text> = (0..500).map(|number| keyed(number % 3, number)).collect();
+    assert_eq!(insist(&mut sink, &strict, &texts).await, Durable::default());
+    // With small requests each of these passes; with large ones again, the topic refuses them.
+    let mut refused = false;
+    for _ in 0..8 {
+        let receipt = sink.send(batch(&strict, &texts)).await.unwrap();
+        refused |= timeout(PATIENCE, receipt).await.unwrap().is_err();
+    }
+    assert!(refused, "requests stayed small");
+    sink.reset().await.unwrap();
+    assert_eq!(insist(&mut sink, &strict, &texts).await, Durable::default());
+}
+
+#[tokio::test]
 async fn small_records_pass_a_topic_that_takes_less_than_a_whole_request() {
     let (rig, strict) = strict_topic().await;
     let (mut sink, _) = rig.open().await;

@@ -31,6 +31,16 @@ impl BatchLimit {
         self.bytes() == 1
     }
 
+    /// Whether requests are smaller than usual.
+    pub(super) fn is_reduced(&self) -> bool {
+        self.bytes() < Self::FULL
+    }
+
+    /// Goes back to the usual size, from the next producer on.
+    pub(super) fn restore(&self) {
+        self.bytes.store(Self::FULL, Ordering::Relaxed);
+    }
+
     /// Asks for smaller batches from the next producer on.
     pub(super) fn ask_for_less(&self) {
         self.shrink.store(true, Ordering::Relaxed);
@@ -66,6 +76,8 @@ mod tests {
             seen.push(limit.bytes());
         }
         assert_eq!(seen, [62_500, 3906, 1, 1, 1]);
-        assert!(limit.is_one_record());
+        assert!(limit.is_one_record() && limit.is_reduced());
+        limit.restore();
+        assert!(!limit.is_reduced());
     }
 }

@@ -36,6 +36,12 @@ pub use options::{Compression, KafkaOptions};
 /// callback that tells of it, so that there is nothing to be woken by.
 const FULL_AGAIN: Duration = Duration::from_millis(2);
 
+/// How often a wait for deliveries looks whether one failed.
+const TROUBLE_LOOK: Duration = Duration::from_millis(100);
+
+/// Messages after which a refusal counts as overcome. One record at a time is slow: not for longer than it helps.
+const OVERCOME_AFTER: u64 = 1000;
+
 /// The sink that publishes to Kafka.
 pub struct Kafka {
     options: KafkaOptions,
@@ -45,6 +51,8 @@ pub struct Kafka {
     batches: Arc<BatchLimit>,
     /// Batches begun so far: the next one's number.
     sequence: u64,
+    /// Messages accepted since the last reset.
+    accepted: u64,
 }
 
 impl Kafka {
@@ -61,7 +69,7 @@ impl Kafka {
         let deliveries = Arc::new(Deliveries::new(options.queue_bytes_max, metrics));
         let batches = Arc::new(BatchLimit::new());
         let producer = start_producer(&options, &deliveries, &reachability, &batches)?;
-        let sink = Self { options, producer, deliveries, reachability, batches, sequence: 0 };
+        let sink = Self { options, producer, deliveries, reachability, batches, sequence: 0, accepted: 0 };
         let progress = match progress_key {
             Some(key) => sink.read_progress(key).await?,
             None => None,
@@ -110,10 +118,30 @@ impl Kafka {
         let context = format!("no kafka broker answers at {brokers} within {within} s");
         Err(Error::new(End::Sink, Kind::Unavailable, context).because(self.reachability.last_trouble()))
     }
+
+    /// Waits until everything accepted is delivered; false as soon as something failed.
+    async fn delivered(&self) -> bool {
+        while !self.deliveries.is_troubled() {
+            if self.producer.drain(Instant::now() + TROUBLE_LOOK).await {
+                return !self.deliveries.is_troubled();
+            }
+        }
+        false
+    }
+
+    /// Goes back to requests of the usual size if a refusal was overcome.
+    async fn restore(&mut self) -> Result<(), Error> {
+        if self.batches.is_reduced() && self.accepted >= OVERCOME_AFTER && self.delivered().await {
+            self.batches.restore();
+            self.producer = start_producer(&self.options, &self.deliveries, &self.reachability, &self.batches)?;
+        }
+        Ok(())
+    }
 }
 
 impl Sink for Kafka {
     async fn send(&mut self, messages: Messages) -> Result<Receipt, Error> {
+        self.restore().await?;
         if let Some(failed) = self.deliveries.follow() {
             return Ok(failed);
         }
@@ -126,7 +154,13 @@ impl Sink for Kafka {
                 await_room(not_taken).await?;
             }
             accepting.accepted();
+            // A broker takes any first sequence number from a producer that it does not know yet, so that a request on its
+            // way behind a refused one would overtake it. After a refusal there is none: one record at a time.
+            if self.batches.is_reduced() && !self.delivered().await {
+                break;
+            }
         }
+        self.accepted += u64::from(count);
         Ok(receipt)
     }
 
@@ -159,6 +193,7 @@ impl Sink for Kafka {
         // With nothing in flight a new one is cheap and certain: this one may have stopped for good, remember that a
         // topic is missing, or have a gap in its sequence numbers.
         self.producer = start_producer(&self.options, &self.deliveries, &self.reachability, &self.batches)?;
+        self.accepted = 0;
         self.deliveries.forget_trouble();
         Ok(())
     }
