@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -126,9 +126,14 @@ async fn downstream(
     script: &Script,
     mut confirmations: watch::Receiver<u64>,
 ) -> io::Result<()> {
-    let mut from = tokio::io::BufReader::with_capacity(1 << 16, &mut from);
+    let mut from = BufReader::with_capacity(1 << 16, &mut from);
+    let mut to = BufWriter::with_capacity(1 << 16, &mut to);
     let mut frame = Vec::new();
     loop {
+        // What was read together is passed on together.
+        if from.buffer().is_empty() {
+            to.flush().await?;
+        }
         frame.clear();
         frame.push(from.read_u8().await?);
         read_body(&mut from, &mut frame).await?;
@@ -139,9 +144,13 @@ async fn downstream(
         };
         match verdict {
             Verdict::Pass => to.write_all(&frame).await?,
-            Verdict::Cut => return Ok(()),
-            Verdict::CutInside => return to.write_all(&frame[..frame.len() / 2]).await,
+            Verdict::Cut => return to.flush().await,
+            Verdict::CutInside => {
+                to.write_all(&frame[..frame.len() / 2]).await?;
+                return to.flush().await;
+            }
             Verdict::CutOnceConfirmed(position) => {
+                to.flush().await?;
                 let reached = confirmations.wait_for(|confirmed| *confirmed >= position);
                 let _ = tokio::time::timeout(HOLD_MAX, reached).await;
                 return Ok(());

@@ -55,6 +55,12 @@ impl Record {
         self.header("id")?.parse().ok()
     }
 
+    /// The start of the commit record of the event's transaction, from its position: the eight bytes after the epoch.
+    #[must_use]
+    pub fn commit_lsn(&self) -> Option<u64> {
+        u64::from_str_radix(self.header("postrider-position")?.get(4..20)?, 16).ok()
+    }
+
     fn of(message: &BorrowedMessage<'_>) -> Self {
         let headers = message.headers().into_iter().flat_map(Headers::iter);
         Self {
@@ -128,13 +134,18 @@ impl TopicReader {
         until(what, PATIENCE, async || self.lock().iter().find(|record| fits(record)).cloned()).await
     }
 
-    /// Reads up to the present end of every partition and shows everything to a judge.
+    /// Waits until it has read up to the present end of every partition.
     ///
     /// # Panics
     /// If the end is not reached.
-    pub async fn judge(&self, prefix: &str) -> Judge {
+    pub async fn read_to_the_end(&self) {
         let end = self.end();
         until("the reader has read to the end", PATIENCE, async || (self.count() as u64 >= end).then_some(())).await;
+    }
+
+    /// Reads to the end and shows everything to a judge.
+    pub async fn judge(&self, prefix: &str) -> Judge {
+        self.read_to_the_end().await;
         let mut judge = Judge::default();
         for record in self.lock().iter() {
             judge.observe(&received(record, prefix));
