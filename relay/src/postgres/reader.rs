@@ -21,13 +21,16 @@ const WAKER: Token = Token(1);
 /// A read below this came from a socket that we emptied: waiting a little makes the next one larger.
 const SHORT_READ_BYTES: usize = 64 * 1024;
 
-/// How long to wait then, and how soon after the last read data must have come for the stream to count as busy. A walsender
-/// writes each message by itself; woken for each, a reader spends twice the processor time on a third less throughput. A
-/// millisecond would be too long: a Unix socket is full after 1.4 ms. A quiet stream never waits.
+/// How long to wait then. A walsender writes each message by itself; woken for each, a reader spends twice the processor time on
+/// a third less throughput. A millisecond would be too long: a Unix socket is full after 1.4 ms.
 const PAUSE: Duration = Duration::from_micros(200);
 
-/// How long frames of a busy stream are held back to be handed over together: waking the consumer for each read costs more than
-/// what it reads. A quiet stream's frames are never held back.
+/// So many reads in a row must have found data within [`PAUSE`] before anything waits: more than one small transaction takes, so
+/// that a quiet stream's transactions are handed over at once.
+const BUSY_READS: u32 = 8;
+
+/// How long frames are held back to be handed over together, on a busy stream or while their transaction is still arriving:
+/// waking the consumer for each read costs more than what it reads.
 const HOLD: Duration = Duration::from_millis(1);
 
 /// How long the end of a stream may take.
@@ -61,12 +64,14 @@ pub(crate) struct Reader {
     /// The socket takes no more; what the server said before that is still to be read.
     broken: Option<io::Error>,
     readable: bool,
-    /// Whether data comes as fast as we read it.
-    busy: bool,
+    /// Whether the last frames stand inside a transaction.
+    in_transaction: bool,
+    /// How many reads in a row found data as soon as they looked.
+    quick_reads: u32,
     /// When the last read, and the pause after it, were over.
     rested: Instant,
-    /// When frames were last handed over.
-    handed_over: Instant,
+    /// When the first of the frames that are held back was read.
+    held_since: Instant,
     heard: Instant,
     silence_max: Duration,
 }
@@ -100,9 +105,10 @@ impl Reader {
             unsent: Vec::new(),
             broken: None,
             readable: true,
-            busy: false,
+            in_transaction: false,
+            quick_reads: 0,
             rested: now,
-            handed_over: now,
+            held_since: now,
             heard: now,
             silence_max: timeout * SILENCE_TIMEOUTS,
         })
@@ -140,7 +146,7 @@ impl Reader {
                 continue;
             }
             // What is held may stay while the consumer is busy: it wakes us when it has nothing left.
-            if self.intake.complete() > 0 && self.handover.is_hungry_or_will_wake() {
+            if self.intake.complete() > 0 && !self.may_hold(now) && self.handover.is_hungry_or_will_wake() {
                 self.hand_over();
             }
             self.check_silence(now, room)?;
@@ -188,27 +194,31 @@ impl Reader {
             Ok(0) => Err(Error::new(Kind::Unavailable, format!("{} closed the connection", self.peer))),
             Ok(bytes) => {
                 self.heard = now;
-                self.busy = now.saturating_duration_since(self.rested) < PAUSE;
+                let quick = now.saturating_duration_since(self.rested) < PAUSE;
+                self.quick_reads = if quick { self.quick_reads.saturating_add(1) } else { 0 };
+                if self.intake.complete() == 0 {
+                    self.held_since = now;
+                }
                 self.intake.advance(bytes);
                 self.look_through()?;
-                if self.busy && bytes < SHORT_READ_BYTES {
+                if self.is_busy() && bytes < SHORT_READ_BYTES {
                     std::thread::sleep(PAUSE);
                 }
                 self.rested = Instant::now();
                 Ok(())
             }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => self.find_nothing(),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => self.find_nothing(now),
             Err(error) if error.kind() == ErrorKind::Interrupted => Ok(()),
             Err(error) => Err(self.lost(error)),
         }
     }
 
     /// The socket is empty.
-    fn find_nothing(&mut self) -> Result<(), Error> {
+    fn find_nothing(&mut self, now: Instant) -> Result<(), Error> {
         if let Some(error) = self.broken.take() {
             return Err(self.lost(error));
         }
-        if self.intake.complete() > 0 && self.may_hold() {
+        if self.is_busy() && self.may_hold(now) {
             // More is on its way, and what is held may wait for it.
             std::thread::sleep(PAUSE);
             self.rested = Instant::now();
@@ -225,21 +235,26 @@ impl Reader {
         self.next_frame = scan.next_frame;
         self.received = self.received.max(scan.received);
         self.reply_requested |= scan.reply_requested;
+        self.in_transaction = scan.in_transaction.unwrap_or(self.in_transaction);
         let enough = self.intake.complete() >= SHORT_READ_BYTES || !self.intake.fits(self.next_frame);
-        if enough || (self.handover.is_hungry() && !self.may_hold()) {
+        if enough || (!self.may_hold(Instant::now()) && self.handover.is_hungry()) {
             self.hand_over();
         }
         scan.end.map_or(Ok(()), Err)
     }
 
-    fn may_hold(&self) -> bool {
-        self.busy && self.handed_over.elapsed() < HOLD
+    fn is_busy(&self) -> bool {
+        self.quick_reads >= BUSY_READS
+    }
+
+    fn may_hold(&self, now: Instant) -> bool {
+        let waits_for_more = self.is_busy() || self.in_transaction;
+        self.intake.complete() > 0 && waits_for_more && now.saturating_duration_since(self.held_since) < HOLD
     }
 
     fn hand_over(&mut self) {
         if let Some(chunk) = self.intake.hand_over(self.next_frame) {
             self.handover.offer(chunk);
-            self.handed_over = Instant::now();
         }
     }
 
@@ -261,6 +276,9 @@ impl Reader {
 
     /// Waits until the socket has something, somebody wakes us, or a status update is due.
     fn wait(&mut self, now: Instant) -> Result<(), Error> {
+        if self.may_hold(now) {
+            return self.poll_until(HOLD);
+        }
         let next = self.schedule.next(self.handover.confirmed());
         // A socket that takes nothing says when it does again.
         let sendable = self.unsent.is_empty() && self.broken.is_none();

@@ -23,6 +23,8 @@ pub(crate) struct Scan {
     pub(crate) received: u64,
     /// Whether the server wants to hear from us now.
     pub(crate) reply_requested: bool,
+    /// Whether the last of the frames stand inside a transaction, whose rest the server is sending already.
+    pub(crate) in_transaction: Option<bool>,
     /// Why nothing comes after the complete frames.
     pub(crate) end: Option<Error>,
 }
@@ -53,7 +55,10 @@ impl Scan {
     #[inline]
     fn take(&mut self, tag: u8, body: &[u8]) -> Result<(), Error> {
         match (tag, body.first()) {
-            (b'd', Some(b'w')) if body.len() >= XLOG_DATA_BYTES_MIN => self.hear(&body[9..]),
+            (b'd', Some(b'w')) if body.len() >= XLOG_DATA_BYTES_MIN => {
+                self.hear(&body[9..]);
+                self.place(&body[XLOG_DATA_BYTES_MIN..]);
+            }
             (b'd', Some(b'k')) if body.len() == KEEPALIVE_BYTES => {
                 self.hear(&body[1..]);
                 self.reply_requested |= body[KEEPALIVE_BYTES - 1] != 0;
@@ -76,6 +81,16 @@ impl Scan {
             (tag, _) => return Err(malformed(&format!("message {:?} in the stream", char::from(tag)))),
         }
         Ok(())
+    }
+
+    #[inline]
+    fn place(&mut self, message: &[u8]) {
+        match message {
+            [b'C', ..] => self.in_transaction = Some(false),
+            // A logical message outside any transaction.
+            [b'M', 0, ..] | [] => {}
+            _ => self.in_transaction = Some(true),
+        }
     }
 
     #[inline]
@@ -156,6 +171,22 @@ mod tests {
         }
         let scan = scan(&stream);
         assert_eq!((scan.received, scan.reply_requested), (9, true));
+    }
+
+    #[test]
+    fn the_last_message_tells_whether_a_transaction_is_still_arriving() {
+        for (messages, inside) in [
+            (vec![], None),
+            (vec![&b"B..."[..]], Some(true)),
+            (vec![b"B...", b"I..."], Some(true)),
+            (vec![b"B...", b"M\x01..."], Some(true)),
+            (vec![b"B...", b"I...", b"C..."], Some(false)),
+            (vec![b"C...", b"M\0..."], Some(false)),
+            (vec![b"M\0..."], None),
+        ] {
+            let frames: Vec<u8> = messages.iter().flat_map(|message| xlog_data(1, message)).collect();
+            assert_eq!(scan(&[frames, keepalive(2, 0)].concat()).in_transaction, inside, "{messages:?}");
+        }
     }
 
     #[test]
