@@ -92,6 +92,28 @@ async fn malformed_headers_do_not_hold_an_event_back_and_are_counted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_largest_event_that_the_outbox_takes_arrives() {
+    let site = Site::new("largest").await;
+    let mut relay = site.relay().start();
+    relay.ready().await;
+    let reader = site.reader();
+    // Bytes of chance, that no compression makes smaller: the payload, the key, the type and every header at their limits.
+    let row = site
+        .db()
+        .query_one(
+            "select postrider.emit_bytes('order', repeat('k', 512), repeat('t', 255),
+               (select string_agg(uuid_send(gen_random_uuid()), '') from generate_series(1, 62500)),
+               (select jsonb_object_agg('header-' || n, left(repeat(md5(random()::text), 300), 8183)) from generate_series(1, 4) n))",
+            &[],
+        )
+        .await
+        .unwrap();
+    let record = reader.record("the event arrives", |record| record.id() == Some(row.get(0))).await;
+    assert_eq!(record.value.map(|value| value.len()), Some(1_000_000));
+    assert_eq!(record.headers.iter().filter(|(name, _)| name.starts_with("header-")).count(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_table_made_for_debezium_works_as_it_is() {
     let site = Site::bare("debezium", &harness::shared().postgres, &harness::shared().kafka.bootstrap).await;
     site.create_topics().await;
