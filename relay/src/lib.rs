@@ -5,7 +5,7 @@
 //! [`pipeline`]`/pump.rs` → [`sinks`]`/kafka/`.
 //!
 //! Everything that moves events is one loop, [`pipeline::Pump`], between a [`pipeline::Source`] and a
-//! [`pipeline::Sink`]; [`pipeline::supervise`] keeps it going, and [`app`] puts the parts together.
+//! [`pipeline::Sink`]; [`pipeline::supervise()`] keeps it going, and [`app`] puts the parts together.
 //!
 //! # Invariants
 //! Architecture invariant: imports go down only: `main → cli → app → {sources, sinks, slots, admin} → shape → pipeline
