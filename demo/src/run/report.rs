@@ -57,7 +57,7 @@ struct Figures {
 }
 
 impl Report {
-    /// Sums up. A delivery counts as undisturbed if it met no outage on its way.
+    /// Sums up. A delivery counts as undisturbed if it met neither the first start nor a kill and restart on its way.
     pub(super) fn new(findings: Findings, deliveries: &[Delivery], played: Played) -> Self {
         let (mut latency, mut undisturbed) = (Latencies::default(), Latencies::default());
         for delivery in deliveries {
@@ -108,9 +108,9 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let colours = Colours::of(f);
         self.write_counts(f, &colours)?;
-        writeln!(f, "\n  commit → consumer             p50        p99      p99.9        max")?;
+        writeln!(f, "\n  commit → consumer                 p50        p99      p99.9        max")?;
         write_latency(f, "all events", self.latency)?;
-        write_latency(f, "that met no kill", self.undisturbed)?;
+        write_latency(f, "while the relay was up", self.undisturbed)?;
         let (rss, cpu) = (self.played.usage.rss_peak_mib(), self.played.usage.cpu.as_secs_f64());
         let per_million = cpu * 1e6 / self.findings.records.max(1) as f64;
         writeln!(
@@ -174,7 +174,7 @@ fn write_latency(f: &mut fmt::Formatter<'_>, name: &str, latency: Percentiles) -
     let column = |latency| format!("{:.1} ms", ms(latency));
     writeln!(
         f,
-        "    {name:<20} {:>10} {:>10} {:>10} {:>10}",
+        "    {name:<24} {:>10} {:>10} {:>10} {:>10}",
         column(latency.p50),
         column(latency.p99),
         column(latency.p999),

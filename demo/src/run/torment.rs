@@ -29,7 +29,7 @@ enum State {
     Away(Instant),
 }
 
-/// From a kill until the first new event arrives again, in microseconds since 1970.
+/// From a kill, or the first start, until the first new event arrives, in microseconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outage {
     from_us: i64,
@@ -46,10 +46,12 @@ impl Outage {
 }
 
 impl<'a> Torment<'a> {
-    /// Starts the relay for the first time.
+    /// Starts the relay for the first time. Until it has delivered its first event it counts as away, too.
     pub(super) fn start(relay: &'a Relay, plan: VecDeque<Kill>) -> Result<Self> {
+        let from_us = now_us();
         let state = State::Up(relay.start()?);
-        Ok(Self { relay, state, plan, killed: 0, used: Usage::default(), outages: Vec::new() })
+        let first = Outage { from_us, restarted_us: Some(from_us), to_us: None };
+        Ok(Self { relay, state, plan, killed: 0, used: Usage::default(), outages: vec![first] })
     }
 
     /// Does what is due `elapsed` after the start of the run; an error if the relay ended by itself.
@@ -117,8 +119,7 @@ impl<'a> Torment<'a> {
         if seen.last_received_us() > restarted_us {
             let back_us = now_us();
             outage.to_us = Some(back_us);
-            screen
-                .say(&format!("          events flow again {} ms after the restart", (back_us - restarted_us) / 1000));
+            screen.say(&format!("          events flow {} ms after the start", (back_us - restarted_us) / 1000));
         }
     }
 }
