@@ -39,6 +39,9 @@ const FULL_AGAIN: Duration = Duration::from_millis(2);
 /// How often a wait for deliveries looks whether one failed.
 const TROUBLE_LOOK: Duration = Duration::from_millis(100);
 
+/// How long the report of a record for which the producer stopped may take; it is on its way already.
+const REPORT_MAX: Duration = Duration::from_secs(1);
+
 /// Messages after which a refusal counts as overcome. One record at a time is slow: not for longer than it helps.
 const OVERCOME_AFTER: u64 = 1000;
 
@@ -151,7 +154,9 @@ impl Sink for Kafka {
         self.sequence += 1;
         for message in messages.iter() {
             while let Err(not_taken) = self.producer.take(&message, accepting.ticket()) {
-                await_room(not_taken).await?;
+                if !await_room(not_taken, &self.deliveries).await? {
+                    return Ok(receipt);
+                }
             }
             accepting.accepted();
             // A broker takes any first sequence number from a producer that it does not know yet, so that a request on its
@@ -173,7 +178,9 @@ impl Sink for Kafka {
         self.sequence += 1;
         let place = (self.options.progress_topic.as_str(), PARTITION);
         while let Err(not_taken) = self.producer.take_for(place, (&progress.key, &progress.value), accepting.ticket()) {
-            await_room(not_taken).await?;
+            if !await_room(not_taken, &self.deliveries).await? {
+                return Ok(receipt);
+            }
         }
         accepting.accepted();
         Ok(receipt)
@@ -223,14 +230,24 @@ fn start_producer(
         .map_err(|error| Error::new(End::Sink, Kind::Setup, "the kafka producer does not start").because(error))
 }
 
-async fn await_room(not_taken: NotTaken) -> Result<(), Error> {
+/// Waits until the producer may take the record; false if a delivery failed instead, which the receipt tells.
+async fn await_room(not_taken: NotTaken, deliveries: &Deliveries) -> Result<bool, Error> {
     match not_taken {
-        NotTaken::Full => {
-            sleep(FULL_AGAIN).await;
-            Ok(())
+        NotTaken::Full => sleep(FULL_AGAIN).await,
+        // A producer that has stopped says so a moment before the record for which it stopped is reported. That report
+        // is the better one: it says whether the record was refused.
+        NotTaken::Never(error) => {
+            let deadline = Instant::now() + REPORT_MAX;
+            while !deliveries.is_troubled() {
+                if Instant::now() >= deadline {
+                    return Err(error);
+                }
+                sleep(FULL_AGAIN).await;
+            }
+            return Ok(false);
         }
-        NotTaken::Never(error) => Err(error),
     }
+    Ok(true)
 }
 
 /// Runs `work`, which may block, where blocking is allowed.
