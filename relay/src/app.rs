@@ -1,6 +1,7 @@
 //! The composition root: configuration becomes a source, a sink and a supervisor. It alone knows every concrete type.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -190,6 +191,6 @@ fn wal_options(config: &Config, accept_gap: bool) -> WalOptions {
             headers: columns.headers.clone(),
         },
         topic: config.outbox.topic.clone(),
-        accept_gap,
+        accept_gap: AtomicBool::new(accept_gap),
     }
 }

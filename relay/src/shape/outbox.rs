@@ -17,6 +17,8 @@ pub const ID: &str = "id";
 pub const EVENT_TYPE: &str = "event_type";
 /// The header that carries the event's position, see [`EventPosition`].
 pub const POSITION: &str = "postrider-position";
+/// What the names of the relay's further headers begin with; a writer's header cannot.
+const RESERVED_PREFIX: &str = "postrider-";
 /// The header that carries the text of an event's headers when they are not a flat JSON object.
 pub const MALFORMED_HEADERS: &str = "postrider-malformed-headers";
 
@@ -112,7 +114,7 @@ fn own_headers(json: &[u8], messages: &mut Messages) -> Shaped {
     }
     let mark = messages.header_mark();
     let read = headers::read(json, &mut |name, value: Option<Cow<'_, str>>| {
-        if !matches!(&*name, ID | EVENT_TYPE | POSITION) {
+        if !matches!(&*name, ID | EVENT_TYPE) && !name.starts_with(RESERVED_PREFIX) {
             let name = messages.span_of(name.as_bytes());
             let value = value.map(|value| messages.span_of(value.as_bytes()));
             messages.header(HeaderName::Span(name), value);
@@ -206,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_writer_cannot_forge_the_headers_of_the_relay() {
-        let forged = br#"{"postrider-position": "ffff", "id": "x", "event_type": "y", "other": "z"}"#;
+        let forged = br#"{"postrider-position": "ffff", "postrider-malformed-headers": "{", "id": "x", "event_type": "y", "other": "z"}"#;
         let (messages, _) = shape(&OutboxRow { headers: Some(forged), ..FULL });
         let names: Vec<_> = messages.at(0).expect("shaped").headers().map(|(name, _)| name.to_owned()).collect();
         assert_eq!(names, [ID, EVENT_TYPE, POSITION, "other"]);

@@ -206,7 +206,8 @@ impl Found {
                 is_partition: false,
                 columns: wanted.columns.clone(),
             }),
-            our_schema: true,
+            // A table of another name was not made by `postrider migrate`.
+            our_schema: wanted.table.schema == "public" && wanted.table.name == "outbox_events",
             relay: None,
             writer: false,
             granted: BTreeSet::new(),

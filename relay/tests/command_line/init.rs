@@ -44,6 +44,8 @@ fn the_roles_can_do_their_work_and_nothing_more() {
     let database = Database::new("rights");
     let program = database.administered();
     program.succeed(&["migrate"]);
+    let printed = program.succeed(&["init", "--print"]);
+    assert!(!printed.contains("postrider\".") && !printed.contains("schema \"postrider\""), "{printed}");
     assert_eq!(init(&program, &database).code, 0);
 
     let mut relay = database.session(&database.name, Some(PASSWORD)).expect("the relay logs in with its password");
@@ -74,8 +76,9 @@ fn the_printed_sql_sets_up_what_init_finds_complete() {
     program.succeed(&["migrate"]);
     let writer = database.writer();
     let sql = program.succeed(&["init", "--print", "--writer-role", &writer]);
+    let (_, sql) = sql.split_once("begin;").expect("the commands of psql stand before the transaction");
     let (transaction, slot) = sql.split_once("commit;").expect("a transaction");
-    database.run(&format!("{transaction} commit"));
+    database.run(&format!("begin; {transaction} commit"));
     database.run(slot);
     assert_eq!(program.succeed(&["init", "--writer-role", &writer]), "nothing to do: the database is set up\n");
 }
@@ -93,6 +96,8 @@ fn a_table_made_for_debezium_is_set_up_without_a_migration() {
     let said = init(&program, &database);
     assert!(said.error.contains("table \"shop\".\"OutboxEvent\" does not exist"), "{said:?}");
     database.run(create);
+    let printed = program.succeed(&["init", "--print"]);
+    assert!(!printed.contains("postrider\".") && !printed.contains("schema \"postrider\""), "{printed}");
     assert_eq!(init(&program, &database).code, 0);
     assert!(init(&program, &database).out.starts_with("nothing to do"));
 }
@@ -107,6 +112,8 @@ fn a_publication_of_other_tables_is_refused_and_its_mend_works() {
     let mend = "alter publication \"postrider\" set table \"public\".\"outbox_events\"";
     assert!(error.contains(mend), "{error}");
     database.run(mend);
+    let printed = program.succeed(&["init", "--print"]);
+    assert!(!printed.contains("postrider\".") && !printed.contains("schema \"postrider\""), "{printed}");
     assert_eq!(init(&program, &database).code, 0);
 }
 
@@ -117,6 +124,8 @@ fn a_publication_with_other_options_is_refused_and_its_mend_works() {
     let mend = "alter publication \"postrider\" set (publish = 'insert', publish_via_partition_root = true)";
     assert!(error.contains(mend), "{error}");
     database.run(mend);
+    let printed = program.succeed(&["init", "--print"]);
+    assert!(!printed.contains("postrider\".") && !printed.contains("schema \"postrider\""), "{printed}");
     assert_eq!(init(&program, &database).code, 0);
 }
 
@@ -129,6 +138,8 @@ fn a_slot_that_is_older_than_the_publication_is_refused_and_its_mend_works() {
     let mend = format!("select pg_drop_replication_slot('{}')", database.name);
     assert!(error.contains(&mend), "{error}");
     database.run(&mend);
+    let printed = program.succeed(&["init", "--print"]);
+    assert!(!printed.contains("postrider\".") && !printed.contains("schema \"postrider\""), "{printed}");
     assert_eq!(init(&program, &database).code, 0);
 }
 

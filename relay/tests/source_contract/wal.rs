@@ -62,7 +62,7 @@ impl Rig for Outbox {
                 headers: None,
             },
             topic: column("t.{aggregate_type}"),
-            accept_gap: false,
+            accept_gap: false.into(),
         };
         Wal::open(Arc::new(options), progress, Metrics::new()).await.expect("the source opens")
     }

@@ -32,7 +32,6 @@ pub(super) fn grants(wanted: &Wanted, our_schema: bool) -> Vec<Grant> {
     ];
     if our_schema {
         if schema != OUR_SCHEMA {
-            grants.push(on_schema(relay, OUR_SCHEMA));
             grants.push(on_schema(writer, OUR_SCHEMA));
         }
         grants.push(on_functions(writer));

@@ -9,7 +9,9 @@ use crate::slots::setup::{Plan, Wanted};
 pub fn script(wanted: &Wanted, plan: &Plan) -> String {
     let mut lines = vec![
         format!("-- Sets database {} up for Postrider.", wanted.database),
-        "-- Run it there as a superuser or the table's owner; it needs wal_level = logical.".to_owned(),
+        "-- Run it there with psql, as a superuser or the table's owner; it needs wal_level = logical.".to_owned(),
+        // A slot that is made although its publication was not could never be read.
+        "\\set ON_ERROR_STOP on".to_owned(),
     ];
     if !plan.transaction.is_empty() {
         lines.push("begin;".to_owned());

@@ -76,7 +76,11 @@ pub(super) fn publication(sql: &mut Connection, name: &str, table: &OutboxTable)
     let rows = ask(sql, &query, "the publication")?;
     let of = format!("{}.{}", table.schema, table.name);
     let Some(row) = rows.first() else {
-        return Err(setup(format!("publication {name:?} does not exist"), "Run `postrider init`."));
+        return Err(setup(
+            format!("publication {name:?} does not exist"),
+            "Correct [source] publication, or run `postrider init`. If it was dropped, drop the slot too, since a slot \
+             cannot read what is older than its publication, and start with --accept-gap after `postrider init`.",
+        ));
     };
     let is = |index: usize| row.get(index).and_then(Option::as_deref) == Some("t");
     if !is(4) {

@@ -11,8 +11,9 @@ mod resume;
 mod watch;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::pipeline::{Batch, End, Error, Kind, Progress, Source};
 use crate::postgres;
@@ -31,7 +32,7 @@ pub use columns::OutboxTable;
 pub use record::{Record, RecordError, WalPosition};
 
 /// What a WAL source reads, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct WalOptions {
     /// How to reach the server.
     pub connect: ConnectOptions,
@@ -43,8 +44,9 @@ pub struct WalOptions {
     pub table: OutboxTable,
     /// The topic template, see [`TopicTemplate`].
     pub topic: String,
-    /// Start at the slot's position although events may be missing.
-    pub accept_gap: bool,
+    /// Start at the slot's position although events may be missing. Holds until something is acknowledged, whose
+    /// progress then knows of the gap: a later gap is another one.
+    pub accept_gap: AtomicBool,
 }
 
 /// An open stream of outbox events.
@@ -84,7 +86,8 @@ impl Wal {
                 "Is another program writing to the progress topic? Give each its own [kafka] progress_topic.",
             )
         })?;
-        let started = start(Arc::clone(&options), witness).await?;
+        let accept_gap = options.accept_gap.load(Ordering::Relaxed);
+        let started = start(Arc::clone(&options), witness, accept_gap).await?;
         let slot = bytes::Bytes::copy_from_slice(options.slot.as_bytes());
         let outbox = Outbox::new(template);
         let cutter = Cutter::new(slot, options.table.clone(), outbox, Arc::clone(&metrics), started.from);
@@ -120,6 +123,7 @@ impl Source for Wal {
             stream.confirm(position.record.end_lsn);
         }
         self.metrics.slot_confirmed_lsn.set(position.record.end_lsn.as_u64() as i64);
+        self.options.accept_gap.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -131,7 +135,7 @@ impl Source for Wal {
         {
             debug!(%error, "the stream did not end cleanly");
         }
-        let started = start(Arc::clone(&self.options), Some(self.acknowledged)).await?;
+        let started = start(Arc::clone(&self.options), Some(self.acknowledged), false).await?;
         self.cutter.restart(started.from);
         self.stream = Some(started.stream);
         self.watch = Watch::begin(started.sql, Arc::clone(&self.options), Arc::clone(&self.metrics));
@@ -159,8 +163,9 @@ fn stream_error(options: &WalOptions, error: postgres::error::Error) -> Error {
                 options.publication
             );
             Error::new(End::Source, Kind::Gap, context).because(error).with_help(
-                "Postgres cannot decode what was written before the publication existed. Drop the slot and run \
-                 `postrider init`, which creates the publication first; rows written since are in the outbox table.",
+                "Postgres cannot decode what was written before the publication existed. Drop the slot, run \
+                 `postrider init`, which creates the publication first, and start with --accept-gap; rows written since \
+                 are in the outbox table.",
             )
         }
         postgres::error::Kind::Protocol => {
@@ -175,13 +180,13 @@ fn stream_error(options: &WalOptions, error: postgres::error::Error) -> Error {
 }
 
 /// Starts streaming at `witness`, off the runtime: connecting blocks.
-async fn start(options: Arc<WalOptions>, witness: Option<Record>) -> Result<Started, Error> {
-    tokio::task::spawn_blocking(move || start_blocking(&options, witness.as_ref()))
+async fn start(options: Arc<WalOptions>, witness: Option<Record>, accept_gap: bool) -> Result<Started, Error> {
+    tokio::task::spawn_blocking(move || start_blocking(&options, witness.as_ref(), accept_gap))
         .await
         .map_err(|error| Error::new(End::Source, Kind::Broken, "opening the slot was interrupted").because(error))?
 }
 
-fn start_blocking(options: &WalOptions, witness: Option<&Record>) -> Result<Started, Error> {
+fn start_blocking(options: &WalOptions, witness: Option<&Record>, accept_gap: bool) -> Result<Started, Error> {
     let slot = &options.slot;
     let server = |error| opening_error(options, error);
     // Facts are read by ordinary SQL: some servers refuse SHOW and the like on a replication connection.
@@ -198,8 +203,11 @@ fn start_blocking(options: &WalOptions, witness: Option<&Record>) -> Result<Star
         }
         _ => Vec::new(),
     };
-    let facts = Facts { slot, confirmed, identity: &identity, history: &history, accept_gap: options.accept_gap };
+    let facts = Facts { slot, confirmed, identity: &identity, history: &history, accept_gap };
     let from = resume(&facts, witness)?;
+    if witness.is_some_and(|witness| witness.epoch != from.epoch) {
+        warn!(slot, from = %from.end_lsn, epoch = from.epoch, "events may be missing, as was accepted");
+    }
     let start = StartOptions {
         slot: slot.clone(),
         start: from.end_lsn,
@@ -211,7 +219,7 @@ fn start_blocking(options: &WalOptions, witness: Option<&Record>) -> Result<Star
     // The server raises a start below the confirmed place without a word, and until now another reader could have
     // moved it: look again, now that the slot is ours.
     let now = facts::slot(&mut sql, slot, witness.is_some())?;
-    resume(&Facts { confirmed: now, ..facts }, Some(&from))?;
+    resume(&Facts { confirmed: now, accept_gap: false, ..facts }, Some(&from))?;
     info!(slot, from = %from.end_lsn, confirmed = %now, epoch = from.epoch, "slot opened");
     Ok(Started { stream, from, sql })
 }
