@@ -20,7 +20,7 @@ use crate::telemetry::Metrics;
 
 /// Batches in flight at most. Under load a batch is a read of up to 256 KiB, so bytes are the bound; this one holds
 /// for an idle outbox, whose batches are single events.
-const IN_FLIGHT_BATCHES_MAX: usize = 4096;
+const IN_FLIGHT_BATCHES_MAX: usize = 512;
 
 /// Progress is made durable, and then confirmed to Postgres, at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);

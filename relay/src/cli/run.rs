@@ -1,6 +1,6 @@
 //! `postrider run`: the relay itself.
 
-use std::{env, path::Path};
+use std::{env, path::Path, time::Duration};
 
 use tokio::runtime;
 
@@ -39,7 +39,10 @@ impl Run {
         let format = if json { LogFormat::Json } else { LogFormat::Text };
         logging::init(format, &config.log.level).map_err(Error::Logging)?;
         let runtime = runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
-        let relay = app::run(config, self.accept_gap);
-        runtime.map_err(Error::Runtime)?.block_on(relay).map_err(|error| Error::Run { error, json })
+        let runtime = runtime.map_err(Error::Runtime)?;
+        let outcome = runtime.block_on(app::run(config, self.accept_gap));
+        // A call that blocks, such as an attempt to connect, would keep the process beyond its deadline.
+        runtime.shutdown_timeout(Duration::ZERO);
+        outcome.map_err(|error| Error::Run { error, json })
     }
 }

@@ -18,6 +18,10 @@ use crate::pipeline::stop::Stop;
 use crate::pipeline::supervise::Supervision;
 use crate::telemetry::Metrics;
 
+/// Positions that may wait for a progress note. Far more than come between two notes; reached only while no note becomes
+/// durable, and then some five megabytes.
+const UNRECORDED_MAX: usize = 1 << 16;
+
 /// What bounds a pump.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -160,7 +164,8 @@ where
     async fn flow(&mut self, stop: &mut Stop) -> Result<(), Halt> {
         loop {
             let room = self.ring_bytes < self.limits.in_flight_bytes_max
-                && self.ring.len() < self.limits.in_flight_batches_max;
+                && self.ring.len() < self.limits.in_flight_batches_max
+                && self.durable.len() < UNRECORDED_MAX;
             let may_record = self.recording.is_none() && !self.durable.is_empty();
             tokio::select! {
                 biased;
@@ -168,7 +173,11 @@ where
                 // What is durable goes first: it lets Postgres forget, and frees room.
                 fate = recorded(&mut self.recording), if self.recording.is_some() => self.recorded(&fate?).await?,
                 fate = front(&mut self.ring), if !self.ring.is_empty() => self.settle(fate?).await?,
-                () = sleep_until(self.record_at), if may_record => self.record().await?,
+                () = sleep_until(self.record_at), if may_record => tokio::select! {
+                    biased;
+                    () = stop.ordered() => return Ok(()),
+                    sent = self.record() => sent?,
+                },
                 batch = self.source.next(), if room => {
                     let batch = batch.map_err(Halt::beside_what_is_in_flight)?;
                     tokio::select! {
@@ -234,9 +243,10 @@ where
     /// Sends the progress note of the newest durable position.
     async fn record(&mut self) -> Result<(), Error> {
         self.record_at = Instant::now() + self.limits.progress_interval;
-        let covers = std::mem::take(&mut self.durable);
-        let Some(progress) = covers.last().and_then(Position::progress) else { return Ok(()) };
+        let Some(progress) = self.durable.last().and_then(Position::progress) else { return Ok(()) };
         let receipt = self.sink.record(progress.clone()).await?;
+        // Taken only now: a stop may have dropped the call while it waited.
+        let covers = std::mem::take(&mut self.durable);
         self.recording = Some(Recording { receipt, progress, covers });
         Ok(())
     }

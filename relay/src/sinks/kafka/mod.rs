@@ -153,6 +153,10 @@ impl Sink for Kafka {
         let (mut accepting, receipt) = self.deliveries.begin(self.sequence, count, bytes).await;
         self.sequence += 1;
         for message in messages.iter() {
+            // Whatever failed meanwhile took its successors with it: this message must not overtake them.
+            if self.deliveries.is_troubled() {
+                return Ok(receipt);
+            }
             while let Err(not_taken) = self.producer.take(&message, accepting.ticket()) {
                 if !await_room(not_taken, &self.deliveries).await? {
                     return Ok(receipt);

@@ -96,7 +96,8 @@ impl KafkaOptions {
             .set("queue.buffering.max.messages", "0")
             .set(
                 "queue.buffering.max.kbytes",
-                (self.queue_bytes_max / 1024 * 2).clamp(1, i32::MAX as usize).to_string(),
+                // A record beyond it would wait for room for ever.
+                ((2 * self.queue_bytes_max + self.message_bytes_max) / 1024 + 1).min(i32::MAX as usize).to_string(),
             );
         config
     }
@@ -111,6 +112,8 @@ impl KafkaOptions {
             .set("enable.auto.offset.store", "false")
             .set("allow.auto.create.topics", "false")
             .set("isolation.level", "read_committed")
+            // An offset that is gone must not pass for the end of the topic.
+            .set("auto.offset.reset", "error")
             .set("enable.partition.eof", "true")
             .set("check.crcs", "true")
             // The end of the topic is told by an empty answer: it should come at once.

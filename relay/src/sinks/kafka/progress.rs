@@ -222,25 +222,26 @@ impl Drop for Reader {
 /// Creates the topic, unless somebody else does first, and waits until it can be used.
 pub(super) async fn create_topic(options: &KafkaOptions, reachability: &Arc<Reachability>) -> Result<(), Error> {
     let topic = options.progress_topic.as_str();
-    let failed = |cause: Box<dyn std::error::Error + Send + Sync>| {
-        Error::new(End::Sink, Kind::Setup, format!("the progress topic {topic:?} cannot be created"))
+    let failed = |cause: KafkaError| {
+        let kind = if needs_a_person(&cause) { Kind::Setup } else { Kind::Unavailable };
+        Error::new(End::Sink, kind, format!("the progress topic {topic:?} cannot be created"))
             .because(cause)
             .with_help("Create it with one partition and cleanup.policy=compact, or let the relay do it.")
     };
     let events = ReaderEvents(Arc::clone(reachability));
-    let admin = AdminClient::from_config_and_context(&options.admin(), events).map_err(|error| failed(error.into()))?;
+    let admin = AdminClient::from_config_and_context(&options.admin(), events).map_err(failed)?;
     let replication = TopicReplication::Fixed(options.progress_replication_factor);
     let mut new = NewTopic::new(topic, 1, replication);
     new.config = TOPIC_CONFIG.to_vec();
     let timeouts = AdminOptions::new()
         .request_timeout(Some(options.connect_timeout))
         .operation_timeout(Some(options.connect_timeout));
-    let outcome = admin.create_topics([&new], &timeouts).await.map_err(|error| failed(error.into()))?;
+    let outcome = admin.create_topics([&new], &timeouts).await.map_err(failed)?;
     // Stopping the client joins its thread.
     drop(tokio::task::spawn_blocking(move || drop(admin)));
     match outcome.into_iter().next() {
         Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
-        Some(Err((_, code))) => Err(failed(code.into())),
+        Some(Err((_, code))) => Err(failed(KafkaError::AdminOp(code))),
         Some(Ok(_)) | None => {
             info!(topic, "progress topic created");
             Ok(())
@@ -248,10 +249,30 @@ pub(super) async fn create_topic(options: &KafkaOptions, reachability: &Arc<Reac
     }
 }
 
+/// Whether a topic is refused for good, and not because brokers are away or busy.
+fn needs_a_person(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::TopicAuthorizationFailed
+                | Code::ClusterAuthorizationFailed
+                | Code::PolicyViolation
+                | Code::InvalidConfig
+                | Code::InvalidTopic
+        )
+    )
+}
+
 /// Whether waiting cannot help.
 fn is_final(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::OffsetOutOfRange | RDKafkaErrorCode::Fatal)
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::OffsetOutOfRange
+                | RDKafkaErrorCode::AutoOffsetReset
+                | RDKafkaErrorCode::Fatal
+        )
     )
 }

@@ -22,6 +22,9 @@ const MESSAGE_MEMORY: usize = 320;
 /// Memory that librdkafka spends on a header besides its bytes.
 const HEADER_MEMORY: usize = 80;
 
+/// How much an error shows of what a writer chose, in bytes: more than any topic's name and any UUID.
+const SHOWN_BYTES: usize = 256;
+
 /// The header that carries an event's id.
 pub(super) const ID_HEADER: &str = "id";
 
@@ -68,8 +71,9 @@ pub(super) fn check_topic(name: &str) -> Result<(), String> {
 
 /// Names an event without telling what it says: its topic, its id and its position.
 pub(super) fn name_event(topic: &str, id: Option<&[u8]>, position: Option<&[u8]>) -> String {
-    let text = |bytes: Option<&[u8]>| bytes.map_or("unknown".into(), |bytes| bytes.escape_ascii().to_string());
-    format!("event {} at position {} for topic {topic:?}", text(id), text(position))
+    let shown = |bytes: &[u8]| bytes[..bytes.len().min(SHOWN_BYTES)].escape_ascii().to_string();
+    let text = |bytes: Option<&[u8]>| bytes.map_or("unknown".into(), shown);
+    format!("event {} at position {} for topic \"{}\"", text(id), text(position), shown(topic.as_bytes()))
 }
 
 /// What a broker's or librdkafka's error says about a message that was not delivered.
@@ -127,7 +131,7 @@ impl Size {
         let mut bytes = message.key().map_or(0, <[u8]>::len) + message.value().map_or(0, <[u8]>::len);
         for (name, value) in message.headers() {
             if name.contains('\0') {
-                return Err(format!("the name of its header {name:?} holds a NUL character"));
+                return Err("the name of one of its headers holds a NUL character".into());
             }
             bytes += name.len() + value.map_or(0, <[u8]>::len);
         }

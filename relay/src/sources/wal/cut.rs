@@ -19,6 +19,9 @@ use crate::sources::wal::columns::{OutboxTable, Places};
 use crate::sources::wal::record::{Record, WalPosition};
 use crate::telemetry::Metrics;
 
+/// How much of an event's id an error shows, in bytes: a UUID has 36.
+const ID_SHOWN_BYTES: usize = 100;
+
 /// A transaction whose commit has not been read yet.
 struct Open {
     commit_lsn: CommitLsn,
@@ -114,7 +117,9 @@ impl Cutter {
         let row = places.row(&insert.new);
         let position = EventPosition::new(self.reached.epoch, commit_lsn.as_u64(), ordinal);
         let shaped = self.outbox.shape(&row, position, commit_ms, messages).map_err(|why| {
-            let id = String::from_utf8_lossy(row.id.unwrap_or(b"null"));
+            // A mapped column may hold anything: what is told of it is bounded.
+            let id = row.id.unwrap_or(b"null");
+            let id = String::from_utf8_lossy(&id[..id.len().min(ID_SHOWN_BYTES)]);
             let context = format!("the event with id {id} at position {position} cannot be published");
             Error::new(End::Source, Kind::Refused, context)
                 .because(why)

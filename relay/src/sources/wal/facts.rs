@@ -158,7 +158,8 @@ fn gap(context: String, help: &str) -> Error {
 
 fn ask(sql: &mut Connection, query: &str, about: &str) -> Result<Vec<Vec<Option<String>>>, Error> {
     sql.simple_query(query).map_err(|error| {
-        let kind = if error.is_transient() { Kind::Unavailable } else { Kind::Setup };
+        // Not a fact about slot or publication: asking again may answer it, as after a table that was just dropped.
+        let kind = if error.is_transient() { Kind::Unavailable } else { Kind::Broken };
         Error::new(End::Source, kind, format!("Postgres was asked about {about} and did not answer")).because(error)
     })
 }

@@ -189,9 +189,7 @@ async fn start(options: Arc<WalOptions>, witness: Option<Record>, accept_gap: bo
 fn start_blocking(options: &WalOptions, witness: Option<&Record>, accept_gap: bool) -> Result<Started, Error> {
     let slot = &options.slot;
     let server = |error| opening_error(options, error);
-    // Facts are read by ordinary SQL: some servers refuse SHOW and the like on a replication connection.
-    let sql_options = ConnectOptions { replication: false, ..options.connect.clone() };
-    let mut sql = Connection::connect(&sql_options).map_err(server)?;
+    let mut sql = connect_sql(options)?;
     let confirmed = facts::slot(&mut sql, slot, witness.is_some())?;
     facts::publication(&mut sql, &options.publication, &options.table)?;
 
@@ -222,6 +220,15 @@ fn start_blocking(options: &WalOptions, witness: Option<&Record>, accept_gap: bo
     resume(&Facts { confirmed: now, accept_gap: false, ..facts }, Some(&from))?;
     info!(slot, from = %from.end_lsn, confirmed = %now, epoch = from.epoch, "slot opened");
     Ok(Started { stream, from, sql })
+}
+
+/// A connection for ordinary SQL, by which facts are read: some servers refuse SHOW and the like on a replication
+/// connection. A lock held elsewhere keeps no backend waiting for longer than we do.
+fn connect_sql(options: &WalOptions) -> Result<Connection, Error> {
+    let sql_options = ConnectOptions { replication: false, ..options.connect.clone() };
+    let mut sql = Connection::connect(&sql_options).map_err(|error| opening_error(options, error))?;
+    sql.simple_query("set statement_timeout = '30s'").map_err(|error| opening_error(options, error))?;
+    Ok(sql)
 }
 
 /// An error while opening.

@@ -38,6 +38,14 @@ impl Record {
         (commit_lsn, ordinal) <= (self.commit_lsn, self.ordinal)
     }
 
+    /// Whether what was delivered goes beyond the WAL that ends at `end`: this asks where a commit record lies in the log,
+    /// not whether one transaction comes before another. Inside a long commit the record's `end_lsn` is still that of the
+    /// commit before, so it alone would not tell.
+    #[must_use]
+    pub fn is_beyond(&self, end: EndLsn) -> bool {
+        self.end_lsn > end || self.commit_lsn.as_u64() >= end.as_u64()
+    }
+
     /// Whether the record `value` reached further than the record `than`. What cannot be read counts as further: it is
     /// for [`Record::parse`] to refuse it.
     #[must_use]

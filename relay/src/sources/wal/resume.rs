@@ -71,18 +71,24 @@ fn gap(facts: &Facts<'_>, witness: &Record) -> Option<Error> {
                 identity.timeline, witness.timeline
             )));
         };
-        if witness.end_lsn > switch.switch_point {
+        if witness.is_beyond(switch.switch_point) {
             return Some(gap(format!(
-                "the server failed over to timeline {} at {}, but events up to {} had been delivered from timeline {}: \
-                 what was committed from {} to {} was published and is lost in the database",
+                "the server failed over to timeline {} at {}, but delivery from timeline {} had reached {}, and the commit \
+                 at {}: what was committed from {} to there was published and is lost in the database",
                 identity.timeline,
                 switch.switch_point,
-                witness.end_lsn,
                 witness.timeline,
-                switch.switch_point,
-                witness.end_lsn
+                witness.end_lsn,
+                witness.commit_lsn,
+                switch.switch_point
             )));
         }
+    } else if witness.is_beyond(identity.flushed) {
+        return Some(gap(format!(
+            "the server's WAL ends at {}, but delivery had reached {}, and the commit at {}: it was restored from an older \
+             copy, and what was committed between the two was published and is lost in the database",
+            identity.flushed, witness.end_lsn, witness.commit_lsn
+        )));
     }
     if *confirmed > witness.end_lsn {
         return Some(gap(format!(
@@ -167,10 +173,26 @@ mod tests {
 
         let after = Record { end_lsn: EndLsn::new(0x1001), ..before };
         let text = refusal(&facts(0x800), &after);
-        assert!(text.contains("from 0/1000 to 0/1001"), "{text}");
+        assert!(text.contains("reached 0/1001") && text.contains("from 0/1000"), "{text}");
+
+        // Inside a long commit the end is still that of the commit before: the commit itself must not be lost either.
+        let inside = Record { commit_lsn: CommitLsn::new(0x1000), ..before };
+        assert!(refusal(&facts(0x800), &inside).contains("the commit at 0/1000"));
 
         let elsewhere = Record { timeline: 9, ..WITNESS };
         assert!(refusal(&facts(0x800), &elsewhere).contains("does not descend"));
+    }
+
+    #[test]
+    fn a_server_restored_from_an_older_copy_is_refused() {
+        for witness in [
+            Record { end_lsn: EndLsn::new(0x5001), ..WITNESS },
+            Record { commit_lsn: CommitLsn::new(0x5000), ..WITNESS },
+        ] {
+            assert!(refusal(&facts(0x800), &witness).contains("the server's WAL ends at 0/5000"));
+        }
+        let all = Record { commit_lsn: CommitLsn::new(0x4fd0), end_lsn: EndLsn::new(0x5000), ..WITNESS };
+        assert_eq!(resume(&facts(0x800), Some(&all)).expect("nothing is missing"), all);
     }
 
     #[test]

@@ -12,7 +12,6 @@ use tracing::debug;
 
 use crate::pipeline::{Error, Kind};
 use crate::postgres::connection::Connection;
-use crate::postgres::options::ConnectOptions;
 use crate::sources::wal::{WalOptions, facts};
 use crate::telemetry::Metrics;
 
@@ -60,7 +59,7 @@ async fn watch(sql: Connection, options: Arc<WalOptions>, metrics: Arc<Metrics>)
         let look = tokio::task::spawn_blocking(move || look(connection, &options_, &metrics_)).await;
         match look {
             Ok(Ok(connection)) => sql = Some(connection),
-            Ok(Err(error)) if error.kind() == Kind::Unavailable => {
+            Ok(Err(error)) if matches!(error.kind(), Kind::Unavailable | Kind::Broken) => {
                 // The stream notices a lost server by itself; the watch only tries again.
                 debug!(error = error.chain(), "the slot could not be looked at");
             }
@@ -74,10 +73,7 @@ async fn watch(sql: Connection, options: Arc<WalOptions>, metrics: Arc<Metrics>)
 fn look(connection: Option<Connection>, options: &WalOptions, metrics: &Metrics) -> Result<Connection, Error> {
     let mut sql = match connection {
         Some(connection) => connection,
-        None => {
-            let sql_options = ConnectOptions { replication: false, ..options.connect.clone() };
-            Connection::connect(&sql_options).map_err(|error| super::opening_error(options, error))?
-        }
+        None => super::connect_sql(options)?,
     };
     let retention = facts::retention(&mut sql, &options.slot)?;
     metrics.slot_retained_bytes.set(retention.retained_bytes);
