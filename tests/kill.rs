@@ -28,7 +28,6 @@ async fn a_relay_that_is_killed_again_and_again_loses_nothing_and_keeps_the_orde
     relay.terminate().await.expect(0, &[]);
     // Only what had not been confirmed when a relay was killed can have come twice.
     assert!(findings.duplicated <= repeatable, "{} of {repeatable}", findings.duplicated);
-    assert!(repeatable < 6 * findings.committed, "nothing was ever confirmed");
 }
 
 /// How many records were delivered whose transactions the slot still has.

@@ -80,7 +80,9 @@ async fn a_broker_that_acknowledges_nothing_costs_neither_the_session_nor_memory
          from generate_series(0, 39999) i",
     )
     .await;
+    let confirmed = site.confirmed().await;
     tokio::time::sleep(pace(Duration::from_secs(7), Duration::from_secs(20))).await;
+    assert_eq!(site.confirmed().await, confirmed, "the broker is frozen, so nothing can have become durable");
     assert_eq!(site.walsender().await, Some(walsender.clone()), "the session was lost\n{}", relay.log());
     kafka.resume();
     load.stop().await;
