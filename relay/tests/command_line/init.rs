@@ -44,8 +44,6 @@ fn the_roles_can_do_their_work_and_nothing_more() {
     let database = Database::new("rights");
     let program = database.administered();
     program.succeed(&["migrate"]);
-    let printed = program.succeed(&["init", "--print"]);
-    assert!(!printed.contains("postrider\".") && !printed.contains("schema \"postrider\""), "{printed}");
     assert_eq!(init(&program, &database).code, 0);
 
     let mut relay = database.session(&database.name, Some(PASSWORD)).expect("the relay logs in with its password");
@@ -112,8 +110,6 @@ fn a_publication_of_other_tables_is_refused_and_its_mend_works() {
     let mend = "alter publication \"postrider\" set table \"public\".\"outbox_events\"";
     assert!(error.contains(mend), "{error}");
     database.run(mend);
-    let printed = program.succeed(&["init", "--print"]);
-    assert!(!printed.contains("postrider\".") && !printed.contains("schema \"postrider\""), "{printed}");
     assert_eq!(init(&program, &database).code, 0);
 }
 
@@ -124,8 +120,6 @@ fn a_publication_with_other_options_is_refused_and_its_mend_works() {
     let mend = "alter publication \"postrider\" set (publish = 'insert', publish_via_partition_root = true)";
     assert!(error.contains(mend), "{error}");
     database.run(mend);
-    let printed = program.succeed(&["init", "--print"]);
-    assert!(!printed.contains("postrider\".") && !printed.contains("schema \"postrider\""), "{printed}");
     assert_eq!(init(&program, &database).code, 0);
 }
 
@@ -138,8 +132,6 @@ fn a_slot_that_is_older_than_the_publication_is_refused_and_its_mend_works() {
     let mend = format!("select pg_drop_replication_slot('{}')", database.name);
     assert!(error.contains(&mend), "{error}");
     database.run(&mend);
-    let printed = program.succeed(&["init", "--print"]);
-    assert!(!printed.contains("postrider\".") && !printed.contains("schema \"postrider\""), "{printed}");
     assert_eq!(init(&program, &database).code, 0);
 }
 
