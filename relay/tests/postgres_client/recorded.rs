@@ -81,9 +81,11 @@ async fn both_decoders_understand_everything_a_server_sends_alike() {
         database.run(statement);
     }
     let origin = database.name.clone();
+    // Given back by the session itself: its end would do it too, but some time after we are told of it.
     database.run(&format!(
-        "select pg_replication_origin_create('{origin}'); select pg_replication_origin_session_setup('{origin}');
-         insert into plain values (9, 'glad', 'from elsewhere', 0)"
+        "begin; select pg_replication_origin_create('{origin}'); select pg_replication_origin_session_setup('{origin}');
+         insert into plain values (9, 'glad', 'from elsewhere', 0); commit;
+         select pg_replication_origin_session_reset()"
     ));
     database.run(&format!("select pg_replication_origin_drop('{origin}')"));
     database.run("select pg_logical_emit_message(true, 'the end', '')");
