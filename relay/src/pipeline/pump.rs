@@ -236,7 +236,7 @@ where
             self.durable.push(flight.position);
             Ok(())
         } else {
-            self.acknowledge(flight.position).await
+            self.acknowledge(vec![flight.position]).await
         }
     }
 
@@ -261,18 +261,18 @@ where
         }
         self.metrics.progress_records.inc();
         self.reached.progress = Some(recording.progress);
-        for position in recording.covers {
-            self.acknowledge(position).await?;
-        }
-        Ok(())
+        self.acknowledge(recording.covers).await
     }
 
-    async fn acknowledge(&mut self, position: S::Position) -> Result<(), Error> {
-        let place = position.to_string();
-        self.source.acknowledge(position).await?;
-        self.metrics.acknowledgements.inc();
-        self.reached.acknowledged += 1;
-        self.status.acknowledged(place);
+    /// Acknowledges positions in their order. Only the newest is shown, so only it is put into words.
+    async fn acknowledge(&mut self, positions: Vec<S::Position>) -> Result<(), Error> {
+        let Some(newest) = positions.last().map(ToString::to_string) else { return Ok(()) };
+        for position in positions {
+            self.source.acknowledge(position).await?;
+            self.metrics.acknowledgements.inc();
+            self.reached.acknowledged += 1;
+        }
+        self.status.acknowledged(newest);
         Ok(())
     }
 
