@@ -1,21 +1,21 @@
 //! The composition root: configuration becomes a source, a sink and a supervisor. It alone knows every concrete type.
 
+pub(crate) mod kafka;
+pub(crate) mod postgres;
+mod wal;
+
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
 
 use crate::admin::Admin;
-use crate::config::postgres::Host as ConfiguredHost;
 use crate::config::{self, Config};
 use crate::pipeline::backoff::Bounds;
 use crate::pipeline::{End, Ends, Error, Kind, Limits, Progress, Status, Stop, Supervision, supervise};
-use crate::postgres::options::{ConnectOptions, Host, Secret};
-use crate::sinks::kafka::Compression;
 use crate::sinks::{Kafka, KafkaOptions, Null};
-use crate::sources::wal::{OutboxTable, Record, Wal, WalOptions};
+use crate::sources::wal::{Wal, WalOptions};
 use crate::telemetry::Metrics;
 
 /// Batches in flight at most. Under load a batch is a read of up to 256 KiB, so bytes are the bound; this one holds
@@ -24,9 +24,6 @@ const IN_FLIGHT_BATCHES_MAX: usize = 512;
 
 /// Progress is made durable, and then confirmed to Postgres, at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The librdkafka property for the largest message; the sink must know it, to refuse a larger one before it is sent.
-const MESSAGE_BYTES_MAX: &str = "message.max.bytes";
 
 /// The outbox to Kafka.
 struct OutboxToKafka {
@@ -100,12 +97,12 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         metrics: &metrics,
         status: &status,
     };
-    let wal = Arc::new(wal_options(&config, accept_gap));
+    let wal = Arc::new(wal::options(&config, accept_gap));
     if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
         let ends = OutboxToNull { wal, metrics: Arc::clone(&metrics) };
         supervise(&ends, supervision, stop).await
     } else {
-        let ends = OutboxToKafka { wal, kafka: kafka_options(&config)?, metrics: Arc::clone(&metrics) };
+        let ends = OutboxToKafka { wal, kafka: kafka::options(&config.kafka)?, metrics: Arc::clone(&metrics) };
         supervise(&ends, supervision, stop).await
     }
 }
@@ -130,67 +127,4 @@ async fn serve_admin(config: &Config, metrics: &Arc<Metrics>, status: &Arc<Statu
         }
     });
     Ok(())
-}
-
-fn kafka_options(config: &Config) -> Result<KafkaOptions, Error> {
-    let kafka = &config.kafka;
-    let defaults = KafkaOptions::new(&kafka.bootstrap_servers);
-    let message_bytes_max = match kafka.properties.iter().find(|(name, _)| *name == MESSAGE_BYTES_MAX) {
-        None => defaults.message_bytes_max,
-        Some((_, bytes)) => bytes.parse().map_err(|error| {
-            let context = format!("{MESSAGE_BYTES_MAX} under [kafka.properties] is not a number of bytes");
-            Error::new(End::Sink, Kind::Setup, context).because(error)
-        })?,
-    };
-    Ok(KafkaOptions {
-        client_id: kafka.client_id.clone(),
-        progress_topic: kafka.progress_topic.clone(),
-        progress_is_newer: Record::is_newer,
-        progress_replication_factor: kafka.progress_replication_factor,
-        queue_bytes_max: usize::try_from(kafka.queue_bytes_max).unwrap_or(usize::MAX),
-        message_bytes_max,
-        linger: kafka.linger,
-        compression: match kafka.compression {
-            config::kafka::Compression::Lz4 => Compression::Lz4,
-            config::kafka::Compression::None => Compression::None,
-        },
-        request_timeout: kafka.request_timeout,
-        properties: kafka.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        ..defaults
-    })
-}
-
-fn wal_options(config: &Config, accept_gap: bool) -> WalOptions {
-    let host = match &config.postgres.host {
-        ConfiguredHost::Socket(directory) => Host::Socket(directory.clone()),
-        ConfiguredHost::Tcp(name) => Host::parse(name),
-    };
-    let columns = &config.outbox.columns;
-    WalOptions {
-        connect: ConnectOptions {
-            host,
-            port: config.postgres.port,
-            database: config.postgres.database.clone(),
-            user: config.postgres.user.clone(),
-            password: config.postgres.password.as_ref().map(|password| Secret::new(password.expose())),
-            application_name: config.postgres.application_name.clone(),
-            connect_timeout: config.postgres.connect_timeout,
-            replication: true,
-        },
-        slot: config.source.slot.clone(),
-        publication: config.source.publication.clone(),
-        table: OutboxTable {
-            schema: config.outbox.table.schema.clone(),
-            name: config.outbox.table.name.clone(),
-            id: columns.id.clone(),
-            aggregate_type: columns.aggregate_type.clone(),
-            aggregate_id: columns.aggregate_id.clone(),
-            event_type: columns.event_type.clone(),
-            payload: columns.payload.clone(),
-            payload_bytes: columns.payload_bytes.clone(),
-            headers: columns.headers.clone(),
-        },
-        topic: config.outbox.topic.clone(),
-        accept_gap: AtomicBool::new(accept_gap),
-    }
 }

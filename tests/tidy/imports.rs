@@ -26,7 +26,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("sources", &["postgres", "shape", "encode", "pipeline", "telemetry"]),
-    ("sinks", &["shape", "encode", "pipeline", "telemetry"]),
+    ("sinks", &["postgres", "shape", "encode", "pipeline", "telemetry"]),
     ("slots", &["postgres", "pipeline", "telemetry"]),
     ("jobs", &["shape", "encode", "pipeline", "telemetry"]),
     ("admin", &["pipeline", "telemetry"]),
@@ -42,7 +42,7 @@ const TABLE: &[(&str, &[&str])] = &[
 const CRATES: &[(&str, &[&str])] = &[
     ("rdkafka", &["sinks", "sources"]),
     // The configuration only has it read a URL.
-    ("tokio_postgres", &["cli", "config", "slots", "sources", "jobs"]),
+    ("tokio_postgres", &["cli", "config", "postgres", "slots", "sources", "sinks", "jobs"]),
     ("postgres_protocol", &["postgres", "sources", "slots"]),
     ("axum", &["admin"]),
     ("toml", &["config"]),

@@ -78,6 +78,19 @@ pub struct Message {
     pub headers: Range<u32>,
     /// When its transaction committed, in milliseconds since 1970.
     pub timestamp_ms: i64,
+    /// What names it in its source, greater than that of every message before it; 0 if the source has no such name.
+    pub position: u128,
+    /// The number of the route it takes: what to do if it cannot be delivered is told by route.
+    pub route: u16,
+}
+
+/// A message that its source could not shape: it must not be sent, and must not be lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unfit {
+    /// Its place in the batch, from 0.
+    pub index: usize,
+    /// Why, without any byte of it.
+    pub reason: String,
 }
 
 /// The messages of one batch, with the bytes they point into.
@@ -87,13 +100,14 @@ pub struct Messages {
     side: Vec<u8>,
     headers: Vec<Header>,
     list: Vec<Message>,
+    unfit: Vec<Unfit>,
 }
 
 impl Messages {
     /// No messages yet, over the bytes that arena spans will point into.
     #[must_use]
     pub fn over(arena: Bytes) -> Self {
-        Self { arena, side: Vec::new(), headers: Vec::new(), list: Vec::new() }
+        Self { arena, side: Vec::new(), headers: Vec::new(), list: Vec::new(), unfit: Vec::new() }
     }
 
     /// Copies `bytes` to the side buffer.
@@ -146,6 +160,34 @@ impl Messages {
     /// Adds a message.
     pub fn push(&mut self, message: Message) {
         self.list.push(message);
+    }
+
+    /// Adds a message that must not be sent. What could be read of it travels along.
+    pub fn push_unfit(&mut self, message: Message, reason: impl Into<String>) {
+        self.unfit.push(Unfit { index: self.list.len(), reason: reason.into() });
+        self.list.push(message);
+    }
+
+    /// The messages that must not be sent, in order.
+    #[must_use]
+    pub fn unfit(&self) -> &[Unfit] {
+        &self.unfit
+    }
+
+    /// Takes the messages at `indexes`, which rise, out of the batch; what else it says of them, it forgets too.
+    pub fn remove(&mut self, indexes: &[usize]) {
+        let (mut next, mut index) = (indexes.iter().peekable(), 0);
+        self.list.retain(|_| {
+            let keep = next.next_if(|next| **next == index).is_none();
+            index += 1;
+            keep
+        });
+        self.unfit.retain_mut(|unfit| {
+            let gone = indexes.partition_point(|index| *index < unfit.index);
+            let keep = indexes.get(gone) != Some(&unfit.index);
+            unfit.index -= gone;
+            keep
+        });
     }
 
     /// How many messages.
@@ -225,6 +267,18 @@ impl<'a> MessageRef<'a> {
         self.message.timestamp_ms
     }
 
+    /// What names it in its source; 0 if the source has no such name.
+    #[must_use]
+    pub fn position(&self) -> u128 {
+        self.message.position
+    }
+
+    /// The number of its route.
+    #[must_use]
+    pub fn route(&self) -> u16 {
+        self.message.route
+    }
+
     /// How many headers it carries.
     #[must_use]
     pub fn header_count(&self) -> usize {
@@ -269,6 +323,8 @@ mod tests {
             value: Some(Span::arena(4..9)),
             headers: mark..messages.header_mark(),
             timestamp_ms: 7,
+            position: 1,
+            route: 0,
         });
 
         let message = messages.at(0).expect("one was pushed");
@@ -299,6 +355,29 @@ mod tests {
         assert_eq!(messages.keep_hex(b"00zz"), None);
         let empty = messages.keep_hex(b"").expect("no digits");
         assert!(empty.is_empty());
+    }
+
+    #[test]
+    fn what_is_removed_is_gone_and_the_rest_keeps_its_order() {
+        let mut messages = Messages::over(Bytes::new());
+        for position in 0..6 {
+            let message = Message {
+                topic: Arc::from("t"),
+                key: None,
+                value: None,
+                headers: 0..0,
+                timestamp_ms: 0,
+                position,
+                route: 0,
+            };
+            match position {
+                1 | 4 => messages.push_unfit(message, position.to_string()),
+                _ => messages.push(message),
+            }
+        }
+        messages.remove(&[0, 1, 3]);
+        assert_eq!(messages.iter().map(|message| message.position()).collect::<Vec<_>>(), [2, 4, 5]);
+        assert_eq!(messages.unfit(), [Unfit { index: 1, reason: "4".into() }]);
     }
 
     #[test]

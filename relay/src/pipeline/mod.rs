@@ -16,7 +16,7 @@ pub mod stop;
 pub mod supervise;
 
 pub use error::{Disposition, End, Error, Kind};
-pub use message::{Header, HeaderName, Message, MessageRef, Messages, Span};
+pub use message::{Header, HeaderName, Message, MessageRef, Messages, Span, Unfit};
 pub use pump::{Limits, Pump, Reached};
 pub use sink::{Durable, Receipt, ReceiptSender, Refused, Sink};
 pub use source::{Batch, Position, Progress, Source};

@@ -178,6 +178,11 @@ where
                     () = stop.ordered() => return Ok(()),
                     sent = self.record() => sent?,
                 },
+                () = self.sink.due() => tokio::select! {
+                    biased;
+                    () = stop.ordered() => return Ok(()),
+                    attended = self.sink.attend() => attended?,
+                },
                 batch = self.source.next(), if room => {
                     let batch = batch.map_err(Halt::beside_what_is_in_flight)?;
                     tokio::select! {

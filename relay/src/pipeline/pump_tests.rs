@@ -111,7 +111,15 @@ fn note(log: &Log, what: String) {
 
 fn batch(number: u64) -> Result<Batch<Place>, Error> {
     let mut messages = Messages::over(Bytes::new());
-    messages.push(Message { topic: Arc::from("t"), key: None, value: None, headers: 0..0, timestamp_ms: 0 });
+    messages.push(Message {
+        topic: Arc::from("t"),
+        key: None,
+        value: None,
+        headers: 0..0,
+        timestamp_ms: 0,
+        position: 0,
+        route: 0,
+    });
     Ok(Batch { messages, end: Place { number, keeps_own: false } })
 }
 
@@ -176,7 +184,7 @@ impl Rig {
 }
 
 fn refused() -> Durable {
-    Durable { refused: vec![Refused { index: 0, reason: "topic t takes no record".into() }] }
+    Durable { refused: vec![Refused::new(0, "topic t takes no record")] }
 }
 
 #[tokio::test(start_paused = true)]

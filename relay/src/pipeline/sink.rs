@@ -16,13 +16,31 @@ use crate::pipeline::source::Progress;
 /// Called by the pump alone. `send` and `record` return when everything was *accepted*; their receipts resolve when
 /// it is *durable*, possibly out of order. After an error the pump calls [`reset`](Sink::reset) before it sends again.
 pub trait Sink: Send {
-    /// Accepts a batch, in order, waiting for room. What can be known to be refusable is looked for first: an error of
-    /// kind `Refused` means that nothing of the batch was accepted. Dropped before it returns, a part may have been
-    /// accepted and may still be delivered: the caller then treats the whole batch as not delivered.
+    /// Looks for what can never be made durable, as far as that can be known before anything of the batch is accepted;
+    /// in the batch's order. May ask the service, and wait for it. Whoever sends asks first, and leaves out what is refused.
+    fn admit(&mut self, messages: &Messages) -> impl Future<Output = Result<Vec<Refused>, Error>> + Send {
+        let _ = messages;
+        std::future::ready(Ok(Vec::new()))
+    }
+
+    /// Accepts a batch, in order, waiting for room. An error of kind `Refused` means that nothing of the batch was
+    /// accepted. Dropped before it returns, a part may have been accepted and may still be delivered: the caller then
+    /// treats the whole batch as not delivered.
     fn send(&mut self, messages: Messages) -> impl Future<Output = Result<Receipt, Error>> + Send;
 
     /// Makes a progress note durable. The newest note of a key is what opening this sink again returns.
     fn record(&mut self, progress: Progress) -> impl Future<Output = Result<Receipt, Error>> + Send;
+
+    /// Waits until the sink has work of its own, such as a parked event that shall be delivered. Cancel safe.
+    fn due(&mut self) -> impl Future<Output = ()> + Send {
+        std::future::pending()
+    }
+
+    /// Does the work that is [`due`](Sink::due): its place in the order is between the batches before and after. Dropped
+    /// before it returns, it is due again.
+    fn attend(&mut self) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
 
     /// Forgets what was accepted and is not on its way, and waits until nothing is in flight: what is sent afterwards
     /// cannot overtake, or be overtaken by, anything sent before.
@@ -39,6 +57,18 @@ pub struct Refused {
     pub index: usize,
     /// Why, in the broker's words; without any byte of the message.
     pub reason: String,
+    /// What a person can do about it, as a sentence.
+    pub help: Option<String>,
+    /// A later message of its key is durable already: delivered now, it would come out of order.
+    pub overtaken: bool,
+}
+
+impl Refused {
+    /// The message at `index` is refused because of `reason`, and nothing overtook it.
+    #[must_use]
+    pub fn new(index: usize, reason: impl Into<String>) -> Self {
+        Self { index, reason: reason.into(), help: None, overtaken: false }
+    }
 }
 
 /// A batch's fate: durable, except for what was refused.

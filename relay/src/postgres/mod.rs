@@ -22,5 +22,6 @@ pub mod lsn;
 pub mod options;
 pub mod pgoutput;
 pub mod replication;
+pub mod session;
 pub mod slot;
 pub mod stream;

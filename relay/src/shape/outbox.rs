@@ -97,12 +97,12 @@ impl Outbox {
         messages.header(HeaderName::Static(ID), id);
         let event_type = row.event_type.map(|event_type| messages.span_of(event_type));
         messages.header(HeaderName::Static(EVENT_TYPE), event_type);
-        let position = messages.keep(&position.to_hex());
-        messages.header(HeaderName::Static(POSITION), Some(position));
+        let hex = messages.keep(&position.to_hex());
+        messages.header(HeaderName::Static(POSITION), Some(hex));
         let shaped = row.headers.map_or(Shaped::Whole, |json| own_headers(json, messages));
         let key = row.aggregate_id.map(|key| messages.span_of(key));
         let headers = mark..messages.header_mark();
-        messages.push(Message { topic, key, value, headers, timestamp_ms });
+        messages.push(Message { topic, key, value, headers, timestamp_ms, position: position.as_u128(), route: 0 });
         Ok(shaped)
     }
 }

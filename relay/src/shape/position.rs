@@ -20,6 +20,12 @@ impl EventPosition {
         Self(u128::from(epoch) << 112 | u128::from(commit_lsn) << 48 | u128::from(ordinal.min(ORDINAL_MAX)))
     }
 
+    /// It as a number, which compares as positions do.
+    #[must_use]
+    pub fn as_u128(self) -> u128 {
+        self.0
+    }
+
     /// Its text.
     #[must_use]
     pub fn to_hex(self) -> [u8; 32] {

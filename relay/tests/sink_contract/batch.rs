@@ -36,7 +36,15 @@ pub(super) fn batch(topic: &str, texts: &[Text]) -> Messages {
             messages.header(HeaderName::Span(name), value);
         }
         let headers = mark..messages.header_mark();
-        messages.push(Message { topic: Arc::clone(&topic), key, value, headers, timestamp_ms: COMMITTED_AT_MS });
+        messages.push(Message {
+            topic: Arc::clone(&topic),
+            key,
+            value,
+            headers,
+            timestamp_ms: COMMITTED_AT_MS,
+            position: 0,
+            route: 0,
+        });
     }
     messages
 }

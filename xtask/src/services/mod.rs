@@ -8,6 +8,8 @@
 //! Guarantee: only processes that were started here are ever signalled, and only while they are still the ones that
 //! were started.
 
+#[cfg(feature = "certificates")]
+pub mod certificates;
 mod clickhouse;
 mod client;
 mod compose;

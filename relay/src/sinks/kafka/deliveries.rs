@@ -125,7 +125,7 @@ impl Deliveries {
             match failure {
                 Failure::Refused(reason) => {
                     self.metrics.kafka_refused.inc();
-                    batch.refused.push(Refused { index: ticket.index as usize, reason });
+                    batch.refused.push(Refused::new(ticket.index as usize, reason));
                 }
                 Failure::Other(..) => {
                     self.metrics.kafka_delivery_errors.inc();

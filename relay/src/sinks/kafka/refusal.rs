@@ -163,7 +163,15 @@ mod tests {
         messages.header(HeaderName::Static(POSITION_HEADER), Some(position));
         messages.header(HeaderName::Span(name), None);
         let headers = 0..messages.header_mark();
-        messages.push(Message { topic: Arc::from(topic), key: None, value: Some(value), headers, timestamp_ms: 1 });
+        messages.push(Message {
+            topic: Arc::from(topic),
+            key: None,
+            value: Some(value),
+            headers,
+            timestamp_ms: 1,
+            position: 7,
+            route: 0,
+        });
         messages
     }
 
