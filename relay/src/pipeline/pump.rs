@@ -264,7 +264,7 @@ where
             return Err(Error::new(End::Sink, Kind::Refused, context)
                 .with_help("Nothing is confirmed to Postgres until the progress topic takes the record."));
         }
-        self.metrics.progress_records.inc();
+        self.metrics.flow.progress_records.inc();
         self.reached.progress = Some(recording.progress);
         self.acknowledge(recording.covers).await
     }
@@ -274,7 +274,7 @@ where
         let Some(newest) = positions.last().map(ToString::to_string) else { return Ok(()) };
         for position in positions {
             self.source.acknowledge(position).await?;
-            self.metrics.acknowledgements.inc();
+            self.metrics.flow.acknowledgements.inc();
             self.reached.acknowledged += 1;
         }
         self.status.acknowledged(newest);
@@ -285,11 +285,11 @@ where
         if flight.messages == 0 {
             return;
         }
-        self.metrics.delivered_messages.inc_by(flight.messages as u64);
-        self.metrics.delivered_bytes.inc_by(flight.payload_bytes as u64);
+        self.metrics.flow.delivered_messages.inc_by(flight.messages as u64);
+        self.metrics.flow.delivered_bytes.inc_by(flight.payload_bytes as u64);
         self.status.delivered(flight.messages as u64);
         if let Some(age) = flight.oldest_ms.and_then(age_since) {
-            self.metrics.delivery_seconds.observe(age.as_secs_f64());
+            self.metrics.flow.delivery_seconds.observe(age.as_secs_f64());
         }
         debug!(messages = flight.messages, bytes = flight.bytes, position = %flight.position, "batch durable");
     }
@@ -299,8 +299,8 @@ where
     }
 
     fn show_in_flight_of(&self, batches: usize, bytes: usize) {
-        self.metrics.in_flight_batches.set(batches as i64);
-        self.metrics.in_flight_bytes.set(bytes as i64);
+        self.metrics.flow.in_flight_batches.set(batches as i64);
+        self.metrics.flow.in_flight_bytes.set(bytes as i64);
         self.status.in_flight(batches, bytes);
     }
 }
@@ -311,9 +311,9 @@ async fn forward<P, K: Sink>(sink: &mut K, metrics: &Metrics, batch: Batch<P>) -
     let count = messages.len();
     let (bytes, payload_bytes) = (messages.bytes(), messages.payload_bytes());
     let oldest_ms = messages.at(0).map(|message| message.timestamp_ms());
-    metrics.source_batches.inc();
-    metrics.source_messages.inc_by(count as u64);
-    metrics.source_bytes.inc_by(payload_bytes as u64);
+    metrics.flow.source_batches.inc();
+    metrics.flow.source_messages.inc_by(count as u64);
+    metrics.flow.source_bytes.inc_by(payload_bytes as u64);
     let receipt = if count == 0 { Receipt::done() } else { sink.send(messages).await? };
     Ok(InFlight { position, receipt, messages: count, bytes, payload_bytes, oldest_ms })
 }

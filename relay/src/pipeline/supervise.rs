@@ -100,9 +100,9 @@ where
             return Err(Error::new(End::Source, Kind::Broken, "an end was not open after opening"));
         };
         self.with.status.enter(State::Streaming);
-        self.with.metrics.up.set(1);
+        self.with.metrics.flow.up.set(1);
         let outcome = Pump::new(source, sink, self.with, &mut self.reached).run(stop).await;
-        self.with.metrics.up.set(0);
+        self.with.metrics.flow.up.set(0);
         outcome
     }
 
@@ -162,9 +162,9 @@ where
             End::Sink => "sink",
         };
         let kind = format!("{:?}", error.kind()).to_lowercase();
-        self.with.metrics.errors.with_label_values(&[end, &kind]).inc();
+        self.with.metrics.flow.errors.with_label_values(&[end, &kind]).inc();
         if error.disposition() == Disposition::Rebuild {
-            self.with.metrics.rebuilds.with_label_values(&[end]).inc();
+            self.with.metrics.flow.rebuilds.with_label_values(&[end]).inc();
             match error.end() {
                 End::Source => self.source = None,
                 End::Sink => self.sink = None,
@@ -172,7 +172,7 @@ where
         }
         self.rewind = self.source.is_some();
         if self.rewind {
-            self.with.metrics.rewinds.with_label_values(&[end]).inc();
+            self.with.metrics.flow.rewinds.with_label_values(&[end]).inc();
         }
         self.with.status.enter(State::Retrying);
         let retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);

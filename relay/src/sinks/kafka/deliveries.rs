@@ -94,7 +94,7 @@ impl Deliveries {
     pub(super) async fn begin(&self, sequence: u64, messages: u32, bytes: usize) -> (Accepting<'_>, Receipt) {
         let slot = (sequence % BATCHES as u64) as u32;
         if !self.has_room(slot, bytes) {
-            self.metrics.kafka_queue_waits.inc();
+            self.metrics.kafka.queue_waits.inc();
             while !self.has_room(slot, bytes) {
                 // A permit is kept if room was made meanwhile; only the pump waits here, and it waits once.
                 self.room.notified().await;
@@ -102,7 +102,7 @@ impl Deliveries {
         }
         let (sender, receipt) = Receipt::pending();
         let total = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
-        self.metrics.kafka_queue_bytes.set(total as i64);
+        self.metrics.kafka.queue_bytes.set(total as i64);
         let place = &self.slots[slot as usize];
         *place.lock() = Some(Open { sender, bytes, refused: Vec::new(), failed: None });
         place.remaining.store(messages + 1, Ordering::Release);
@@ -124,11 +124,11 @@ impl Deliveries {
         if let Some(batch) = self.slots[ticket.slot as usize].lock().as_mut() {
             match failure {
                 Failure::Refused(reason) => {
-                    self.metrics.kafka_refused.inc();
+                    self.metrics.kafka.refused.inc();
                     batch.refused.push(Refused::new(ticket.index as usize, reason));
                 }
                 Failure::Other(..) => {
-                    self.metrics.kafka_delivery_errors.inc();
+                    self.metrics.kafka.delivery_errors.inc();
                     batch.failed.get_or_insert(first);
                 }
             }
@@ -182,7 +182,7 @@ impl Deliveries {
         }
         let Some(batch) = place.lock().take() else { return };
         let total = self.bytes.fetch_sub(batch.bytes, Ordering::AcqRel) - batch.bytes;
-        self.metrics.kafka_queue_bytes.set(total as i64);
+        self.metrics.kafka.queue_bytes.set(total as i64);
         self.room.notify_one();
         let (sender, fate) = batch.conclude();
         sender.resolve(fate);

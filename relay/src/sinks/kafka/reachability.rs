@@ -33,7 +33,7 @@ struct Outage {
 
 impl Reachability {
     pub(super) fn new(bootstrap_servers: &str, metrics: Arc<Metrics>) -> Self {
-        metrics.kafka_reachable.set(1);
+        metrics.kafka.reachable.set(1);
         Self {
             bootstrap_servers: bootstrap_servers.to_owned(),
             doubtful: AtomicBool::new(false),
@@ -54,7 +54,7 @@ impl Reachability {
         }
         let before = std::mem::take(&mut *self.lock());
         if before.told_at.is_some() {
-            self.metrics.kafka_reachable.set(1);
+            self.metrics.kafka.reachable.set(1);
             info!(brokers = self.bootstrap_servers, "broker reachable again");
         }
     }
@@ -67,7 +67,7 @@ impl Reachability {
             Some(RDKafkaErrorCode::PartitionEOF) => return,
             Some(RDKafkaErrorCode::AllBrokersDown) => outage.all_down = true,
             _ => {
-                self.metrics.kafka_connection_errors.inc();
+                self.metrics.kafka.connection_errors.inc();
                 debug!(%error, reason, "kafka client error");
                 outage.cause = Some(reason.to_owned());
             }
@@ -77,7 +77,7 @@ impl Reachability {
             && told_at.is_none_or(|at| at.elapsed() >= WARN_INTERVAL)
         {
             *told_at = Some(Instant::now());
-            self.metrics.kafka_reachable.set(0);
+            self.metrics.kafka.reachable.set(0);
             let brokers = &self.bootstrap_servers;
             warn!(brokers, cause, "broker unreachable; delivery will go on when it is back");
         }
@@ -105,7 +105,7 @@ mod tests {
     fn an_idle_connection_that_the_broker_closed_is_no_outage() {
         let (reachability, metrics) = reachability();
         reachability.troubled(&ALL_DOWN, "1/1 brokers are down");
-        assert_eq!(metrics.kafka_reachable.get(), 1);
+        assert_eq!(metrics.kafka.reachable.get(), 1);
     }
 
     #[test]
@@ -113,10 +113,10 @@ mod tests {
         let (reachability, metrics) = reachability();
         reachability.troubled(&ALL_DOWN, "1/1 brokers are down");
         reachability.troubled(&FAILED, "broker:9092/1: connection refused");
-        assert_eq!(metrics.kafka_reachable.get(), 0);
+        assert_eq!(metrics.kafka.reachable.get(), 0);
         assert_eq!(reachability.last_trouble(), "broker:9092/1: connection refused");
         reachability.reached();
-        assert_eq!(metrics.kafka_reachable.get(), 1);
+        assert_eq!(metrics.kafka.reachable.get(), 1);
         assert_eq!(reachability.last_trouble(), "");
     }
 
@@ -124,6 +124,6 @@ mod tests {
     fn one_broker_of_several_that_fails_is_counted_and_no_outage() {
         let (reachability, metrics) = reachability();
         reachability.troubled(&FAILED, "other:9092/2: connection refused");
-        assert_eq!((metrics.kafka_reachable.get(), metrics.kafka_connection_errors.get()), (1, 1));
+        assert_eq!((metrics.kafka.reachable.get(), metrics.kafka.connection_errors.get()), (1, 1));
     }
 }

@@ -126,7 +126,7 @@ impl Cutter {
                 .with_help("The stream waits here, so that order holds.")
         })?;
         if shaped == Shaped::HeadersMalformed {
-            self.metrics.header_errors.inc();
+            self.metrics.wal.header_errors.inc();
             warn!(%position, "an event's headers are not a JSON object; they travel as text");
         }
         Ok(())
@@ -159,7 +159,7 @@ impl Cutter {
             Some(Places::find(&self.table, relation)?)
         } else {
             if !self.relations.contains_key(&relation.oid) {
-                self.metrics.ignored_relations.inc();
+                self.metrics.wal.ignored_relations.inc();
                 warn!(
                     schema = relation.namespace,
                     table = relation.name,

@@ -122,7 +122,7 @@ impl Source for Wal {
         if let Some(stream) = &self.stream {
             stream.confirm(position.record.end_lsn);
         }
-        self.metrics.slot_confirmed_lsn.set(position.record.end_lsn.as_u64() as i64);
+        self.metrics.wal.slot_confirmed_lsn.set(position.record.end_lsn.as_u64() as i64);
         self.options.accept_gap.store(false, Ordering::Relaxed);
         Ok(())
     }

@@ -76,8 +76,8 @@ fn look(connection: Option<Connection>, options: &WalOptions, metrics: &Metrics)
         None => super::connect_sql(options)?,
     };
     let retention = facts::retention(&mut sql, &options.slot)?;
-    metrics.slot_retained_bytes.set(retention.retained_bytes);
-    metrics.slot_lag_bytes.set(retention.lag_bytes);
+    metrics.wal.slot_retained_bytes.set(retention.retained_bytes);
+    metrics.wal.slot_lag_bytes.set(retention.lag_bytes);
     facts::publication(&mut sql, &options.publication, &options.table)?;
     Ok(sql)
 }

@@ -1,0 +1,16 @@
+//! Metrics of the source that reads a replication slot.
+
+use prometheus::{IntCounter, IntGauge};
+
+use crate::telemetry::metrics::section::section;
+
+section! {
+    /// The slot and what is read through it.
+    WalMetrics {
+        header_errors: IntCounter = counter("postrider_header_errors_total", "Events whose headers were not a JSON object.");
+        ignored_relations: IntCounter = counter("postrider_ignored_relations_total", "Row changes of tables that are not the outbox.");
+        slot_confirmed_lsn: IntGauge = level("postrider_slot_confirmed_lsn", "The position confirmed to the slot, as a number of bytes of WAL.");
+        slot_retained_bytes: IntGauge = level("postrider_slot_retained_bytes", "WAL that the server keeps because of the slot.");
+        slot_lag_bytes: IntGauge = level("postrider_slot_lag_bytes", "WAL written after the position confirmed to the slot.");
+    }
+}
