@@ -25,6 +25,12 @@ pub struct Launch {
 }
 
 impl Launch {
+    /// A relay with this configuration file.
+    #[must_use]
+    pub fn of(config: PathBuf) -> Self {
+        Self { config, variables: Vec::new(), arguments: Vec::new() }
+    }
+
     /// Sets a key by its variable, such as `POSTRIDER_RETRY_MAX_MS`.
     #[must_use]
     pub fn with(mut self, variable: &str, value: &str) -> Self {

@@ -166,14 +166,12 @@ impl Site {
 
     /// A relay for this place. Its back-off is short: a test waits for it.
     pub fn relay(&self) -> Launch {
-        let launch = Launch { config: self.config(), variables: Vec::new(), arguments: Vec::new() };
-        launch.with("POSTRIDER_RETRY_INITIAL_MS", "10").with("POSTRIDER_RETRY_MAX_MS", "250")
+        Launch::of(self.config()).with("POSTRIDER_RETRY_INITIAL_MS", "10").with("POSTRIDER_RETRY_MAX_MS", "250")
     }
 
     /// The relay's verbs, run as the database's administrator.
     pub fn administrator(&self) -> Launch {
-        let launch = Launch { config: self.config(), variables: Vec::new(), arguments: Vec::new() };
-        launch.with("POSTRIDER_ADMIN_URL", &self.server.url(&self.name))
+        Launch::of(self.config()).with("POSTRIDER_ADMIN_URL", &self.server.url(&self.name))
     }
 
     /// Reads this place's topics from their beginning.
