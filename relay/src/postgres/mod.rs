@@ -18,6 +18,8 @@ mod transport;
 pub mod chunk;
 pub mod connection;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod lsn;
 pub mod options;
 pub mod pgoutput;

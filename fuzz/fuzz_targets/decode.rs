@@ -1,0 +1,4 @@
+//! One message of pgoutput.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postrider_relay::postgres::fuzzing::decode(data));
