@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::pipeline::times::Times;
+
 /// The largest arena or side buffer that spans can address, in bytes.
 pub const ARENA_BYTES_MAX: usize = (SIDE - 1) as usize;
 
@@ -101,13 +103,32 @@ pub struct Messages {
     headers: Vec<Header>,
     list: Vec<Message>,
     unfit: Vec<Unfit>,
+    times: Times,
 }
 
 impl Messages {
     /// No messages yet, over the bytes that arena spans will point into.
     #[must_use]
     pub fn over(arena: Bytes) -> Self {
-        Self { arena, side: Vec::new(), headers: Vec::new(), list: Vec::new(), unfit: Vec::new() }
+        Self {
+            arena,
+            side: Vec::new(),
+            headers: Vec::new(),
+            list: Vec::new(),
+            unfit: Vec::new(),
+            times: Times::default(),
+        }
+    }
+
+    /// When it reached the places on its way.
+    #[must_use]
+    pub fn times(&self) -> Times {
+        self.times
+    }
+
+    /// Notes when it reached a place.
+    pub fn times_mut(&mut self) -> &mut Times {
+        &mut self.times
     }
 
     /// Copies `bytes` to the side buffer.

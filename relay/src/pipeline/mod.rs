@@ -14,6 +14,7 @@ pub mod source;
 pub mod status;
 pub mod stop;
 pub mod supervise;
+pub mod times;
 
 pub use error::{Disposition, End, Error, Kind};
 pub use message::{Header, HeaderName, Message, MessageRef, Messages, Span, Unfit};
@@ -23,3 +24,4 @@ pub use source::{Batch, Position, Progress, Source};
 pub use status::{Status, StatusSnapshot};
 pub use stop::{Stop, StopHandle};
 pub use supervise::{Ends, Supervision, supervise};
+pub use times::Times;

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::fmt::Display;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant as Moment};
 
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, warn};
@@ -16,7 +16,9 @@ use crate::pipeline::source::{Batch, Position, Progress, Source};
 use crate::pipeline::status::{State, Status};
 use crate::pipeline::stop::Stop;
 use crate::pipeline::supervise::Supervision;
+use crate::pipeline::times::age_of;
 use crate::telemetry::Metrics;
+use crate::telemetry::metrics::Stage;
 
 /// Positions that may wait for a progress note. Far more than come between two notes; reached only while no note becomes
 /// durable, and then some five megabytes.
@@ -51,7 +53,9 @@ struct InFlight<P> {
     messages: usize,
     bytes: usize,
     payload_bytes: usize,
-    oldest_ms: Option<i64>,
+    /// When its oldest message was committed, in microseconds since 1970.
+    committed_us: Option<i64>,
+    accepted_at: Moment,
 }
 
 /// A progress note on its way, with the positions it covers.
@@ -59,6 +63,8 @@ struct Recording<P> {
     receipt: Receipt,
     progress: Progress,
     covers: Vec<P>,
+    /// When the first of what it covers became durable.
+    durable_at: Option<Moment>,
 }
 
 /// Why the flow ended, and whether the batches accepted before may still be waited for.
@@ -104,6 +110,8 @@ pub struct Pump<'a, S: Source, K: Sink> {
     ring: VecDeque<InFlight<S::Position>>,
     ring_bytes: usize,
     durable: Vec<S::Position>,
+    /// When the first of those became durable.
+    durable_at: Option<Moment>,
     recording: Option<Recording<S::Position>>,
     record_at: Instant,
 }
@@ -124,6 +132,7 @@ where
             ring: VecDeque::new(),
             ring_bytes: 0,
             durable: Vec::new(),
+            durable_at: None,
             recording: None,
             record_at: Instant::now(),
         }
@@ -238,6 +247,7 @@ where
         }
         self.count_delivered(&flight);
         if flight.position.progress().is_some() {
+            self.durable_at.get_or_insert_with(Moment::now);
             self.durable.push(flight.position);
             Ok(())
         } else {
@@ -252,7 +262,7 @@ where
         let receipt = self.sink.record(progress.clone()).await?;
         // Taken only now: a stop may have dropped the call while it waited.
         let covers = std::mem::take(&mut self.durable);
-        self.recording = Some(Recording { receipt, progress, covers });
+        self.recording = Some(Recording { receipt, progress, covers, durable_at: self.durable_at.take() });
         Ok(())
     }
 
@@ -265,6 +275,9 @@ where
                 .with_help("Nothing is confirmed to Postgres until the progress topic takes the record."));
         }
         self.metrics.flow.progress_records.inc();
+        if let Some(since) = recording.durable_at {
+            self.metrics.stages.observe(Stage::Record, since.elapsed());
+        }
         self.reached.progress = Some(recording.progress);
         self.acknowledge(recording.covers).await
     }
@@ -288,7 +301,8 @@ where
         self.metrics.flow.delivered_messages.inc_by(flight.messages as u64);
         self.metrics.flow.delivered_bytes.inc_by(flight.payload_bytes as u64);
         self.status.delivered(flight.messages as u64);
-        if let Some(age) = flight.oldest_ms.and_then(age_since) {
+        self.metrics.stages.observe(Stage::Deliver, flight.accepted_at.elapsed());
+        if let Some(age) = flight.committed_us.and_then(age_of) {
             self.metrics.flow.delivery_seconds.observe(age.as_secs_f64());
         }
         debug!(messages = flight.messages, bytes = flight.bytes, position = %flight.position, "batch durable");
@@ -296,6 +310,7 @@ where
 
     fn show_in_flight(&self) {
         self.show_in_flight_of(self.ring.len(), self.ring_bytes);
+        self.metrics.waiting_since(self.ring.iter().find_map(|flight| flight.committed_us));
     }
 
     fn show_in_flight_of(&self, batches: usize, bytes: usize) {
@@ -310,12 +325,22 @@ async fn forward<P, K: Sink>(sink: &mut K, metrics: &Metrics, batch: Batch<P>) -
     let Batch { messages, end: position } = batch;
     let count = messages.len();
     let (bytes, payload_bytes) = (messages.bytes(), messages.payload_bytes());
-    let oldest_ms = messages.at(0).map(|message| message.timestamp_ms());
+    let times = messages.times();
+    let committed_us =
+        times.committed_us.or_else(|| messages.at(0).map(|message| message.timestamp_ms().saturating_mul(1000)));
     metrics.flow.source_batches.inc();
     metrics.flow.source_messages.inc_by(count as u64);
     metrics.flow.source_bytes.inc_by(payload_bytes as u64);
     let receipt = if count == 0 { Receipt::done() } else { sink.send(messages).await? };
-    Ok(InFlight { position, receipt, messages: count, bytes, payload_bytes, oldest_ms })
+    let accepted_at = Moment::now();
+    if count > 0 {
+        metrics.stages.batches.messages.observe(count as f64);
+        metrics.stages.batches.bytes.observe(payload_bytes as f64);
+        if let Some(shaped_at) = times.shaped_at {
+            metrics.stages.observe(Stage::Accept, accepted_at.saturating_duration_since(shaped_at));
+        }
+    }
+    Ok(InFlight { position, receipt, messages: count, bytes, payload_bytes, committed_us, accepted_at })
 }
 
 /// Waits for the fate of the oldest batch in flight. Cancel safe.
@@ -332,12 +357,6 @@ async fn recorded<P>(recording: &mut Option<Recording<P>>) -> Result<Durable, Er
         Some(recording) => (&mut recording.receipt).await,
         None => std::future::pending().await,
     }
-}
-
-/// How long ago that was; `None` if the clocks disagree.
-fn age_since(ms: i64) -> Option<Duration> {
-    let then = SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(ms).ok()?);
-    then.elapsed().ok()
 }
 
 #[cfg(test)]

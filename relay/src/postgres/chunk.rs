@@ -3,6 +3,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -29,6 +30,7 @@ pub struct Chunk {
     buffer: Vec<u8>,
     filled: usize,
     pool: Option<Arc<Pool>>,
+    read_at: Instant,
 }
 
 impl Chunk {
@@ -42,6 +44,19 @@ impl Chunk {
     #[must_use]
     pub fn into_bytes(self) -> Bytes {
         Bytes::from_owner(self)
+    }
+
+    /// When the first of it was read.
+    #[must_use]
+    pub fn read_at(&self) -> Instant {
+        self.read_at
+    }
+
+    /// The same, its first part read at `moment`.
+    pub(crate) fn since(self, moment: Instant) -> Self {
+        let mut chunk = self;
+        chunk.read_at = moment;
+        chunk
     }
 
     /// How much memory it holds, which is more than its length.
@@ -234,12 +249,14 @@ impl Intake {
         if complete < COPY_BYTES_MAX && next_frame <= self.buffer.len() {
             let frames = self.buffer[..complete].to_vec();
             self.buffer.copy_within(tail, 0);
-            return (complete > 0).then_some(Chunk { buffer: frames, filled: complete, pool: None });
+            let read_at = Instant::now();
+            return (complete > 0).then_some(Chunk { buffer: frames, filled: complete, pool: None, read_at });
         }
         let mut buffer = self.pool.take(next_frame);
         buffer[..tail.len()].copy_from_slice(&self.buffer[tail]);
         let full = std::mem::replace(&mut self.buffer, buffer);
-        let chunk = Chunk { buffer: full, filled: complete, pool: Some(Arc::clone(&self.pool)) };
+        let pool = Some(Arc::clone(&self.pool));
+        let chunk = Chunk { buffer: full, filled: complete, pool, read_at: Instant::now() };
         (complete > 0).then_some(chunk)
     }
 }

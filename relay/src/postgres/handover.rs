@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 
 use crate::postgres::chunk::{BUFFER_BYTES, Chunk};
 use crate::postgres::error::{Error, Kind};
+use crate::postgres::traffic::Counted;
 
 /// How much may wait for the consumer; beyond it the socket is left unread, and the server waits.
 const WAITING_BYTES_MAX: usize = 8 * BUFFER_BYTES;
@@ -34,6 +35,7 @@ pub(crate) struct Handover {
     confirmed: AtomicU64,
     /// A confirmation is waiting for its report: the reader has been woken for it.
     confirming: AtomicBool,
+    counted: Counted,
 }
 
 #[derive(Debug, Default)]
@@ -68,7 +70,13 @@ impl Handover {
             waker,
             confirmed: AtomicU64::new(0),
             confirming: AtomicBool::new(false),
+            counted: Counted::default(),
         }
+    }
+
+    /// Both: what went over the stream.
+    pub(crate) fn counted(&self) -> &Counted {
+        &self.counted
     }
 
     /// Reader: whether another chunk may be read. If not, the reader is woken when it may.
@@ -157,6 +165,7 @@ impl Handover {
         if self.confirmed.fetch_max(position, Ordering::SeqCst) < position
             && !self.confirming.swap(true, Ordering::SeqCst)
         {
+            self.counted.confirmed();
             self.wake();
         }
     }

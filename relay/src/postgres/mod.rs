@@ -27,3 +27,4 @@ pub mod replication;
 pub mod session;
 pub mod slot;
 pub mod stream;
+pub mod traffic;

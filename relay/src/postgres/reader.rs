@@ -172,6 +172,7 @@ impl Reader {
 
     fn queue_status(&mut self, reply: bool) -> u64 {
         let flushed = self.handover.take_confirmed();
+        self.handover.counted().status_update();
         let status = Status { written: self.received, flushed, reply };
         self.unsent.extend_from_slice(&status.encode());
         flushed
@@ -194,6 +195,7 @@ impl Reader {
             Ok(0) => Err(Error::new(Kind::Unavailable, format!("{} closed the connection", self.peer))),
             Ok(bytes) => {
                 self.heard = now;
+                self.handover.counted().received(bytes);
                 let quick = now.saturating_duration_since(self.rested) < PAUSE;
                 self.quick_reads = if quick { self.quick_reads.saturating_add(1) } else { 0 };
                 if self.intake.complete() == 0 {
@@ -254,7 +256,7 @@ impl Reader {
 
     fn hand_over(&mut self) {
         if let Some(chunk) = self.intake.hand_over(self.next_frame) {
-            self.handover.offer(chunk);
+            self.handover.offer(chunk.since(self.held_since));
         }
     }
 

@@ -13,6 +13,7 @@ use crate::postgres::error::{Error, Kind};
 use crate::postgres::handover::{Handover, Leave};
 use crate::postgres::lsn::EndLsn;
 use crate::postgres::reader::Reader;
+use crate::postgres::traffic::Traffic;
 
 /// A running stream; its own thread reads the socket. Dropping it closes the connection at once, without a last report.
 #[derive(Debug)]
@@ -46,6 +47,12 @@ impl ReplicationStream {
     /// reported within 100 ms.
     pub fn confirm(&self, flushed: EndLsn) {
         self.handover.confirm(flushed.as_u64());
+    }
+
+    /// What went over it so far.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.handover.counted().traffic()
     }
 
     /// Reports what is confirmed, ends the stream and waits, 3 seconds at most, until the server has let go of the slot.

@@ -6,10 +6,14 @@
 mod flow;
 mod kafka;
 mod process;
+pub mod quantile;
 mod section;
+mod stages;
 mod wal;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
 
 use prometheus::{Registry, TextEncoder};
 
@@ -19,18 +23,24 @@ pub use flow::{DELIVERY_BUCKETS_SECONDS, END, FlowMetrics, KIND};
 pub use kafka::KafkaMetrics;
 pub use process::ProcessMetrics;
 pub use section::Description;
+pub use stages::{BatchMetrics, STAGE, Stage, StageMetrics};
 pub use wal::WalMetrics;
 
 /// All of them, section by section.
-pub const ALL: &[&[Description]] = &[FlowMetrics::ALL, WalMetrics::ALL, KafkaMetrics::ALL, ProcessMetrics::ALL];
+pub const ALL: &[&[Description]] =
+    &[FlowMetrics::ALL, BatchMetrics::ALL, WalMetrics::ALL, KafkaMetrics::ALL, ProcessMetrics::ALL];
 
 /// The handles of all metrics, with a registry of their own.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     process: ProcessMetrics,
+    /// The oldest commit that was read and is not durable, in microseconds since 1970; 0 if there is none.
+    waiting_us: AtomicI64,
     /// The pump and its supervisor.
     pub flow: FlowMetrics,
+    /// The stages of a batch.
+    pub stages: StageMetrics,
     /// The source that reads a slot.
     pub wal: WalMetrics,
     /// The Kafka sink.
@@ -45,17 +55,35 @@ impl Metrics {
         let set = Set(&registry);
         Arc::new(Self {
             flow: FlowMetrics::new(&set),
+            stages: StageMetrics::new(&set),
             wal: WalMetrics::new(&set),
             kafka: KafkaMetrics::new(&set),
             process: ProcessMetrics::new(&set),
+            waiting_us: AtomicI64::new(0),
             registry,
         })
+    }
+
+    /// Notes when the oldest of what is not durable was committed, in microseconds since 1970; `None` if nothing waits.
+    pub fn waiting_since(&self, committed_us: Option<i64>) {
+        self.waiting_us.store(committed_us.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// The age of the oldest commit that was read and is not durable yet; zero if there is none.
+    #[must_use]
+    pub fn lag(&self) -> Duration {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        match u64::try_from(self.waiting_us.load(Ordering::Relaxed)) {
+            Ok(since @ 1..) => now.saturating_sub(Duration::from_micros(since)),
+            _ => Duration::ZERO,
+        }
     }
 
     /// All metrics in Prometheus' [text format](https://prometheus.io/docs/instrumenting/exposition_formats/).
     #[must_use]
     pub fn encode(&self) -> String {
         self.process.refresh();
+        self.flow.lag_seconds.set(self.lag().as_secs_f64());
         TextEncoder::new()
             .encode_to_string(&self.registry.gather())
             .expect("metrics with names checked at registration encode to text")

@@ -26,6 +26,7 @@ const ID_SHOWN_BYTES: usize = 100;
 struct Open {
     commit_lsn: CommitLsn,
     commit_ms: i64,
+    commit_us: i64,
     ordinal: u64,
 }
 
@@ -87,6 +88,7 @@ impl Cutter {
                 self.open = Some(Open {
                     commit_lsn: begin.final_lsn,
                     commit_ms: begin.commit_time_us.div_euclid(1000),
+                    commit_us: begin.commit_time_us,
                     ordinal: 0,
                 });
             }
@@ -125,6 +127,9 @@ impl Cutter {
                 .because(why)
                 .with_help("The stream waits here, so that order holds.")
         })?;
+        if let Some(open) = &self.open {
+            messages.times_mut().committed_us.get_or_insert(open.commit_us);
+        }
         if shaped == Shaped::HeadersMalformed {
             self.metrics.wal.header_errors.inc();
             warn!(%position, "an event's headers are not a JSON object; they travel as text");

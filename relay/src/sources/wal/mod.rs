@@ -8,10 +8,12 @@ mod cut;
 mod facts;
 mod record;
 mod resume;
+mod stages;
 mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use tracing::{debug, info, warn};
 
@@ -25,6 +27,7 @@ use crate::shape::outbox::Outbox;
 use crate::shape::topic::TopicTemplate;
 use crate::sources::wal::cut::Cutter;
 use crate::sources::wal::resume::{Facts, resume};
+use crate::sources::wal::stages::Stages;
 use crate::sources::wal::watch::Watch;
 use crate::telemetry::Metrics;
 
@@ -57,6 +60,7 @@ pub struct Wal {
     stream: Option<ReplicationStream>,
     watch: Watch,
     cutter: Cutter,
+    stages: Stages,
     acknowledged: Record,
 }
 
@@ -92,7 +96,8 @@ impl Wal {
         let outbox = Outbox::new(template);
         let cutter = Cutter::new(slot, options.table.clone(), outbox, Arc::clone(&metrics), started.from);
         let watch = Watch::begin(started.sql, Arc::clone(&options), Arc::clone(&metrics));
-        Ok(Self { options, metrics, stream: Some(started.stream), watch, cutter, acknowledged: started.from })
+        let stages = Stages::of_a_new_stream(&metrics);
+        Ok(Self { options, metrics, stages, stream: Some(started.stream), watch, cutter, acknowledged: started.from })
     }
 }
 
@@ -110,8 +115,10 @@ impl Source for Wal {
                 error = self.watch.failed() => return Err(error),
                 chunk = stream.next() => chunk.map_err(|error| stream_error(&self.options, error))?,
             };
+            let (read_at, begun) = (chunk.read_at(), Instant::now());
             // Cutting does not wait, so a dropped call cannot lose the chunk.
-            if let Some(batch) = self.cutter.cut(&chunk.into_bytes())? {
+            if let Some(mut batch) = self.cutter.cut(&chunk.into_bytes())? {
+                self.stages.cut(&mut batch.messages, read_at, begun);
                 return Ok(batch);
             }
         }
@@ -121,6 +128,7 @@ impl Source for Wal {
         self.acknowledged = position.record;
         if let Some(stream) = &self.stream {
             stream.confirm(position.record.end_lsn);
+            self.stages.collect(stream);
         }
         self.metrics.wal.slot_confirmed_lsn.set(position.record.end_lsn.as_u64() as i64);
         self.options.accept_gap.store(false, Ordering::Relaxed);
@@ -138,6 +146,7 @@ impl Source for Wal {
         let started = start(Arc::clone(&self.options), Some(self.acknowledged), false).await?;
         self.cutter.restart(started.from);
         self.stream = Some(started.stream);
+        self.stages = Stages::of_a_new_stream(&self.metrics);
         self.watch = Watch::begin(started.sql, Arc::clone(&self.options), Arc::clone(&self.metrics));
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Metrics of the pump and its supervisor: what goes through, and what stopped it.
 
-use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use crate::telemetry::metrics::section::section;
 
@@ -10,8 +10,8 @@ pub const END: &str = "end";
 pub const KIND: &str = "kind";
 
 /// Upper bounds of the buckets of a delivery's duration, in seconds: from a good broker on the same host to an outage.
-pub const DELIVERY_BUCKETS_SECONDS: [f64; 15] =
-    [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 120.0];
+pub const DELIVERY_BUCKETS_SECONDS: [f64; 17] =
+    [0.001, 0.002, 0.003, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 120.0];
 
 section! {
     /// The flow from the source to the sink.
@@ -25,6 +25,7 @@ section! {
         in_flight_batches: IntGauge = level("postrider_in_flight_batches", "Batches read and not yet durable.");
         in_flight_bytes: IntGauge = level("postrider_in_flight_bytes", "Memory of the batches read and not yet durable.");
         delivery_seconds: Histogram = histogram("postrider_delivery_seconds", "From the commit of a batch's oldest message until the batch was durable.", &DELIVERY_BUCKETS_SECONDS);
+        lag_seconds: Gauge = gauge("postrider_lag_seconds", "Age of the oldest commit that was read and is not durable yet; 0 if there is none.");
         progress_records: IntCounter = counter("postrider_progress_records_total", "Progress notes that became durable.");
         acknowledgements: IntCounter = counter("postrider_acknowledgements_total", "Positions that the source was told to forget.");
         rewinds: IntCounterVec = family("postrider_rewinds_total", "Returns to the last acknowledged position, by the end that failed.", &[END]);

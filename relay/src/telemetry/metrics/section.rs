@@ -2,7 +2,7 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
 
 /// The name and the help of a metric.
@@ -75,6 +75,11 @@ impl Set<'_> {
     /// A distribution over buckets with these upper bounds.
     pub(super) fn histogram(&self, of: Description, buckets: &[f64]) -> Histogram {
         self.register(Histogram::with_opts(HistogramOpts::new(of.name, of.help).buckets(buckets.to_vec())))
+    }
+
+    /// Distributions over the same buckets, told apart by labels.
+    pub(super) fn histograms(&self, of: Description, buckets: &[f64], labels: &[&str]) -> HistogramVec {
+        self.register(HistogramVec::new(HistogramOpts::new(of.name, of.help).buckets(buckets.to_vec()), labels))
     }
 
     fn register<M: Collector + Clone + 'static>(&self, metric: prometheus::Result<M>) -> M {

@@ -7,6 +7,9 @@ use crate::telemetry::metrics::section::section;
 section! {
     /// The slot and what is read through it.
     WalMetrics {
+        received_bytes: IntCounter = counter("postrider_received_bytes_total", "Bytes of the replication stream that the server sent, frames and all.");
+        streams: IntCounter = counter("postrider_streams_total", "Replication streams that were started: the first, and one for each reconnection or rewind.");
+        status_updates: IntCounter = counter("postrider_status_updates_total", "Reports sent to the server: what was received and what it may forget.");
         header_errors: IntCounter = counter("postrider_header_errors_total", "Events whose headers were not a JSON object.");
         ignored_relations: IntCounter = counter("postrider_ignored_relations_total", "Row changes of tables that are not the outbox.");
         slot_confirmed_lsn: IntGauge = level("postrider_slot_confirmed_lsn", "The position confirmed to the slot, as a number of bytes of WAL.");
