@@ -32,6 +32,10 @@ pub enum Error {
     /// Logging could not be set up.
     #[error("cannot set up logging")]
     Logging(#[source] LoggingError),
+    /// There is no such failpoint.
+    #[cfg(feature = "failpoints")]
+    #[error(transparent)]
+    Failpoint(#[from] crate::telemetry::failpoint::NoSuchFailpoint),
     /// The threads could not be had.
     #[error("cannot start the runtime")]
     Runtime(#[source] io::Error),

@@ -38,6 +38,8 @@ impl Run {
         let json = config.log.format == Format::Json;
         let format = if json { LogFormat::Json } else { LogFormat::Text };
         logging::init(format, &config.log.level).map_err(Error::Logging)?;
+        #[cfg(feature = "failpoints")]
+        crate::telemetry::failpoint::arm()?;
         let runtime = runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
         let runtime = runtime.map_err(Error::Runtime)?;
         let outcome = runtime.block_on(app::run(config, self.accept_gap));

@@ -20,6 +20,8 @@ const NOT_KEYS: &[&str] = &[
     "POSTRIDER_SERVICES",
     "POSTRIDER_SERVICES_HOME",
     "POSTRIDER_RELAY_BINARY",
+    #[cfg(feature = "failpoints")]
+    "POSTRIDER_FAILPOINT",
 ];
 
 /// Reads the values by key path from those `variables` that are ours.

@@ -18,6 +18,7 @@ use crate::pipeline::stop::Stop;
 use crate::pipeline::supervise::Supervision;
 use crate::pipeline::times::age_of;
 use crate::telemetry::Metrics;
+use crate::telemetry::failpoint::{Failpoint, reach};
 use crate::telemetry::metrics::Stage;
 
 /// Positions that may wait for a progress note. Far more than come between two notes; reached only while no note becomes
@@ -145,7 +146,8 @@ where
         let outcome = match self.flow(stop).await {
             Ok(()) => {
                 self.status.enter(State::Draining);
-                self.drain().await
+                reach(Failpoint::PumpDrain);
+                self.drain().await.inspect(|()| reach(Failpoint::PumpDrained))
             }
             Err(Halt { error, in_flight: Fate::Intact }) => {
                 if let Err(late) = self.drain().await {
@@ -231,6 +233,7 @@ where
     }
 
     fn accepted(&mut self, flight: InFlight<S::Position>) {
+        reach(Failpoint::PumpAccepted);
         self.ring_bytes += flight.bytes;
         self.ring.push_back(flight);
         self.show_in_flight();
@@ -245,6 +248,7 @@ where
             return Err(Error::new(End::Sink, Kind::Refused, refused.reason.clone())
                 .with_help("The stream waits here, so that order holds; make the broker accept the record."));
         }
+        reach(Failpoint::PumpSettled);
         self.count_delivered(&flight);
         if flight.position.progress().is_some() {
             self.durable_at.get_or_insert_with(Moment::now);
@@ -259,7 +263,9 @@ where
     async fn record(&mut self) -> Result<(), Error> {
         self.record_at = Instant::now() + self.limits.progress_interval;
         let Some(progress) = self.durable.last().and_then(Position::progress) else { return Ok(()) };
+        reach(Failpoint::PumpRecord);
         let receipt = self.sink.record(progress.clone()).await?;
+        reach(Failpoint::PumpRecording);
         // Taken only now: a stop may have dropped the call while it waited.
         let covers = std::mem::take(&mut self.durable);
         self.recording = Some(Recording { receipt, progress, covers, durable_at: self.durable_at.take() });
@@ -274,6 +280,7 @@ where
             return Err(Error::new(End::Sink, Kind::Refused, context)
                 .with_help("Nothing is confirmed to Postgres until the progress topic takes the record."));
         }
+        reach(Failpoint::PumpRecorded);
         self.metrics.flow.progress_records.inc();
         if let Some(since) = recording.durable_at {
             self.metrics.stages.observe(Stage::Record, since.elapsed());
@@ -290,6 +297,7 @@ where
             self.metrics.flow.acknowledgements.inc();
             self.reached.acknowledged += 1;
         }
+        reach(Failpoint::PumpAcknowledged);
         self.status.acknowledged(newest);
         Ok(())
     }
@@ -324,6 +332,7 @@ where
 async fn forward<P, K: Sink>(sink: &mut K, metrics: &Metrics, batch: Batch<P>) -> Result<InFlight<P>, Error> {
     let Batch { messages, end: position } = batch;
     let count = messages.len();
+    reach(Failpoint::PumpBatch);
     let (bytes, payload_bytes) = (messages.bytes(), messages.payload_bytes());
     let times = messages.times();
     let committed_us =

@@ -1,5 +1,6 @@
 //! What the process tells about itself: metrics and logs.
 
+pub mod failpoint;
 pub mod logging;
 pub mod metrics;
 mod process;

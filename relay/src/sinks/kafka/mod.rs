@@ -29,6 +29,7 @@ use crate::sinks::kafka::progress::{PARTITION, Reader};
 use crate::sinks::kafka::reachability::Reachability;
 use crate::sinks::kafka::refusal::inspect;
 use crate::telemetry::Metrics;
+use crate::telemetry::failpoint::{Failpoint, reach};
 
 pub use options::{Compression, KafkaOptions};
 
@@ -148,6 +149,7 @@ impl Sink for Kafka {
         if let Some(failed) = self.deliveries.follow() {
             return Ok(failed);
         }
+        reach(Failpoint::KafkaSend);
         let bytes = inspect(&messages, self.options.message_bytes_max)?;
         let count = u32::try_from(messages.len()).expect("spans address less than 2 GiB, so messages are fewer");
         let (mut accepting, receipt) = self.deliveries.begin(self.sequence, count, bytes).await;
@@ -163,6 +165,7 @@ impl Sink for Kafka {
                 }
             }
             accepting.accepted();
+            reach(Failpoint::KafkaTaken);
             // A broker takes any first sequence number from a producer that it does not know yet, so that a request on its
             // way behind a refused one would overtake it. After a refusal there is none: one record at a time.
             if self.batches.is_reduced() && !self.delivered().await {
@@ -170,6 +173,7 @@ impl Sink for Kafka {
             }
         }
         self.accepted += u64::from(count);
+        reach(Failpoint::KafkaSent);
         Ok(receipt)
     }
 
@@ -191,6 +195,7 @@ impl Sink for Kafka {
     }
 
     async fn reset(&mut self) -> Result<(), Error> {
+        reach(Failpoint::KafkaReset);
         self.producer.purge().await;
         if let Some(error) = self.producer.fatal()
             && error.kind() == Kind::Fenced
@@ -206,10 +211,12 @@ impl Sink for Kafka {
         self.producer = start_producer(&self.options, &self.deliveries, &self.reachability, &self.batches)?;
         self.accepted = 0;
         self.deliveries.forget_trouble();
+        reach(Failpoint::KafkaRenewed);
         Ok(())
     }
 
     async fn close(self, deadline: Duration) -> Result<(), Error> {
+        reach(Failpoint::KafkaClose);
         if self.producer.drain(Instant::now() + deadline).await {
             return Ok(());
         }

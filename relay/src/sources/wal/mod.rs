@@ -30,6 +30,7 @@ use crate::sources::wal::resume::{Facts, resume};
 use crate::sources::wal::stages::Stages;
 use crate::sources::wal::watch::Watch;
 use crate::telemetry::Metrics;
+use crate::telemetry::failpoint::{Failpoint, reach};
 
 pub use columns::OutboxTable;
 pub use record::{Record, RecordError, WalPosition};
@@ -116,15 +117,18 @@ impl Source for Wal {
                 chunk = stream.next() => chunk.map_err(|error| stream_error(&self.options, error))?,
             };
             let (read_at, begun) = (chunk.read_at(), Instant::now());
+            reach(Failpoint::SourceRead);
             // Cutting does not wait, so a dropped call cannot lose the chunk.
             if let Some(mut batch) = self.cutter.cut(&chunk.into_bytes())? {
                 self.stages.cut(&mut batch.messages, read_at, begun);
+                reach(Failpoint::SourceCut);
                 return Ok(batch);
             }
         }
     }
 
     async fn acknowledge(&mut self, position: WalPosition) -> Result<(), Error> {
+        reach(Failpoint::SourceAcknowledge);
         self.acknowledged = position.record;
         if let Some(stream) = &self.stream {
             stream.confirm(position.record.end_lsn);
@@ -132,10 +136,12 @@ impl Source for Wal {
         }
         self.metrics.wal.slot_confirmed_lsn.set(position.record.end_lsn.as_u64() as i64);
         self.options.accept_gap.store(false, Ordering::Relaxed);
+        reach(Failpoint::SourceAcknowledged);
         Ok(())
     }
 
     async fn rewind(&mut self) -> Result<(), Error> {
+        reach(Failpoint::SourceRewind);
         // A stream cannot be sent back: the connection is left, and the server starts again where we say. It must have
         // let go of the slot first.
         if let Some(stream) = self.stream.take()
@@ -143,15 +149,18 @@ impl Source for Wal {
         {
             debug!(%error, "the stream did not end cleanly");
         }
+        reach(Failpoint::SourceStopped);
         let started = start(Arc::clone(&self.options), Some(self.acknowledged), false).await?;
         self.cutter.restart(started.from);
         self.stream = Some(started.stream);
         self.stages = Stages::of_a_new_stream(&self.metrics);
         self.watch = Watch::begin(started.sql, Arc::clone(&self.options), Arc::clone(&self.metrics));
+        reach(Failpoint::SourceRewound);
         Ok(())
     }
 
     async fn close(self) -> Result<(), Error> {
+        reach(Failpoint::SourceClose);
         let Some(stream) = self.stream else { return Ok(()) };
         stream.stop().await.map_err(|error| {
             Error::new(End::Source, Kind::Unavailable, "the last confirmation may not have reached Postgres")
