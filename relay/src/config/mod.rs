@@ -8,6 +8,8 @@ pub mod admin;
 mod document;
 mod environment;
 pub mod error;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod kafka;
 pub mod key;
 pub mod log;

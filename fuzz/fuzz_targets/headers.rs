@@ -1,0 +1,4 @@
+//! An event's headers.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postrider_relay::shape::fuzzing::read_headers(data));
