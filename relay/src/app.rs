@@ -70,10 +70,11 @@ impl Ends for OutboxToNull {
 /// Those after which going on would lose events or change nothing; all others are waited for and overcome.
 pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
     let metrics = Metrics::new();
-    let status = Arc::new(Status::new(
+    let status = Status::new(
         format!("slot {} in database {}", config.source.slot, config.postgres.database),
         format!("kafka {}", config.kafka.bootstrap_servers),
-    ));
+    );
+    let status = Arc::new(status.of_slot(&config.source.slot));
     let (order, stop) = Stop::new();
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;

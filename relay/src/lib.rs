@@ -33,3 +33,4 @@ pub mod sinks;
 pub mod slots;
 pub mod sources;
 pub mod telemetry;
+pub mod top;

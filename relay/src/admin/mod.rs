@@ -1,6 +1,8 @@
 //! The process over HTTP: whether it lives, whether it is ready, its metrics and its status. For the loopback or a
 //! cluster's own network: nothing here changes anything, and nothing asks who reads.
 
+mod page;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,8 +13,8 @@ use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-use crate::pipeline::Stop;
-use crate::pipeline::status::{Status, StatusSnapshot};
+use crate::admin::page::Page;
+use crate::pipeline::{Status, Stop};
 use crate::telemetry::Metrics;
 
 /// The media type of Prometheus' text format.
@@ -105,8 +107,8 @@ async fn metrics(State(shown): State<Shown>) -> Response {
     ([(header::CONTENT_TYPE, METRICS_TYPE)], shown.metrics.encode()).into_response()
 }
 
-async fn status(State(shown): State<Shown>) -> Json<StatusSnapshot> {
-    Json(shown.status.snapshot())
+async fn status(State(shown): State<Shown>) -> Json<Page> {
+    Json(Page::of(&shown.status, &shown.metrics))
 }
 
 #[cfg(test)]
@@ -160,6 +162,7 @@ mod tests {
         assert!(fetch(served.address, "/live").await.starts_with("HTTP/1.1 200"));
         let status = fetch(served.address, "/status").await;
         assert!(status.contains("\"state\":\"starting\"") && status.contains("\"source\":\"slot orders\""), "{status}");
+        assert!(status.contains("\"version\":\"") && status.contains("{\"stage\":\"read\",\"count\":0,"), "{status}");
         let metrics = fetch(served.address, "/metrics").await;
         assert!(metrics.contains("text/plain; version=0.0.4") && metrics.contains("\npostrider_up 0\n"), "{metrics}");
     }

@@ -6,7 +6,7 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{config::error::ConfigError, pipeline, slots, telemetry::logging::LoggingError};
+use crate::{config::error::ConfigError, pipeline, slots, telemetry::logging::LoggingError, top::EndpointError};
 
 /// What a verb fails with.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +28,15 @@ pub enum Error {
         error: pipeline::Error,
         /// Whether standard error is a log of JSON lines, into which no other text must be mixed.
         json: bool,
+    },
+    /// A relay could not be asked.
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    /// A relay answered that events do not flow.
+    #[error("the relay is not ready: {reason}")]
+    NotReady {
+        /// What it says.
+        reason: String,
     },
     /// Logging could not be set up.
     #[error("cannot set up logging")]
@@ -84,6 +93,7 @@ impl Error {
         match self {
             Self::Setup(error) => error.help(),
             Self::Run { error, .. } => error.help(),
+            Self::Endpoint(error) => Some(error.help()),
             _ => None,
         }
     }

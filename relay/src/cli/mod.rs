@@ -5,6 +5,8 @@ mod error;
 mod init;
 mod migrate;
 mod run;
+mod status;
+mod top;
 
 use std::{
     io::{self, Write},
@@ -42,6 +44,8 @@ enum Verb {
     Init(init::Init),
     Migrate(migrate::Migrate),
     Run(run::Run),
+    Status(status::Status),
+    Top(top::Top),
 }
 
 impl Cli {
@@ -53,6 +57,8 @@ impl Cli {
             Verb::Init(init) => init.execute(config),
             Verb::Migrate(migrate) => migrate.execute(config),
             Verb::Run(run) => run.execute(config),
+            Verb::Status(status) => status.execute(config),
+            Verb::Top(top) => top.execute(config),
         };
         match done {
             Ok(()) => ExitCode::SUCCESS,
@@ -112,6 +118,11 @@ mod tests {
                 "init --admin-url",
                 "migrate --admin-url",
                 "run --accept-gap",
+                "status --url",
+                "status --output",
+                "top --url",
+                "top --interval-ms",
+                "top --once",
             ]
         );
     }

@@ -1,8 +1,9 @@
 //! `[admin]`: where probes and metrics are answered.
 
-use std::net::SocketAddr;
+use std::{ffi::OsString, net::SocketAddr, path::Path};
 
 use crate::config::{
+    error::ConfigError,
     key::{Fallback, Key, Kind},
     settings::Settings,
 };
@@ -26,6 +27,21 @@ pub struct Admin {
 }
 
 impl Admin {
+    /// Reads the same file and variables as [`Config::load`](crate::config::Config::load), unknown keys refused; only this
+    /// section is checked further. For whoever only asks a relay that runs.
+    ///
+    /// # Errors
+    /// As [`Config::load`](crate::config::Config::load).
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let (name, text) = crate::config::read_configuration(path)?;
+        let mut settings = crate::config::merge(&name, &text, environment)?;
+        let admin = Self::from_settings(&mut settings);
+        settings.into_result(admin)
+    }
+
     pub(super) fn from_settings(settings: &mut Settings) -> Self {
         let listen =
             settings.parsed(&LISTEN, |text| if text.is_empty() { Some(None) } else { text.parse().ok().map(Some) });

@@ -1,7 +1,7 @@
 //! What a pipeline is doing now: written by the supervisor and the pump, read by whoever asks.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
@@ -39,12 +39,18 @@ pub struct LastError {
 /// A pipeline's status at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StatusSnapshot {
+    /// The slot that is read, if one is.
+    pub slot: Option<String>,
     /// What is read, for example `slot orders`.
     pub source: String,
     /// What is written, for example `kafka broker:9092`.
     pub sink: String,
     /// Where it stands.
     pub state: State,
+    /// Since when, in milliseconds since 1970.
+    pub state_since_ms: u64,
+    /// How long the process has been at work, in milliseconds.
+    pub uptime_ms: u64,
     /// Whether events flow.
     pub ready: bool,
     /// Why not, if not.
@@ -63,16 +69,22 @@ pub struct StatusSnapshot {
 
 /// The shared status of one pipeline.
 #[derive(Debug)]
-pub struct Status(Mutex<StatusSnapshot>);
+pub struct Status {
+    began: Instant,
+    shown: Mutex<StatusSnapshot>,
+}
 
 impl Status {
     /// The status of a pipeline that is about to open its ends.
     #[must_use]
     pub fn new(source: impl Into<String>, sink: impl Into<String>) -> Self {
-        Self(Mutex::new(StatusSnapshot {
+        let shown = StatusSnapshot {
+            slot: None,
             source: source.into(),
             sink: sink.into(),
             state: State::Starting,
+            state_since_ms: now_ms(),
+            uptime_ms: 0,
             ready: false,
             reason: Some("starting".into()),
             last_error: None,
@@ -80,18 +92,31 @@ impl Status {
             in_flight_bytes: 0,
             delivered_messages: 0,
             acknowledged: None,
-        }))
+        };
+        Self { began: Instant::now(), shown: Mutex::new(shown) }
+    }
+
+    /// The same, of a pipeline that reads `slot`.
+    #[must_use]
+    pub fn of_slot(self, slot: impl Into<String>) -> Self {
+        self.lock().slot = Some(slot.into());
+        self
     }
 
     /// A copy of the present status.
     #[must_use]
     pub fn snapshot(&self) -> StatusSnapshot {
-        self.lock().clone()
+        let mut snapshot = self.lock().clone();
+        snapshot.uptime_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        snapshot
     }
 
     /// Enters another state.
     pub fn enter(&self, state: State) {
         let mut status = self.lock();
+        if status.state != state {
+            status.state_since_ms = now_ms();
+        }
         status.state = state;
         status.ready = state == State::Streaming;
         status.reason = match state {
@@ -105,9 +130,7 @@ impl Status {
 
     /// Notes a failure.
     pub fn failed(&self, error: &Error) {
-        let at_ms = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+        let at_ms = now_ms();
         self.lock().last_error = Some(LastError {
             at_ms,
             end: match error.end() {
@@ -138,6 +161,12 @@ impl Status {
 
     fn lock(&self) -> MutexGuard<'_, StatusSnapshot> {
         // Every holder leaves a whole value, so a panic elsewhere does not spoil it.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The present time, in milliseconds since 1970.
+fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

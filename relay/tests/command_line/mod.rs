@@ -3,4 +3,5 @@
 mod database;
 mod init;
 mod program;
+mod status;
 mod usage;

@@ -14,6 +14,8 @@ pub(super) struct Retention {
     pub(super) retained_bytes: i64,
     /// WAL not confirmed yet, in bytes.
     pub(super) lag_bytes: i64,
+    /// WAL that may be written before the slot is given up, in bytes; `None` without a limit.
+    pub(super) safe_bytes: Option<i64>,
 }
 
 /// Checks that the slot can be read from this database, and returns its `confirmed_flush_lsn`.
@@ -122,7 +124,7 @@ pub(super) fn publication(sql: &mut Connection, name: &str, table: &OutboxTable)
 pub(super) fn retention(sql: &mut Connection, name: &str) -> Result<Retention, Error> {
     let query = format!(
         "select pg_wal_lsn_diff(here.lsn, s.restart_lsn)::bigint, pg_wal_lsn_diff(here.lsn, s.confirmed_flush_lsn)::bigint,
-                s.wal_status
+                s.wal_status, s.safe_wal_size
          from pg_catalog.pg_replication_slots s,
               (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end) here(lsn)
          where s.slot_name = {}",
@@ -134,7 +136,7 @@ pub(super) fn retention(sql: &mut Connection, name: &str) -> Result<Retention, E
         return Err(lost(name));
     }
     let bytes = |index: usize| row.get(index).and_then(Option::as_deref).and_then(|text| text.parse().ok());
-    Ok(Retention { retained_bytes: bytes(0).unwrap_or(0), lag_bytes: bytes(1).unwrap_or(0) })
+    Ok(Retention { retained_bytes: bytes(0).unwrap_or(0), lag_bytes: bytes(1).unwrap_or(0), safe_bytes: bytes(3) })
 }
 
 const DROPPED: &str = "What is committed from now on is not kept for the relay. Run `postrider init`; rows written \

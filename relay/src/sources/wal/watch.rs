@@ -78,6 +78,7 @@ fn look(connection: Option<Connection>, options: &WalOptions, metrics: &Metrics)
     let retention = facts::retention(&mut sql, &options.slot)?;
     metrics.wal.slot_retained_bytes.set(retention.retained_bytes);
     metrics.wal.slot_lag_bytes.set(retention.lag_bytes);
+    metrics.wal.slot_safe_bytes.set(retention.safe_bytes.unwrap_or(-1));
     facts::publication(&mut sql, &options.publication, &options.table)?;
     Ok(sql)
 }

@@ -2,6 +2,39 @@
 //! [`histogram_quantile`](https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile) estimates
 //! them: linear within the bucket that holds the rank.
 
+use prometheus::Histogram;
+use prometheus::core::Metric;
+
+/// What a histogram comes to since the process started.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Summary {
+    /// How often something was observed.
+    pub count: u64,
+    /// Half were no slower, in milliseconds; `None` before the first.
+    pub p50_ms: Option<f64>,
+    /// 99 of 100 were no slower, in milliseconds.
+    pub p99_ms: Option<f64>,
+}
+
+impl Summary {
+    /// Of a histogram of seconds.
+    #[must_use]
+    pub fn of(histogram: &Histogram) -> Self {
+        let metric = histogram.metric();
+        let observed = metric.get_histogram();
+        let count = observed.get_sample_count();
+        let mut buckets: Vec<(f64, f64)> = observed
+            .get_bucket()
+            .iter()
+            .map(|bucket| (bucket.upper_bound(), bucket.cumulative_count() as f64))
+            .collect();
+        buckets.push((f64::INFINITY, count as f64));
+        // To a microsecond: finer is not measured.
+        let ms = |share| quantile(&buckets, share).map(|seconds| (seconds * 1e6).round() / 1e3);
+        Self { count, p50_ms: ms(0.5), p99_ms: ms(0.99) }
+    }
+}
+
 /// The `quantile` (0 to 1) of a histogram given as `(upper bound, how many up to it)` in rising order. The last bound may
 /// be infinite; a quantile that falls there is the greatest finite bound. `None` if nothing was observed.
 #[must_use]

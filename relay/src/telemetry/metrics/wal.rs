@@ -14,6 +14,7 @@ section! {
         ignored_relations: IntCounter = counter("postrider_ignored_relations_total", "Row changes of tables that are not the outbox.");
         slot_confirmed_lsn: IntGauge = level("postrider_slot_confirmed_lsn", "The position confirmed to the slot, as a number of bytes of WAL.");
         slot_retained_bytes: IntGauge = level("postrider_slot_retained_bytes", "WAL that the server keeps because of the slot.");
+        slot_safe_bytes: IntGauge = level("postrider_slot_safe_bytes", "WAL that may still be written before the server gives the slot up; -1 if max_slot_wal_keep_size sets no limit.");
         slot_lag_bytes: IntGauge = level("postrider_slot_lag_bytes", "WAL written after the position confirmed to the slot.");
     }
 }
