@@ -11,6 +11,7 @@ pub mod message;
 pub mod pump;
 pub mod sink;
 pub mod source;
+mod stall;
 pub mod status;
 pub mod stop;
 pub mod supervise;

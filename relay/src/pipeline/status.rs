@@ -128,6 +128,15 @@ impl Status {
         };
     }
 
+    /// Notes that nothing becomes durable any more, and why that is thought; `None`: something does again.
+    pub fn stalled(&self, reason: Option<String>) {
+        let mut status = self.lock();
+        if status.state == State::Streaming {
+            status.ready = reason.is_none();
+            status.reason = reason;
+        }
+    }
+
     /// Notes a failure.
     pub fn failed(&self, error: &Error) {
         let at_ms = now_ms();

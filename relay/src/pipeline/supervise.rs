@@ -14,6 +14,7 @@ use crate::pipeline::error::{Disposition, End, Error, Kind};
 use crate::pipeline::pump::{Limits, Pump, Reached};
 use crate::pipeline::sink::Sink;
 use crate::pipeline::source::{Progress, Source};
+use crate::pipeline::stall;
 use crate::pipeline::status::{State, Status};
 use crate::pipeline::stop::Stop;
 use crate::telemetry::Metrics;
@@ -101,7 +102,11 @@ where
         };
         self.with.status.enter(State::Streaming);
         self.with.metrics.flow.up.set(1);
-        let outcome = Pump::new(source, sink, self.with, &mut self.reached).run(stop).await;
+        let outcome = tokio::select! {
+            outcome = Pump::new(source, sink, self.with, &mut self.reached).run(stop) => outcome,
+            never = stall::watch(self.with.status, self.with.metrics) => match never {},
+        };
+        self.with.metrics.flow.stalled.set(0);
         self.with.metrics.flow.up.set(0);
         outcome
     }

@@ -17,6 +17,7 @@ section! {
     /// The flow from the source to the sink.
     FlowMetrics {
         up: IntGauge = level("postrider_up", "1 while events flow, 0 while an end is opening, failing or gone.");
+        stalled: IntGauge = level("postrider_stalled", "1 while something is in flight and nothing becomes durable for ten seconds and more.");
         source_batches: IntCounter = counter("postrider_source_batches_total", "Batches read from the source, idle advances included.");
         source_messages: IntCounter = counter("postrider_source_messages_total", "Messages read from the source, repeated ones included.");
         source_bytes: IntCounter = counter("postrider_source_bytes_total", "Bytes of keys and values read from the source.");
