@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
@@ -10,10 +9,13 @@ use postgres_protocol::message::frontend;
 
 use crate::postgres::chunk::HEADER_BYTES;
 use crate::postgres::cursor::Cursor;
+use crate::postgres::dial;
 use crate::postgres::error::{During, Error, Kind, ServerError};
-use crate::postgres::options::{ConnectOptions, Host};
-use crate::postgres::startup;
-use crate::postgres::transport::{self, Transport};
+use crate::postgres::options::{Check, ConnectOptions};
+use crate::postgres::security::{Method, Secured, Security};
+use crate::postgres::startup::{self, Applicant, PINNED_SETTINGS};
+use crate::postgres::tls::explain;
+use crate::postgres::transport::Transport;
 
 /// The longest a command may take that has nothing to wait for. Creating a slot may wait for old transactions, and has no limit.
 pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,6 +34,7 @@ pub type Row = Vec<Option<String>>;
 pub struct Connection {
     transport: Transport,
     peer: String,
+    security: Security,
     parameters: HashMap<String, String>,
     backend_pid: i32,
     received: BytesMut,
@@ -46,26 +49,38 @@ pub(crate) struct Received {
 }
 
 impl Connection {
-    /// Connects and authenticates; the session is ready when this returns.
+    /// Connects to the first server that will do and authenticates; the session is ready when this returns.
     ///
     /// # Errors
     ///
-    /// [`Kind::Unavailable`] when nobody answers in time or the server is not ready, [`Kind::Authentication`] when it does not
-    /// let us in, [`Kind::Rejected`] when there is no such database.
+    /// [`Kind::Unavailable`] when nobody answers in time, the server is not ready, or none is of the wanted kind;
+    /// [`Kind::Tls`] when the way cannot be made as safe as demanded; [`Kind::Authentication`] when the server does not let us
+    /// in; [`Kind::Rejected`] when there is no such database.
     pub fn connect(options: &ConnectOptions) -> Result<Self, Error> {
-        let deadline = Instant::now() + options.connect_timeout;
-        match &options.host {
-            Host::Socket(directory) => Self::by_socket(options, directory, deadline),
-            Host::Tcp(host) => Self::by_tcp(options, host, deadline),
-            Host::Local(host) => {
-                // The socket may belong to another server or let only operating system users in: TCP then has the last word.
-                let directory = transport::usual_socket_directory(options.port);
-                match directory.map(|directory| Self::by_socket(options, &directory, deadline)) {
-                    Some(Ok(connection)) => Ok(connection),
-                    _ => Self::by_tcp(options, host, deadline),
-                }
-            }
-        }
+        dial::dial(options, PINNED_SETTINGS)
+    }
+
+    /// A session on a way that was made.
+    pub(crate) fn start(
+        transport: Transport,
+        peer: String,
+        deadline: Instant,
+        check: Check,
+        applicant: &Applicant<'_>,
+    ) -> Result<Self, Error> {
+        let tls = transport.channel().map(|channel| Secured { version: channel.version(), check });
+        let mut connection = Self {
+            transport,
+            peer,
+            security: Security { tls, method: Method::NoPassword },
+            parameters: HashMap::new(),
+            backend_pid: 0,
+            received: BytesMut::new(),
+            deadline: Some(deadline),
+        };
+        startup::start_up(&mut connection, applicant)?;
+        connection.deadline = None;
+        Ok(connection)
     }
 
     /// The value of a parameter that the server reports by itself, such as `server_version`:
@@ -87,6 +102,12 @@ impl Connection {
     #[must_use]
     pub fn backend_pid(&self) -> i32 {
         self.backend_pid
+    }
+
+    /// How the session is secured.
+    #[must_use]
+    pub fn security(&self) -> Security {
+        self.security
     }
 
     /// The server's address, for logs and errors.
@@ -145,6 +166,20 @@ impl Connection {
         self.transport.is_unix()
     }
 
+    /// Whether TLS hides what is sent.
+    pub(crate) fn is_secured(&self) -> bool {
+        self.security.tls.is_some()
+    }
+
+    /// What a password exchange can be bound to.
+    pub(crate) fn end_point(&self) -> Option<Vec<u8>> {
+        self.transport.channel()?.end_point()
+    }
+
+    pub(crate) fn keep_method(&mut self, method: Method) {
+        self.security.method = method;
+    }
+
     pub(crate) fn send(&mut self, message: &[u8]) -> Result<(), Error> {
         let sent = self.transport.set_deadline(self.deadline).and_then(|()| self.transport.write_all(message));
         sent.map_err(|error| self.lost(error))
@@ -196,37 +231,9 @@ impl Connection {
         (self.transport, self.received, self.peer)
     }
 
-    fn by_socket(options: &ConnectOptions, directory: &Path, deadline: Instant) -> Result<Self, Error> {
-        let path = transport::socket_path(directory, options.port);
-        let transport = Transport::unix(directory, options.port, deadline);
-        Self::start(options, transport, path.display().to_string(), deadline)
-    }
-
-    fn by_tcp(options: &ConnectOptions, host: &str, deadline: Instant) -> Result<Self, Error> {
-        let transport = Transport::tcp(host, options.port, deadline);
-        Self::start(options, transport, format!("{host}:{}", options.port), deadline)
-    }
-
-    fn start(
-        options: &ConnectOptions,
-        transport: io::Result<Transport>,
-        peer: String,
-        deadline: Instant,
-    ) -> Result<Self, Error> {
-        let transport = transport.map_err(|error| {
-            Error::io(format!("no Postgres server answers at {peer}; check that it runs there"), error)
-        })?;
-        let mut connection = Self {
-            transport,
-            peer,
-            parameters: HashMap::new(),
-            backend_pid: 0,
-            received: BytesMut::new(),
-            deadline: Some(deadline),
-        };
-        startup::start_up(&mut connection, options)?;
-        connection.deadline = None;
-        Ok(connection)
+    /// Every parameter that the server reported.
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     fn fill(&mut self, wanted: usize) -> Result<(), Error> {
@@ -259,7 +266,8 @@ impl Connection {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 Error::new(Kind::Unavailable, format!("{} did not answer in time", self.peer))
             }
-            _ => Error::io(format!("the connection to {} is lost", self.peer), error),
+            _ => explain(&self.peer, &error)
+                .unwrap_or_else(|| Error::io(format!("the connection to {} is lost", self.peer), error)),
         }
     }
 }

@@ -13,6 +13,9 @@ pub enum Kind {
     Unavailable,
     /// The server does not accept this user or password, or asks for a method that is not supported.
     Authentication,
+    /// The way to the server cannot be made as safe as demanded: no TLS there, a certificate that is not believed, a file of
+    /// ours that cannot be used.
+    Tls,
     /// Another session is using the slot; `pid` is its backend, where the server named it. Try again, or stop that session.
     SlotActive {
         /// The backend that holds the slot.
@@ -72,6 +75,11 @@ impl Error {
         source: impl std::error::Error + Send + Sync + 'static,
     ) -> Self {
         Self { kind, context: context.into(), source: Some(source.into()) }
+    }
+
+    /// The same kind of trouble, told as part of a larger one that repeats what it says.
+    pub(crate) fn within(self, context: String) -> Self {
+        Self { kind: self.kind, context: context.into(), source: None }
     }
 
     /// What a caller can branch on.

@@ -6,13 +6,18 @@
 //!
 //! Architecture invariant: this module imports nothing else of the relay, and nothing in it decides what may be confirmed.
 
+mod adopted;
+mod authentication;
 mod cursor;
+mod dial;
 mod handover;
+mod passfile;
 mod quote;
 mod reader;
 mod scan;
 mod startup;
 mod status;
+mod tls;
 mod transport;
 
 pub mod chunk;
@@ -24,6 +29,7 @@ pub mod lsn;
 pub mod options;
 pub mod pgoutput;
 pub mod replication;
+pub mod security;
 pub mod session;
 pub mod slot;
 pub mod stream;

@@ -156,11 +156,11 @@ impl Reader {
 
     /// Sends a status update if one is due.
     fn report(&mut self, now: Instant, room: bool) {
-        if !self.unsent.is_empty() {
+        if self.has_unsent() {
             self.send_on();
         }
         let due = self.schedule.due(now, self.handover.confirmed());
-        if self.broken.is_some() || !self.unsent.is_empty() || (due.is_none() && !self.reply_requested) {
+        if self.broken.is_some() || self.has_unsent() || (due.is_none() && !self.reply_requested) {
             return;
         }
         self.reply_requested = false;
@@ -188,6 +188,14 @@ impl Reader {
                 Err(error) => self.broken = Some(error),
             }
         }
+        match self.socket.flush() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => self.broken = self.broken.take().or(Some(error)),
+            _ => {}
+        }
+    }
+
+    fn has_unsent(&self) -> bool {
+        !self.unsent.is_empty() || self.socket.has_unsent()
     }
 
     fn read(&mut self, now: Instant) -> Result<(), Error> {
@@ -283,7 +291,7 @@ impl Reader {
         }
         let next = self.schedule.next(self.handover.confirmed());
         // A socket that takes nothing says when it does again.
-        let sendable = self.unsent.is_empty() && self.broken.is_none();
+        let sendable = !self.has_unsent() && self.broken.is_none();
         self.poll_until(if sendable { next.saturating_duration_since(now) } else { PERIOD_MAX })
     }
 

@@ -1,73 +1,66 @@
 //! An ordinary, asynchronous SQL session, for what is not on the way of an event: parking, checking, setting up.
+//!
+//! It is opened as every session is, by [`Connection`]: the same servers, TLS, authentication and messages. Then the open way
+//! is handed to `tokio-postgres`.
 
-use std::time::Duration;
-
-use thiserror::Error;
+use bytes::{BufMut, BytesMut};
 use tokio_postgres::{Client, Config, NoTls};
 
-use crate::postgres::options::{ConnectOptions, Host};
-use crate::postgres::transport::usual_socket_directory;
+use crate::postgres::adopted::{Adopted, Socket};
+use crate::postgres::connection::Connection;
+use crate::postgres::dial;
+use crate::postgres::error::{Error, Kind};
+use crate::postgres::options::ConnectOptions;
 
-/// A session that could not be opened. Names the role and the database, never the password.
-#[derive(Debug, Error)]
-#[error("cannot connect as role {user:?} to database {database:?} at {place}")]
-pub struct SessionError {
-    /// The role that was tried.
-    pub user: String,
-    /// The database that was tried.
-    pub database: String,
-    /// Where.
-    pub place: String,
-    /// What the server or the connection said.
-    #[source]
-    pub source: tokio_postgres::Error,
-}
+/// What `tokio-postgres` relies on; everything else is as the role and the database have it.
+const SETTINGS: &[(&str, &str)] = &[("client_encoding", "UTF8")];
 
-/// Connects as `options` say. The session ends when the client is dropped.
+/// Connects as `options` say, whether or not they ask for replication. The session ends when the client is dropped.
+///
+/// A statement cannot be cancelled from outside: give it a `statement_timeout`.
 ///
 /// # Errors
-/// What the server or the connection said.
-pub async fn connect(options: &ConnectOptions) -> Result<Client, SessionError> {
-    let config = config(options);
-    let (client, connection) = config.connect(NoTls).await.map_err(|source| SessionError {
-        user: options.user.clone(),
-        database: options.database.clone(),
-        place: match &options.host {
-            Host::Socket(directory) => format!("{}/.s.PGSQL.{}", directory.display(), options.port),
-            Host::Tcp(name) | Host::Local(name) => format!("{name}:{}", options.port),
-        },
-        source,
+/// As [`Connection::connect`].
+pub async fn connect(options: &ConnectOptions) -> Result<Client, Error> {
+    let options = ConnectOptions { replication: false, ..options.clone() };
+    let config = config(&options);
+    // Opening blocks: looking up names, if nothing else.
+    let opened = tokio::task::spawn_blocking(move || dial::dial(&options, SETTINGS)).await;
+    let connection =
+        opened.map_err(|error| Error::with_source(Kind::Unavailable, "connecting was interrupted", error))??;
+    let peer = connection.peer().to_owned();
+    let lost = |error| Error::io(format!("the connection to {peer} is lost"), error);
+    let adopted = adopt(connection).map_err(lost)?;
+    let (client, connection) = config.connect_raw(adopted, NoTls).await.map_err(|error| {
+        Error::with_source(Kind::Protocol, format!("{peer} began a session in an unexpected way"), error)
     })?;
     // What ends the connection reaches the caller through the statement it was waiting for.
     tokio::spawn(async move { drop(connection.await) });
     Ok(client)
 }
 
+/// All that `tokio-postgres` still asks for itself; who we are was settled before.
 fn config(options: &ConnectOptions) -> Config {
     let mut config = Config::new();
-    match &options.host {
-        Host::Socket(directory) => {
-            config.host_path(directory);
-        }
-        Host::Tcp(name) => {
-            config.host(name);
-        }
-        Host::Local(name) => {
-            if let Some(directory) = usual_socket_directory(options.port) {
-                config.host_path(directory);
-            }
-            config.host(name);
-        }
-    }
+    config.user(&options.user).dbname(&options.database);
     config
-        .port(options.port)
-        .dbname(&options.database)
-        .user(&options.user)
-        .application_name(&options.application_name)
-        .connect_timeout(options.connect_timeout)
-        .keepalives_idle(Duration::from_secs(30));
-    if let Some(password) = &options.password {
-        config.password(password.expose());
+}
+
+fn adopt(connection: Connection) -> std::io::Result<Adopted> {
+    let mut said = BytesMut::new();
+    tell(&mut said, b'R', &0_u32.to_be_bytes());
+    for (name, value) in connection.parameters() {
+        tell(&mut said, b'S', &[name.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
     }
-    config
+    tell(&mut said, b'Z', b"I");
+    let (transport, received, _) = connection.into_parts();
+    said.extend_from_slice(&received);
+    Ok(Adopted::new(Socket::new(transport)?, said))
+}
+
+/// One message of the server.
+fn tell(said: &mut BytesMut, tag: u8, body: &[u8]) {
+    said.put_u8(tag);
+    said.put_u32(u32::try_from(body.len() + 4).expect("a parameter is far shorter than 4 GiB"));
+    said.put_slice(body);
 }

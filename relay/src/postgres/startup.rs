@@ -1,17 +1,22 @@
-//! From a connected socket to a session that is ready: the startup packet with its pinned settings, and authentication.
+//! From a connected socket to a session that is ready: the startup packet, and authentication.
+
+use std::sync::Once;
 
 use bytes::BytesMut;
-use postgres_protocol::authentication::sasl::{self, ChannelBinding, ScramSha256};
+use postgres_protocol::authentication::md5_hash;
+use postgres_protocol::authentication::sasl::{self, ScramSha256};
 use postgres_protocol::message::frontend;
+use tracing::warn;
 
+use crate::postgres::authentication::Request;
 use crate::postgres::connection::{Connection, Received};
-use crate::postgres::cursor::Cursor;
 use crate::postgres::error::{During, Error, Kind, ServerError};
-use crate::postgres::options::{ConnectOptions, Secret};
+use crate::postgres::options::{ChannelBinding, ConnectOptions, Secret, TlsMode};
+use crate::postgres::security::Method;
 
 /// Settings that a role or a database may carry otherwise, and that would change what pgoutput prints, end the session, or
 /// keep the server's warnings from us. <https://www.postgresql.org/docs/current/runtime-config-client.html>
-const PINNED_SETTINGS: [(&str, &str); 13] = [
+pub(crate) const PINNED_SETTINGS: &[(&str, &str)] = &[
     ("client_encoding", "UTF8"),
     ("DateStyle", "ISO"),
     ("IntervalStyle", "postgres"),
@@ -29,8 +34,21 @@ const PINNED_SETTINGS: [(&str, &str); 13] = [
     ("idle_session_timeout", "0"),
 ];
 
+/// Told once a process: whoever reads the exchange can guess at the password as fast as he can count.
+static MD5_WARNING: Once = Once::new();
+
+/// Who is asked to let us in, as whom, and with what.
+pub(crate) struct Applicant<'a> {
+    pub(crate) options: &'a ConnectOptions,
+    /// Settings of the session.
+    pub(crate) settings: &'a [(&'a str, &'a str)],
+    /// The password for this server.
+    pub(crate) password: Option<Secret>,
+}
+
 /// <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-START-UP>
-pub(crate) fn start_up(connection: &mut Connection, options: &ConnectOptions) -> Result<(), Error> {
+pub(crate) fn start_up(connection: &mut Connection, applicant: &Applicant<'_>) -> Result<(), Error> {
+    let options = applicant.options;
     let mut parameters = vec![
         ("user", options.user.as_str()),
         ("database", options.database.as_str()),
@@ -39,17 +57,20 @@ pub(crate) fn start_up(connection: &mut Connection, options: &ConnectOptions) ->
     if options.replication {
         parameters.push(("replication", "database"));
     }
-    parameters.extend(PINNED_SETTINGS);
+    parameters.extend(applicant.settings);
     let mut packet = BytesMut::new();
     frontend::startup_message(parameters, &mut packet).map_err(|error| {
         Error::with_source(Kind::Rejected, "a name in the connection options holds a zero byte", error)
     })?;
     connection.send(&packet)?;
-    authenticate(connection, options)?;
+    let method = authenticate(connection, applicant)?;
+    connection.keep_method(method);
     await_ready(connection, options)
 }
 
-fn authenticate(connection: &mut Connection, options: &ConnectOptions) -> Result<(), Error> {
+fn authenticate(connection: &mut Connection, applicant: &Applicant<'_>) -> Result<Method, Error> {
+    let options = applicant.options;
+    let mut method = Method::NoPassword;
     loop {
         let received = connection.receive()?;
         match received.tag {
@@ -59,26 +80,38 @@ fn authenticate(connection: &mut Connection, options: &ConnectOptions) -> Result
             b'v' | b'N' => continue,
             tag => return Err(connection.unexpected(tag, "while authenticating")),
         }
-        let mut cursor = Cursor::new(&received.body);
-        let method = cursor.u32().map_err(|error| Error::protocol("reading the authentication request", error))?;
-        match method {
-            0 => return Ok(()),
-            3 => send_cleartext(connection, options)?,
-            5 => {
+        let request = read_request(&received)?;
+        if options.channel_binding == ChannelBinding::Require && !matches!(request, Request::Sasl { plus: true, .. }) {
+            return Err(unbound(connection, options));
+        }
+        match request {
+            Request::Granted => return Ok(method),
+            Request::Cleartext => {
+                method = Method::Cleartext;
+                send_cleartext(connection, applicant)?;
+            }
+            Request::Md5 { salt } => {
+                method = Method::Md5;
+                send_md5(connection, applicant, salt)?;
+            }
+            Request::Sasl { plus, plain } => return scram(connection, applicant, plus, plain),
+            Request::Kerberos => {
                 return Err(unsupported(
+                    connection,
                     options,
-                    "md5",
-                    "set password_encryption = 'scram-sha-256', set the password anew, and use scram-sha-256 in pg_hba.conf",
+                    "GSSAPI or SSPI",
+                    "use scram-sha-256 in pg_hba.conf for this role",
                 ));
             }
-            10 => return scram(connection, options, cursor.rest()),
-            7 | 9 => {
-                return Err(unsupported(options, "GSSAPI or SSPI", "use scram-sha-256 in pg_hba.conf for this role"));
+            Request::SaslContinue(_) | Request::SaslFinal(_) => {
+                return Err(connection.unexpected(b'R', "of SASL before it began"));
             }
-            other => {
+            Request::Other(number) => {
+                let method = format!("number {number}");
                 return Err(unsupported(
+                    connection,
                     options,
-                    &format!("number {other}"),
+                    &method,
                     "use scram-sha-256 in pg_hba.conf for this role",
                 ));
             }
@@ -86,64 +119,105 @@ fn authenticate(connection: &mut Connection, options: &ConnectOptions) -> Result
     }
 }
 
-/// A password in clear text crosses no network here: only a Unix socket carries it.
-fn send_cleartext(connection: &mut Connection, options: &ConnectOptions) -> Result<(), Error> {
-    if !connection.is_unix() {
+/// A password in clear text goes only over a Unix socket, or over TLS that was demanded: where TLS was only preferred,
+/// whoever answers could have been between, and asked.
+fn send_cleartext(connection: &mut Connection, applicant: &Applicant<'_>) -> Result<(), Error> {
+    let options = applicant.options;
+    let demanded = !matches!(options.tls.mode, TlsMode::Disable | TlsMode::Prefer);
+    let safe = connection.is_unix() || (connection.is_secured() && demanded);
+    if !safe {
         return Err(unsupported(
+            connection,
             options,
             "password (clear text)",
-            "it would cross the network unencrypted; use scram-sha-256 in pg_hba.conf, or the Unix socket",
+            "use scram-sha-256 in pg_hba.conf, or demand TLS with tls = \"verify-full\", or use the Unix socket: else whoever is on the way could read it",
         ));
     }
     let mut message = BytesMut::new();
-    frontend::password_message(password(options)?.expose().as_bytes(), &mut message).map_err(bad_password)?;
+    frontend::password_message(password(connection, applicant)?.expose().as_bytes(), &mut message)
+        .map_err(bad_password)?;
+    connection.send(&message)
+}
+
+/// <https://www.postgresql.org/docs/current/auth-password.html>
+fn send_md5(connection: &mut Connection, applicant: &Applicant<'_>, salt: [u8; 4]) -> Result<(), Error> {
+    let user = &applicant.options.user;
+    let hash = md5_hash(user.as_bytes(), password(connection, applicant)?.expose().as_bytes(), salt);
+    let mut message = BytesMut::new();
+    frontend::password_message(hash.as_bytes(), &mut message).map_err(bad_password)?;
+    MD5_WARNING.call_once(|| {
+        warn!(
+            server = connection.peer(),
+            user,
+            "the server asks for md5, which is weak and on its way out; set password_encryption = 'scram-sha-256', \
+             set the password anew, and use scram-sha-256 in pg_hba.conf"
+        );
+    });
     connection.send(&message)
 }
 
 /// <https://www.postgresql.org/docs/current/sasl-authentication.html>
-fn scram(connection: &mut Connection, options: &ConnectOptions, mechanisms: &[u8]) -> Result<(), Error> {
-    let offered = mechanisms.split(|&byte| byte == 0).any(|name| name == sasl::SCRAM_SHA_256.as_bytes());
-    if !offered {
-        return Err(unsupported(
-            options,
-            "SASL without SCRAM-SHA-256",
-            "use scram-sha-256 in pg_hba.conf for this role",
-        ));
-    }
-    let mut scram = ScramSha256::new(password(options)?.expose().as_bytes(), ChannelBinding::unsupported());
+fn scram(connection: &mut Connection, applicant: &Applicant<'_>, plus: bool, plain: bool) -> Result<Method, Error> {
+    let options = applicant.options;
+    let (binding, method) = match connection.end_point() {
+        Some(end_point) if plus => (sasl::ChannelBinding::tls_server_end_point(end_point), Method::ScramSha256Plus),
+        None if options.channel_binding == ChannelBinding::Require => return Err(unbound(connection, options)),
+        // We could have: a server that could have too, and was made to look as if not, now notices.
+        Some(_) if plain => (sasl::ChannelBinding::unrequested(), Method::ScramSha256),
+        None if plain => (sasl::ChannelBinding::unsupported(), Method::ScramSha256),
+        _ => {
+            return Err(unsupported(
+                connection,
+                options,
+                "SASL without SCRAM-SHA-256",
+                "use scram-sha-256 in pg_hba.conf for this role",
+            ));
+        }
+    };
+    let mut scram = ScramSha256::new(password(connection, applicant)?.expose().as_bytes(), binding);
     let mut message = BytesMut::new();
-    frontend::sasl_initial_response(sasl::SCRAM_SHA_256, scram.message(), &mut message).map_err(bad_password)?;
+    // The names of these two methods are those of the mechanisms.
+    frontend::sasl_initial_response(&method.to_string(), scram.message(), &mut message).map_err(bad_password)?;
     connection.send(&message)?;
 
-    let challenge = sasl_step(connection, options, 11)?;
-    scram.update(&challenge).map_err(|error| impostor(options, error))?;
+    let challenge = sasl_step(connection, options, "its challenge", |request| match request {
+        Request::SaslContinue(data) => Some(data.to_vec()),
+        _ => None,
+    })?;
+    scram.update(&challenge).map_err(|error| impostor(connection, options, error))?;
     message.clear();
     frontend::sasl_response(scram.message(), &mut message).map_err(bad_password)?;
     connection.send(&message)?;
 
-    let outcome = sasl_step(connection, options, 12)?;
+    let outcome = sasl_step(connection, options, "its proof", |request| match request {
+        Request::SaslFinal(data) => Some(data.to_vec()),
+        _ => None,
+    })?;
     // The server's proof that it knows the password too: without it anybody could have answered.
-    scram.finish(&outcome).map_err(|error| impostor(options, error))?;
-    sasl_step(connection, options, 0).map(drop)
+    scram.finish(&outcome).map_err(|error| impostor(connection, options, error))?;
+    sasl_step(connection, options, "its consent", |request| (request == Request::Granted).then_some(()))?;
+    Ok(method)
 }
 
-/// One answer of the server in the exchange, which must be of the given kind.
-fn sasl_step(connection: &mut Connection, options: &ConnectOptions, wanted: u32) -> Result<Vec<u8>, Error> {
+/// One answer of the server in the exchange, which must be the one that belongs there.
+fn sasl_step<T>(
+    connection: &mut Connection,
+    options: &ConnectOptions,
+    what: &str,
+    wanted: impl Fn(Request<'_>) -> Option<T>,
+) -> Result<T, Error> {
     let received = connection.receive()?;
     match received.tag {
         b'R' => {}
         b'E' => return Err(refused(connection, options, &received)),
         tag => return Err(connection.unexpected(tag, "while authenticating")),
     }
-    let mut cursor = Cursor::new(&received.body);
-    match cursor.u32() {
-        Ok(found) if found == wanted => Ok(cursor.rest().to_vec()),
-        Ok(found) => Err(Error::new(
-            Kind::Protocol,
-            format!("the server sent authentication message {found} where {wanted} belongs"),
-        )),
-        Err(error) => Err(Error::protocol("reading the authentication request", error)),
-    }
+    wanted(read_request(&received)?)
+        .ok_or_else(|| connection.unexpected(received.tag, &format!("of another kind where {what} belongs")))
+}
+
+fn read_request(received: &Received) -> Result<Request<'_>, Error> {
+    Request::parse(&received.body).map_err(|error| Error::protocol("reading the authentication request", error))
 }
 
 /// The database is looked up only now that the role is known.
@@ -173,9 +247,12 @@ fn refusal_context(connection: &Connection, options: &ConnectOptions, report: &S
     match report.code.as_str() {
         "28P01" => format!("{peer} refused the password of user {user:?}; check the configured password"),
         "3D000" => format!("{peer} has no database {database:?}; check the configured database name"),
-        "28000" => format!(
-            "{peer} does not let user {user:?} connect to database {database:?}; check pg_hba.conf and the role's LOGIN and REPLICATION attributes"
-        ),
+        "28000" => {
+            let way = if connection.is_secured() { "over TLS" } else { "without TLS" };
+            format!(
+                "{peer} does not let user {user:?} connect to database {database:?} {way}; check pg_hba.conf (hostssl lines want TLS, and may want a client certificate) and the role's LOGIN and REPLICATION attributes"
+            )
+        }
         "42501" => {
             format!(
                 "{peer} does not let user {user:?} replicate; give it the attribute by: alter role {user:?} replication"
@@ -188,27 +265,46 @@ fn refusal_context(connection: &Connection, options: &ConnectOptions, report: &S
     }
 }
 
-fn password(options: &ConnectOptions) -> Result<&Secret, Error> {
-    options.password.as_ref().ok_or_else(|| {
-        Error::new(
-            Kind::Authentication,
-            format!("the server asks for a password of user {:?} and none is configured", options.user),
-        )
+fn password<'a>(connection: &Connection, applicant: &'a Applicant<'_>) -> Result<&'a Secret, Error> {
+    let ConnectOptions { user, passfile, .. } = applicant.options;
+    applicant.password.as_ref().ok_or_else(|| {
+        let peer = connection.peer();
+        let context = match passfile {
+            Some(file) => format!(
+                "{peer} asks for a password of user {user:?} and the passfile {} has no line for this host, port, database and user",
+                file.display()
+            ),
+            None => format!(
+                "{peer} asks for a password of user {user:?} and none is configured; set password_file, password or passfile"
+            ),
+        };
+        Error::new(Kind::Authentication, context)
     })
 }
 
-fn unsupported(options: &ConnectOptions, method: &str, remedy: &str) -> Error {
+fn unsupported(connection: &Connection, options: &ConnectOptions, method: &str, remedy: &str) -> Error {
+    let (peer, user) = (connection.peer(), &options.user);
+    Error::new(
+        Kind::Authentication,
+        format!("{peer} asks for {method} authentication of user {user:?}, which is not done here; {remedy}"),
+    )
+}
+
+fn unbound(connection: &Connection, options: &ConnectOptions) -> Error {
+    let (peer, user) = (connection.peer(), &options.user);
     Error::new(
         Kind::Authentication,
         format!(
-            "the server asks for {method} authentication of user {:?}, which is not supported; {remedy}",
-            options.user
+            "{peer} does not bind the authentication of user {user:?} to its certificate, which channel_binding = \"require\" demands; it needs TLS, hostssl with scram-sha-256 in pg_hba.conf, and nobody between who ends TLS"
         ),
     )
 }
 
-fn impostor(options: &ConnectOptions, error: std::io::Error) -> Error {
-    let context = format!("the server's part of the SCRAM exchange for user {:?} is not valid", options.user);
+fn impostor(connection: &Connection, options: &ConnectOptions, error: std::io::Error) -> Error {
+    let (peer, user) = (connection.peer(), &options.user);
+    let context = format!(
+        "{peer} did not prove that it knows the password of user {user:?}; check the address: something else may answer there"
+    );
     Error::with_source(Kind::Authentication, context, error)
 }
 

@@ -1,13 +1,15 @@
-//! The socket under a connection: a Unix socket or TCP, blocking until it streams.
+//! The way under a connection: a Unix socket, TCP, or TLS over TCP; blocking until it streams.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, SockAddr, Socket, TcpKeepalive, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::postgres::tls::Channel;
 
 /// A peer that vanished without a word is noticed by the kernel after 10 s + 3 × 5 s.
 const KEEPALIVE: TcpKeepalive =
@@ -26,11 +28,17 @@ pub(crate) fn usual_socket_directory(port: u16) -> Option<PathBuf> {
     SOCKET_DIRECTORIES.iter().map(PathBuf::from).find(|directory| socket_path(directory, port).exists())
 }
 
+/// Whether it is one of them.
+pub(crate) fn is_usual_socket_directory(directory: &Path) -> bool {
+    SOCKET_DIRECTORIES.iter().any(|usual| directory == Path::new(usual))
+}
+
 /// A connected, blocking socket.
 #[derive(Debug)]
 pub(crate) enum Transport {
     Unix(UnixStream),
     Tcp(TcpStream),
+    Tls(TcpStream, Channel),
 }
 
 impl Transport {
@@ -40,16 +48,30 @@ impl Transport {
         Ok(Self::Unix(socket.into()))
     }
 
-    /// Tries every address of `host` until one answers.
-    pub(crate) fn tcp(host: &str, port: u16, deadline: Instant) -> io::Result<Self> {
-        let mut last = None;
-        for address in (host, port).to_socket_addrs()? {
-            match connect_tcp(address, deadline) {
-                Ok(stream) => return Ok(Self::Tcp(stream)),
-                Err(error) => last = Some(error),
-            }
+    pub(crate) fn tcp(address: SocketAddr, user_timeout: Option<Duration>, deadline: Instant) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, remaining(deadline)?)?;
+        stream.set_nodelay(true)?;
+        let socket = SockRef::from(&stream);
+        socket.set_tcp_keepalive(&KEEPALIVE)?;
+        if let Some(timeout) = user_timeout {
+            set_user_timeout(&socket, timeout)?;
         }
-        Err(last.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
+        Ok(Self::Tcp(stream))
+    }
+
+    /// The same way, secured; only TCP can be.
+    ///
+    /// # Errors
+    /// The socket's, or a [`rustls::Error`] within one of kind `InvalidData`.
+    pub(crate) fn secure(self, mut channel: Channel, deadline: Instant) -> io::Result<Self> {
+        let Self::Tcp(mut stream) = self else { return Ok(self) };
+        channel.shake_hands(&mut stream, |stream| set_timeouts(stream, Some(deadline)))?;
+        Ok(Self::Tls(stream, channel))
+    }
+
+    /// The session of TLS, if there is one.
+    pub(crate) fn channel(&self) -> Option<&Channel> {
+        if let Self::Tls(_, channel) = self { Some(channel) } else { None }
     }
 
     /// Whether what is sent stays on this machine.
@@ -59,19 +81,29 @@ impl Transport {
 
     /// Reads and writes fail once `deadline` has passed; `None` waits for ever.
     pub(crate) fn set_deadline(&self, deadline: Option<Instant>) -> io::Result<()> {
-        let timeout = deadline.map(remaining).transpose()?;
         match self {
-            Self::Unix(stream) => stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout)),
-            Self::Tcp(stream) => stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout)),
+            Self::Unix(stream) => {
+                let timeout = deadline.map(remaining).transpose()?;
+                stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout))
+            }
+            Self::Tcp(stream) | Self::Tls(stream, _) => set_timeouts(stream, deadline),
         }
     }
 }
 
-fn connect_tcp(address: SocketAddr, deadline: Instant) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&address, remaining(deadline)?)?;
-    stream.set_nodelay(true)?;
-    socket2::SockRef::from(&stream).set_tcp_keepalive(&KEEPALIVE)?;
-    Ok(stream)
+fn set_timeouts(stream: &TcpStream, deadline: Option<Instant>) -> io::Result<()> {
+    let timeout = deadline.map(remaining).transpose()?;
+    stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout))
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn set_user_timeout(socket: &SockRef<'_>, timeout: Duration) -> io::Result<()> {
+    socket.set_tcp_user_timeout(Some(timeout))
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn set_user_timeout(_: &SockRef<'_>, _: Duration) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "this operating system has no tcp_user_timeout_ms; leave it out"))
 }
 
 /// Time left; none left is an error, because sockets take a timeout of zero for "never".
@@ -88,6 +120,7 @@ impl Read for Transport {
         match self {
             Self::Unix(stream) => stream.read(buffer),
             Self::Tcp(stream) => stream.read(buffer),
+            Self::Tls(stream, channel) => channel.read(stream, buffer),
         }
     }
 }
@@ -97,11 +130,15 @@ impl Write for Transport {
         match self {
             Self::Unix(stream) => stream.write(data),
             Self::Tcp(stream) => stream.write(data),
+            Self::Tls(stream, channel) => channel.write(stream, data),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Unix(_) | Self::Tcp(_) => Ok(()),
+            Self::Tls(stream, channel) => channel.flush(stream),
+        }
     }
 }
 
@@ -110,6 +147,7 @@ impl Write for Transport {
 pub(crate) enum NonblockingTransport {
     Unix(mio::net::UnixStream),
     Tcp(mio::net::TcpStream),
+    Tls(mio::net::TcpStream, Channel),
 }
 
 impl NonblockingTransport {
@@ -123,6 +161,10 @@ impl NonblockingTransport {
                 stream.set_nonblocking(true)?;
                 Ok(Self::Tcp(mio::net::TcpStream::from_std(stream)))
             }
+            Transport::Tls(stream, channel) => {
+                stream.set_nonblocking(true)?;
+                Ok(Self::Tls(mio::net::TcpStream::from_std(stream), channel))
+            }
         }
     }
 
@@ -130,8 +172,13 @@ impl NonblockingTransport {
         let interests = Interest::READABLE | Interest::WRITABLE;
         match self {
             Self::Unix(stream) => registry.register(stream, token, interests),
-            Self::Tcp(stream) => registry.register(stream, token, interests),
+            Self::Tcp(stream) | Self::Tls(stream, _) => registry.register(stream, token, interests),
         }
+    }
+
+    /// Whether something that was written waits for the socket: what TLS has sealed must leave as it is.
+    pub(crate) fn has_unsent(&self) -> bool {
+        matches!(self, Self::Tls(_, channel) if channel.has_unsent())
     }
 }
 
@@ -140,6 +187,7 @@ impl Read for NonblockingTransport {
         match self {
             Self::Unix(stream) => stream.read(buffer),
             Self::Tcp(stream) => stream.read(buffer),
+            Self::Tls(stream, channel) => channel.read(stream, buffer),
         }
     }
 }
@@ -149,10 +197,14 @@ impl Write for NonblockingTransport {
         match self {
             Self::Unix(stream) => stream.write(data),
             Self::Tcp(stream) => stream.write(data),
+            Self::Tls(stream, channel) => channel.write(stream, data),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        match self {
+            Self::Unix(_) | Self::Tcp(_) => Ok(()),
+            Self::Tls(stream, channel) => channel.flush(stream),
+        }
     }
 }

@@ -63,15 +63,14 @@ impl Database {
             None => Host::Socket(self.server.socket_dir.clone()),
         };
         let password = password.map(Secret::new);
-        let options = ConnectOptions::new(host, &self.name, user);
-        Connection::connect(&ConnectOptions { port: self.server.port, password, replication: false, ..options })
+        let options = ConnectOptions::new(host, self.server.port, &self.name, user);
+        Connection::connect(&ConnectOptions { password, replication: false, ..options })
     }
 
     fn maintenance(&self) -> Connection {
         let host = Host::Socket(self.server.socket_dir.clone());
-        let options = ConnectOptions::new(host, "postgres", &self.server.user);
-        Connection::connect(&ConnectOptions { port: self.server.port, replication: false, ..options })
-            .expect("the server lets us in")
+        let options = ConnectOptions::new(host, self.server.port, "postgres", &self.server.user);
+        Connection::connect(&ConnectOptions { replication: false, ..options }).expect("the server lets us in")
     }
 }
 

@@ -73,13 +73,12 @@ fn a_database_that_does_not_exist_is_named() {
 #[test]
 fn a_server_that_is_not_there_is_unavailable_and_its_address_named() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let mut options = ConnectOptions::new(Host::Tcp("127.0.0.1".into()), "x", "x");
-    options.port = free;
+    let mut options = ConnectOptions::new(Host::Tcp("127.0.0.1".into()), free, "x", "x");
     let error = refused(&options);
     assert!(error.kind() == Kind::Unavailable && error.is_transient());
     assert!(error.to_string().contains(&format!("127.0.0.1:{free}")), "{error}");
 
-    options.host = Host::Socket("/nowhere".into());
+    options.servers[0].host = Host::Socket("/nowhere".into());
     let error = refused(&options);
     assert_eq!(error.kind(), Kind::Unavailable);
     assert!(error.to_string().contains(&format!("/nowhere/.s.PGSQL.{free}")), "{error}");
@@ -88,8 +87,8 @@ fn a_server_that_is_not_there_is_unavailable_and_its_address_named() {
 #[test]
 fn a_server_that_never_answers_is_given_up_in_time() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut options = ConnectOptions::new(Host::Tcp("127.0.0.1".into()), "x", "x");
-    options.port = listener.local_addr().unwrap().port();
+    let port = listener.local_addr().unwrap().port();
+    let mut options = ConnectOptions::new(Host::Tcp("127.0.0.1".into()), port, "x", "x");
     options.connect_timeout = Duration::from_millis(200);
     let error = refused(&options);
     assert_eq!(error.kind(), Kind::Unavailable);
@@ -99,8 +98,8 @@ fn a_server_that_never_answers_is_given_up_in_time() {
 #[test]
 fn something_else_behind_the_port_is_not_taken_for_a_server() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut options = ConnectOptions::new(Host::Tcp("127.0.0.1".into()), "x", "x");
-    options.port = listener.local_addr().unwrap().port();
+    let port = listener.local_addr().unwrap().port();
+    let options = ConnectOptions::new(Host::Tcp("127.0.0.1".into()), port, "x", "x");
     let other = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();

@@ -15,33 +15,6 @@ use crate::postgres_client::streaming::missing_publication;
 
 const TABLE: &str = "create table t(id text); create publication outbox for table t";
 
-#[test]
-fn authentication_that_is_not_supported_is_named_and_no_clear_password_leaves_the_machine() {
-    let mut server = PrivatePostgres::start(None, &[]).unwrap();
-    let database = Database::on(server.environment(), "auth");
-    database.run(
-        "set password_encryption = 'md5'; create role md5 login replication password 'secret';
-         set password_encryption = 'scram-sha-256'; create role clear login replication password 'secret';",
-    );
-    prepend(
-        &server.data_dir().join("pg_hba.conf"),
-        "local all clear password\nhost all clear all password\nhost all md5 all md5\n",
-    );
-    server.restart().unwrap();
-    let user = |options: ConnectOptions, user: &str| ConnectOptions {
-        user: user.into(),
-        password: Some(Secret::new("secret")),
-        ..options
-    };
-    assert!(Connection::connect(&user(database.options(), "clear")).is_ok(), "a socket may carry it");
-    for (role, method) in [("clear", "clear text"), ("md5", "md5")] {
-        let error = Connection::connect(&user(database.tcp_options(), role)).unwrap_err();
-        assert_eq!(error.kind(), Kind::Authentication);
-        let text = error.to_string();
-        assert!(text.contains(method) && text.contains("scram-sha-256"), "{text}");
-    }
-}
-
 fn prepend(path: &Path, lines: &str) {
     let rest = std::fs::read_to_string(path).expect("the file can be read");
     std::fs::write(path, format!("{lines}{rest}")).expect("the file can be written");
@@ -51,15 +24,17 @@ fn prepend(path: &Path, lines: &str) {
 fn a_local_name_prefers_the_socket_and_falls_back_to_tcp_where_the_socket_does_not_let_us_in() {
     let mut server = PrivatePostgres::start(None, &[]).unwrap();
     let database = Database::on(server.environment(), "local");
-    let local = ConnectOptions { host: Host::parse("127.0.0.1"), ..database.tcp_options() };
-    let tcp = format!("127.0.0.1:{}", local.port);
+    let mut local = database.tcp_options();
+    local.servers[0].host = Host::parse("127.0.0.1");
+    let port = local.servers[0].port;
+    let tcp = format!("127.0.0.1:{port}");
     let peer = |options: &ConnectOptions| Connection::connect(options).map(|connection| connection.peer().to_owned());
     assert_eq!(peer(&local).unwrap(), tcp, "there is no socket in a usual directory");
 
     let directories = format!("{}, /tmp", server.environment().socket_dir.display());
     server.set("unix_socket_directories", &directories).unwrap();
     server.restart().unwrap();
-    let socket = format!("/tmp/.s.PGSQL.{}", local.port);
+    let socket = format!("/tmp/.s.PGSQL.{port}");
     assert_eq!(peer(&local).unwrap(), socket);
 
     database.run("create role remote login replication password 'secret'");

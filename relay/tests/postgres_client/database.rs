@@ -44,10 +44,10 @@ impl Database {
 
     /// A replication connection over TCP, with the password.
     pub(crate) fn tcp_options(&self) -> ConnectOptions {
+        let host = Host::Tcp(self.server.host.clone());
         ConnectOptions {
-            host: Host::Tcp(self.server.host.clone()),
             password: Some(Secret::new(&self.server.password)),
-            ..self.options()
+            ..ConnectOptions::new(host, self.server.port, &self.name, &self.server.user)
         }
     }
 
@@ -142,7 +142,7 @@ pub(crate) fn outbox(slot: &str, start: EndLsn) -> StartOptions {
 
 fn options(server: &Postgres, database: &str) -> ConnectOptions {
     let host = Host::Socket(server.socket_dir.clone());
-    ConnectOptions { port: server.port, ..ConnectOptions::new(host, database, &server.user) }
+    ConnectOptions::new(host, server.port, database, &server.user)
 }
 
 fn session(server: &Postgres, database: &str) -> Connection {

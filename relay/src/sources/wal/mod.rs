@@ -271,6 +271,11 @@ fn opening_error(options: &WalOptions, error: postgres::error::Error) -> Error {
             format!("Postgres refused user {:?}", options.connect.user),
             Some("Check [postgres] user, password or password_file, and the server's pg_hba.conf."),
         ),
+        K::Tls => (
+            Kind::Setup,
+            "the way to Postgres cannot be made as safe as the configuration demands".to_owned(),
+            Some("Check [postgres] tls and the files named beside it; docs/operations.md, \"Secure connections\"."),
+        ),
         K::SlotMissing => (Kind::Setup, format!("slot {slot:?} does not exist"), Some("Run `postrider init`.")),
         K::PublicationMissing | K::Prerequisite => (
             Kind::Setup,
