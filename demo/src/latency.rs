@@ -1,6 +1,16 @@
-//! Latencies collected one by one and summed up as percentiles (nearest rank, so every figure is one that was measured).
+//! Latencies collected one by one and summed up as percentiles (nearest rank, so every figure is one that was measured); and
+//! the benchmark that measures them from the commit to the consumer at a steady rate.
+
+mod arrivals;
+mod bench;
+mod place;
+mod report;
+mod writers;
 
 use std::time::Duration;
+
+pub use bench::{Options, bench};
+pub use report::Report;
 
 /// Every measured latency, in microseconds. Eight bytes each: ten million events cost 80 MB, and no figure is rounded to a bucket.
 #[derive(Debug, Clone, Default)]

@@ -1,4 +1,4 @@
-//! `demo run`, `demo drain`, `demo soak`: started by `cargo xtask`, which names the services and the relay's binary.
+//! `demo run`, `demo drain`, `demo latency`, `demo soak`: started by `cargo xtask`, which names the services and the relay's binary.
 
 use std::error::Error as _;
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use demo::error::{Error, Result};
 use demo::screen::{Screen, print};
 use demo::soak::{SOAKS, Soak};
-use demo::{drain, run};
+use demo::{drain, latency, run};
 
 /// Nova, a small social network, writes; the relay carries; the verdict is counted.
 #[derive(Debug, Parser)]
@@ -33,6 +33,13 @@ enum Command {
     Drain {
         #[command(flatten)]
         options: drain::Options,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Events at a steady rate, timed from the commit to a consumer, without TLS and with it
+    Latency {
+        #[command(flatten)]
+        options: latency::Options,
         #[command(flatten)]
         form: Form,
     },
@@ -98,6 +105,11 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
         Command::Drain { options, form } => {
             let environment = xtask::services::current()?;
             let report = drain::drain(&environment, &options, screen).await?;
+            form.show(&report, || report.json(), screen);
+            Ok(true)
+        }
+        Command::Latency { options, form } => {
+            let report = latency::bench(&options, screen).await?;
             form.show(&report, || report.json(), screen);
             Ok(true)
         }

@@ -24,7 +24,7 @@ enum Command {
     Services(services::Arguments),
     /// Start the services, run Nova's writers beside a relay that is killed, and judge what arrives
     Demo(demo::Arguments),
-    /// Measure: `bench drain` reads a backlog beside pg_recvlogical
+    /// Measure: `bench drain` reads a backlog beside pg_recvlogical, `bench latency` times events from commit to consumer
     Bench(demo::Named),
     /// Run the long form of a test
     Soak(demo::Named),
