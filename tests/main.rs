@@ -1,6 +1,7 @@
 //! The promises of Postrider, one file a promise, on real services.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod crash;
 mod cut;
 mod idle;
 mod kill;

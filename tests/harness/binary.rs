@@ -22,6 +22,8 @@ fn build() -> PathBuf {
             "postrider-relay",
             "--bin",
             "postrider",
+            "--features",
+            "failpoints",
             "--message-format",
             "json-render-diagnostics",
         ])

@@ -1,5 +1,6 @@
 //! Writers at work: small transactions, each key with its own counter, some rolled back, until told to stop.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -26,9 +27,14 @@ pub struct Load {
 impl Load {
     /// Starts `writers` of them, each pausing this long between two transactions. They outlive a server that goes away.
     pub async fn start(site: &Site, writers: u64, pause: Duration) -> Self {
+        Self::of(site, 0..writers, pause).await
+    }
+
+    /// Starts the writers of these numbers: each number has keys of its own, whose counters begin at 1.
+    pub async fn of(site: &Site, writers: Range<u64>, pause: Duration) -> Self {
         let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut tasks = Vec::new();
-        for number in 0..writers {
+        for number in writers {
             let writer = Writer {
                 url: site.server().url(site.name()),
                 number,

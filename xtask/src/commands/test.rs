@@ -59,7 +59,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
 /// The end-to-end tests (all, or those whose name contains the first of `filter`) with their outages in full length.
 pub(crate) fn soak(filter: &[String]) -> Outcome {
     step("services", start_services)?;
-    let [relay] = step("build", || cargo::build([cargo::RELAY], "dev"))?;
+    // With every feature: crashes need the failpoints.
+    let what = ["--package", "postrider-relay", "--package", "end-to-end", "--all-features"];
+    let relay = step("build", || cargo::build_tests(&what))?;
     let counts = step("soak", || tests(&relay, &["--package", "end-to-end"], filter, true))?;
     say(&format!("\n{}\n", counts.line()))?;
     Ok(ExitCode::SUCCESS)

@@ -47,7 +47,9 @@ struct Transaction {
 
 #[derive(Debug, Arbitrary)]
 enum Change {
-    Event { payload: bool },
+    Event {
+        payload: bool,
+    },
     OtherRow,
     Update,
     Delete,
