@@ -11,7 +11,7 @@ use crate::{
     config::{DatabaseConfig, postgres::is_name, secret::Secret},
     slots::{
         error::Error as SetupError,
-        setup::{self, Found, Table, Wanted},
+        setup::{self, BacklogWanted, Choice, Found, Table, Wanted},
     },
 };
 
@@ -35,8 +35,30 @@ pub(crate) struct Init {
     /// The role that services which write events are made members of.
     #[arg(long, value_name = "ROLE", default_value = "postrider_writer", value_parser = role_name)]
     writer_role: String,
+    /// What becomes of events that are older than the slot, if there are any; it must be said then.
+    ///
+    /// publish: they are published before anything newer. Each is deleted and inserted again, as it is,
+    /// in one transaction, while writers of the table wait: about a second for 50 000 events. Rows whose
+    /// column published_at is set were published by a polling relay and are left out.
+    ///
+    /// skip: they stay in the table, unpublished.
+    #[arg(long, value_name = "publish|skip", value_enum, verbatim_doc_comment)]
+    backlog: Option<Backlog>,
+    /// The column that tells in which order events were written [default: seq, or else created_at]
+    #[arg(long, value_name = "COLUMN", requires = "backlog")]
+    backlog_order: Option<String>,
+    /// How long writers may wait for --backlog publish, in milliseconds; beyond it nothing is done.
+    #[arg(long, value_name = "MS", default_value = "60000", value_parser = clap::value_parser!(u64).range(1..=3_600_000))]
+    backlog_block_ms_max: u64,
     #[command(flatten)]
     administrator: Administrator,
+}
+
+/// What becomes of rows that are older than the slot.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Backlog {
+    Publish,
+    Skip,
 }
 
 impl Init {
@@ -49,6 +71,7 @@ impl Init {
         }
         let done = block_on(async {
             let mut client = self.administrator.connect(&config.postgres).await?;
+            setup::exclusively(&client).await?;
             let found = setup::read(&client, &wanted).await?;
             let plan = setup::plan(&wanted, &found).map_err(SetupError::Refused)?;
             let password = config.postgres.password.as_ref().map(Secret::expose);
@@ -71,6 +94,14 @@ impl Init {
             publication: config.source.publication.clone(),
             slot: config.source.slot.clone(),
             failover: self.failover,
+            backlog: BacklogWanted {
+                choice: self.backlog.map(|choice| match choice {
+                    Backlog::Publish => Choice::Publish,
+                    Backlog::Skip => Choice::Skip,
+                }),
+                order: self.backlog_order.clone(),
+                block_ms_max: self.backlog_block_ms_max,
+            },
         }
     }
 }

@@ -7,6 +7,7 @@
 //! younger does not exist for it.
 
 mod apply;
+mod backlog;
 mod catalog;
 mod grant;
 mod refuse;
@@ -18,7 +19,12 @@ use std::collections::BTreeSet;
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-pub use crate::slots::setup::{apply::apply, catalog::read, script::script};
+pub use crate::slots::setup::{
+    apply::{apply, exclusively},
+    backlog::{BacklogFound, BacklogPlan, BacklogWanted, Choice},
+    catalog::read,
+    script::script,
+};
 use crate::slots::{
     error::Refusal,
     setup::{grant::grants, refuse::refusals},
@@ -49,6 +55,8 @@ pub struct Wanted {
     pub slot: String,
     /// Whether the slot is kept over a failover, which PostgreSQL 17 and later can.
     pub failover: bool,
+    /// What becomes of rows that are older than the slot.
+    pub backlog: BacklogWanted,
 }
 
 /// A table with its schema, as the catalog spells them.
@@ -87,6 +95,8 @@ pub struct Found {
     pub publication: Option<PublicationFound>,
     /// The slot of the wanted name.
     pub slot: Option<SlotFound>,
+    /// What is in the table, if the slot is yet to be made; `None` where nobody looks.
+    pub backlog: Option<BacklogFound>,
 }
 
 /// What a server says of itself.
@@ -182,6 +192,8 @@ pub struct Plan {
     pub transaction: Vec<Step>,
     /// The slot, by itself: it cannot be created in a transaction that has written.
     pub slot: Option<Step>,
+    /// The slot in several steps, so that it begins with the rows that are there. Only one of the two is planned.
+    pub backlog: Option<BacklogPlan>,
     /// Whether the relay's role is created, and so needs the password that was configured for it.
     pub creates_relay_role: bool,
 }
@@ -190,13 +202,15 @@ impl Found {
     /// A database where only the table is: what a printed script starts from.
     #[must_use]
     pub fn fresh(wanted: &Wanted) -> Self {
+        // A table of another name was not made by `postrider migrate`.
+        let ours = wanted.table.schema == "public" && wanted.table.name == "outbox_events";
         Self {
             server: Server {
                 database: wanted.database.clone(),
                 version: VERSION_FAILOVER,
                 standby: false,
                 wal_level: "logical".to_owned(),
-                slots_max: 1,
+                slots_max: 2,
                 slots: 0,
                 senders_max: 1,
             },
@@ -206,13 +220,22 @@ impl Found {
                 is_partition: false,
                 columns: wanted.columns.clone(),
             }),
-            // A table of another name was not made by `postrider migrate`.
-            our_schema: wanted.table.schema == "public" && wanted.table.name == "outbox_events",
+            our_schema: ours,
             relay: None,
             writer: false,
             granted: BTreeSet::new(),
             publication: None,
             slot: None,
+            // Nothing is known of the rows, so only who asks for them gets the steps that publish them.
+            backlog: wanted.backlog.choice.map(|_| BacklogFound {
+                has_published_at: ours,
+                order: wanted
+                    .backlog
+                    .order
+                    .clone()
+                    .or_else(|| Some(if ours { "seq" } else { "created_at" }.to_owned())),
+                ..BacklogFound::default()
+            }),
         }
     }
 }
@@ -226,9 +249,11 @@ pub fn plan(wanted: &Wanted, found: &Found) -> Result<Plan, Vec<Refusal>> {
     if !refusals.is_empty() {
         return Err(refusals);
     }
+    let backlog = if found.slot.is_none() { backlog::plan(wanted, found) } else { None };
     Ok(Plan {
         transaction: transaction(wanted, found),
-        slot: found.slot.is_none().then(|| create_slot(wanted)),
+        slot: (found.slot.is_none() && backlog.is_none()).then(|| create_slot(wanted, found)),
+        backlog,
         creates_relay_role: found.relay.is_none(),
     })
 }
@@ -272,11 +297,15 @@ fn relay_role(wanted: &Wanted, found: Option<RoleFound>) -> Option<Step> {
     Some(Step::new(format!("give role {role} {attributes}"), format!("alter role {quoted} {attributes}")))
 }
 
-fn create_slot(wanted: &Wanted) -> Step {
+fn create_slot(wanted: &Wanted, found: &Found) -> Step {
     let failover = if wanted.failover { ", failover => true" } else { "" };
     let slot = escape_literal(&wanted.slot);
-    Step::new(
-        format!("create slot {}", wanted.slot),
-        format!("select pg_create_logical_replication_slot({slot}, 'pgoutput'{failover})"),
-    )
+    let create = format!("pg_create_logical_replication_slot({slot}, 'pgoutput'{failover})");
+    let sql = match &found.backlog {
+        Some(rows) if wanted.backlog.choice.is_none() => {
+            backlog::create_where_empty(wanted, rows.has_published_at, &create)
+        }
+        _ => format!("select {create}"),
+    };
+    Step::new(format!("create slot {}", wanted.slot), sql)
 }

@@ -1,5 +1,6 @@
 //! The program as a person meets it: arguments, files and variables in, text and exit codes out.
 
+mod backlog;
 mod database;
 mod init;
 mod program;

@@ -7,7 +7,8 @@ use tokio_postgres::{Client, Row, types::ToSql};
 use crate::slots::{
     error::Error,
     setup::{
-        Found, OUR_SCHEMA, PublicationFound, RoleFound, Server, SlotFound, Table, TableFound, Wanted, grant::grants,
+        BacklogFound, Choice, Found, OUR_SCHEMA, PublicationFound, RoleFound, Server, SlotFound, Table, TableFound,
+        Wanted, backlog, grant::grants,
     },
 };
 
@@ -30,6 +31,11 @@ pub async fn read(client: &Client, wanted: &Wanted) -> Result<Found, Error> {
             }
         }
     }
+    let slot = slot(client, &wanted.slot).await?;
+    let backlog = match &table {
+        Some(found) if slot.is_none() && found.is_table => backlog_of(client, wanted, found).await?,
+        _ => None,
+    };
     Ok(Found {
         server: server(client).await?,
         table,
@@ -38,7 +44,8 @@ pub async fn read(client: &Client, wanted: &Wanted) -> Result<Found, Error> {
         writer,
         granted,
         publication: publication(client, &wanted.publication).await?,
-        slot: slot(client, &wanted.slot).await?,
+        slot,
+        backlog,
     })
 }
 
@@ -151,6 +158,40 @@ async fn slot(client: &Client, name: &str) -> Result<Option<SlotFound>, Error> {
         two_phase: row.get("two_phase"),
         failover: row.get("failover"),
         lost: row.get("lost"),
+    }))
+}
+
+const OBSTACLES: &str = "
+select 'trigger ' || tgname
+from pg_catalog.pg_trigger
+where tgrelid = $1::text::regclass and not tgisinternal and tgenabled <> 'D'
+union all
+select 'the foreign key of ' || conrelid::regclass
+from pg_catalog.pg_constraint
+where confrelid = $1::text::regclass and contype = 'f'
+union all
+select 'rule ' || rulename
+from pg_catalog.pg_rewrite
+where ev_class = $1::text::regclass";
+
+/// Looks at the rows that a new slot would not see. Rows that are to be left need no look.
+async fn backlog_of(client: &Client, wanted: &Wanted, table: &TableFound) -> Result<Option<BacklogFound>, Error> {
+    if wanted.backlog.choice == Some(Choice::Skip) {
+        return Ok(None);
+    }
+    let has = |column: &str| table.columns.iter().any(|own| own == column);
+    let has_published_at = has("published_at");
+    let rows = one(client, &backlog::count(&wanted.table, has_published_at), &[]).await?.get(0);
+    let order = match &wanted.backlog.order {
+        Some(column) => Some(column.as_str()).filter(|column| has(column)),
+        None => ["seq", "created_at"].into_iter().find(|column| has(column)),
+    };
+    let obstacles = client.query(OBSTACLES, &[&wanted.table.quoted()]).await.map_err(failed)?;
+    Ok(Some(BacklogFound {
+        rows,
+        has_published_at,
+        order: order.map(str::to_owned),
+        obstacles: obstacles.iter().map(|row| row.get(0)).collect(),
     }))
 }
 

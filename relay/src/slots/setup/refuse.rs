@@ -6,7 +6,7 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use crate::slots::{
     error::Refusal,
-    setup::{Found, PublicationFound, SlotFound, Table, TableFound, VERSION_FAILOVER, Wanted},
+    setup::{Found, PublicationFound, SlotFound, Table, TableFound, VERSION_FAILOVER, Wanted, backlog},
 };
 
 /// The oldest server whose logical decoding has all that the relay needs: it sends no empty transactions and knows
@@ -26,6 +26,7 @@ pub(super) fn refusals(wanted: &Wanted, found: &Found) -> Vec<Refusal> {
             refusals.push(slot_before_publication(wanted));
         }
     }
+    refusals.extend(backlog::refusals(wanted, found));
     refusals
 }
 
@@ -36,6 +37,12 @@ fn refusal(what: impl Into<String>, mend: impl Into<String>) -> Refusal {
 fn refuse_server(wanted: &Wanted, found: &Found) -> Vec<Refusal> {
     let server = &found.server;
     let mut refusals = Vec::new();
+    if wanted.writer_role == wanted.relay_role {
+        refusals.push(refusal(
+            format!("role {} is to be both the relay's and the writers'", wanted.relay_role),
+            "name two roles, with `postgres.user` and --writer-role: the relay must not write events, nor services read the log",
+        ));
+    }
     if server.database != wanted.database {
         refusals.push(refusal(
             format!("the connection is to database {}, but the outbox is in {}", server.database, wanted.database),

@@ -26,10 +26,19 @@ pub fn script(wanted: &Wanted, plan: &Plan) -> String {
     }
     if let Some(slot) = &plan.slot {
         lines.push(
-            "-- After the publication, and outside a transaction that writes. Waits for transactions that are open."
+            "-- After the publication, and outside a transaction that writes. Waits for transactions that are open. Rows that are in the \
+             table\n-- by then are older than the slot and not published: see the option --backlog."
                 .to_owned(),
         );
         lines.push(format!("{};", slot.sql));
+    }
+    if let Some(backlog) = &plan.backlog {
+        lines.push(
+            "-- After the publication, in one session. The first statement waits for transactions that are open; the transaction keeps \
+             writers\n-- of the table waiting until its rows are published anew."
+                .to_owned(),
+        );
+        lines.extend(backlog.steps().map(|step| format!("{};", step.sql)));
     }
     lines.push(format!(
         "-- Every service that writes events: grant {} to the_service;",
