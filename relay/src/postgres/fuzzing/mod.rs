@@ -1,13 +1,19 @@
 //! What fuzzers call here: whatever a server sends, nothing panics, nothing is skipped, and every division of the same bytes
 //! means the same.
 
+mod session;
+
 use bytes::BytesMut;
 
 use crate::postgres::chunk::{Frames, Intake};
 use crate::postgres::lsn::{CommitLsn, EndLsn, RecordLsn};
+use crate::postgres::options::Host;
+use crate::postgres::passfile::{self, Wanted};
 use crate::postgres::pgoutput::{self, Message, Tuple};
 use crate::postgres::quote;
 use crate::postgres::scan::scan;
+
+pub use session::talk;
 
 /// How many reads the first bytes of an input may describe.
 const READS_MAX: usize = 16;
@@ -94,6 +100,24 @@ fn walk(message: &Message<'_>) {
 
 fn walk_tuple(tuple: &Tuple<'_>) {
     assert_eq!(tuple.columns().count(), tuple.len(), "a column that was counted cannot be read");
+}
+
+/// A file of passwords: a line that is written for a place is found behind whatever lines are not for it.
+///
+/// # Panics
+/// If it is not.
+pub fn passwords(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let (host, password) = text.split_once('\n').unwrap_or((text, "secret"));
+    let wanted = Wanted { host: &Host::Tcp(host.to_owned()), port: 5432, database: "shop", user: "relay" };
+    let first = passfile::find(&format!("{text}\n"), &wanted);
+    let escaped = |text: &str| text.replace('\\', "\\\\").replace(':', "\\:");
+    if host.contains(['\r', '\n']) || host.starts_with('#') || password.contains(['\r', '\n']) {
+        return;
+    }
+    let line = format!("{}:5432:shop:relay:{}", escaped(host), escaped(password));
+    let found = passfile::find(&format!("{text}\n{line}\n"), &wanted);
+    assert_eq!(found, first.or_else(|| Some(password.to_owned())));
 }
 
 /// The text of a log sequence number, and names in their quotes.

@@ -1,0 +1,4 @@
+//! Files of passwords.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| postrider_relay::postgres::fuzzing::passwords(data));
