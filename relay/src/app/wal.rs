@@ -1,30 +1,76 @@
-//! From the configuration's `[postgres]`, `[source]` and `[outbox]` to the source's options.
+//! From the configuration's `[postgres]`, `[source]` and outboxes to the source's options.
 
 use std::sync::atomic::AtomicBool;
 
 use crate::app::postgres;
 use crate::config::Config;
-use crate::sources::wal::{OutboxTable, WalOptions};
+use crate::config::outbox::{Outbox, Patterns};
+use crate::shape::filter::Filter;
+use crate::shape::outbox::{FormOptions, Headers, OutboxOptions};
+use crate::shape::row::Field;
+use crate::sources::wal::{OutboxColumns, OutboxSource, OutboxTable, WalOptions};
 
 /// What the source is told.
 pub(super) fn options(config: &Config, accept_gap: bool) -> WalOptions {
-    let columns = &config.outbox.columns;
     WalOptions {
         connect: postgres::options(&config.postgres, true),
         slot: config.source.slot.clone(),
         publication: config.source.publication.clone(),
-        table: OutboxTable {
-            schema: config.outbox.table.schema.clone(),
-            name: config.outbox.table.name.clone(),
-            id: columns.id.clone(),
+        outboxes: (0..).zip(&config.outboxes).map(|(route, outbox)| source(route, outbox)).collect(),
+        accept_gap: AtomicBool::new(accept_gap),
+    }
+}
+
+/// One outbox, whose place in the configuration is the number of its route.
+fn source(route: u16, outbox: &Outbox) -> OutboxSource {
+    let columns = &outbox.columns;
+    let further = outbox.further_columns();
+    OutboxSource {
+        name: outbox.name.clone(),
+        table: outbox
+            .table
+            .as_ref()
+            .map(|table| OutboxTable { schema: table.schema.clone(), name: table.name.clone() }),
+        message_prefix: outbox.message_prefix.clone(),
+        columns: OutboxColumns {
+            id: Some(columns.id.clone()),
             aggregate_type: columns.aggregate_type.clone(),
             aggregate_id: columns.aggregate_id.clone(),
             event_type: columns.event_type.clone(),
             payload: columns.payload.clone(),
             payload_bytes: columns.payload_bytes.clone(),
             headers: columns.headers.clone(),
+            further: further.iter().map(|name| (name.clone(), true)).collect(),
         },
-        topic: config.outbox.topic.clone(),
-        accept_gap: AtomicBool::new(accept_gap),
+        shape: OutboxOptions {
+            route,
+            filter: filter(outbox),
+            form: FormOptions::Native {
+                topic: outbox.topic.clone(),
+                key: outbox.key.clone(),
+                headers: headers(outbox, &further),
+            },
+            further,
+        },
+    }
+}
+
+fn filter(outbox: &Outbox) -> Filter {
+    let side = |patterns: &Patterns| (patterns.only.clone(), patterns.except.clone());
+    Filter::new(side(&outbox.filter.aggregate_types), side(&outbox.filter.event_types))
+}
+
+fn headers(outbox: &Outbox, further: &[String]) -> Headers {
+    let field = |column: &String| {
+        let index = further.iter().position(|known| known == column);
+        let index = index.and_then(|index| u16::try_from(index).ok());
+        Field::Further(index.expect("further_columns names every column of a header, and there are few"))
+    };
+    let names = &outbox.headers;
+    Headers {
+        id: names.id.clone(),
+        event_type: names.event_type.clone(),
+        position: names.position.clone(),
+        from_columns: names.from_columns.iter().map(|(name, column)| (name.clone(), field(column))).collect(),
     }
 }

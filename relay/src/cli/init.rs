@@ -8,7 +8,7 @@ use crate::{
         administrator::{Administrator, block_on},
         print,
     },
-    config::{DatabaseConfig, postgres::is_name, secret::Secret},
+    config::{DatabaseConfig, outbox::TableName, postgres::is_name, secret::Secret},
     slots::{
         error::Error as SetupError,
         setup::{self, BacklogWanted, Choice, Found, Table, Wanted},
@@ -84,13 +84,14 @@ impl Init {
     }
 
     fn wanted(&self, config: &DatabaseConfig) -> Wanted {
-        let (table, columns) = (&config.outbox.table, &config.outbox.columns);
+        let outbox = &config.outboxes[0];
+        let table = outbox.table.clone().unwrap_or_else(|| TableName { schema: String::new(), name: String::new() });
         Wanted {
             database: config.postgres.database.clone(),
             relay_role: config.postgres.user.clone(),
             writer_role: self.writer_role.clone(),
-            table: Table { schema: table.schema.clone(), name: table.name.clone() },
-            columns: columns.names().map(str::to_owned).collect(),
+            table: Table { schema: table.schema, name: table.name },
+            columns: outbox.required_columns(),
             publication: config.source.publication.clone(),
             slot: config.source.slot.clone(),
             failover: self.failover,

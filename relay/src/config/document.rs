@@ -47,6 +47,12 @@ impl Reader<'_> {
                     self.properties(&path, properties);
                 }
                 (Some(_), scalar) => self.insert(path, value.span(), scalar),
+                (None, DeValue::Table(inner)) if path.starts_with("outboxes.") && inner.is_empty() => {
+                    self.problem(
+                        name.span(),
+                        format!("`{path}` is empty: give it at least `table` or `message_prefix`"),
+                    );
+                }
                 (None, DeValue::Table(inner)) if key::is_section(&path) => self.table(&path, inner),
                 (None, _) if key::is_section(&path) => {
                     self.problem(name.span(), format!("`{path}` is a section: write [{path}] and its keys below"));
@@ -93,6 +99,18 @@ fn join(prefix: &str, name: &str) -> String {
 }
 
 fn unknown(path: &str) -> String {
+    if path.strip_prefix("outboxes.").is_some_and(|name| !name.contains('.')) {
+        return format!(
+            "`{path}` cannot be: an outbox is named by at most 63 lower-case letters and digits, and not `outbox`"
+        );
+    }
+    if let Some((name, _)) = path.strip_prefix("outboxes.").and_then(|below| below.split_once('.')) {
+        let further = |path: &str| path.strip_prefix("outbox.").map(|rest| format!("outboxes.{name}.{rest}"));
+        let known: Vec<String> = key::all().filter_map(|key| further(key.path)).collect();
+        if let Some(known) = nearest(path, known.iter().map(String::as_str)) {
+            return format!("unknown key `{path}`; did you mean `{known}`?");
+        }
+    }
     let sections = key::all().filter_map(|key| key.path.rsplit_once('.').map(|(section, _)| section));
     match nearest(path, key::all().map(|key| key.path).chain(sections)) {
         Some(known) => format!("unknown key `{path}`; did you mean `{known}`?"),

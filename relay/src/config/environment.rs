@@ -37,23 +37,29 @@ pub(super) fn parse(
             continue;
         }
         let origin = Origin::Variable(name.clone());
-        let Some(key) = key::all().find(|key| key.variable() == name) else {
+        let Some((key, path)) = key::by_variable(&name) else {
             if !is_kubernetes_service_link(&name, &value.to_string_lossy()) {
                 problems.push(Problem::new(origin, unknown(&name)));
             }
             continue;
         };
         match value.into_string() {
-            Ok(value) => insert(&mut values, key, value, origin, problems),
+            Ok(value) => insert(&mut values, (key, path), value, origin, problems),
             Err(_) => problems.push(Problem::new(origin, "the value is not valid UTF-8")),
         }
     }
     values
 }
 
-fn insert(values: &mut BTreeMap<String, Given>, key: &Key, value: String, origin: Origin, problems: &mut Vec<Problem>) {
+fn insert(
+    values: &mut BTreeMap<String, Given>,
+    (key, path): (&Key, String),
+    value: String,
+    origin: Origin,
+    problems: &mut Vec<Problem>,
+) {
     if key.kind != Kind::Properties {
-        values.insert(key.path.to_owned(), Given { scalar: Scalar::Untyped(value), origin });
+        values.insert(path, Given { scalar: Scalar::Untyped(value), origin });
         return;
     }
     let pairs = value.split([';', '\n']).filter(|pair| !pair.trim().is_empty());
@@ -63,7 +69,7 @@ fn insert(values: &mut BTreeMap<String, Given>, key: &Key, value: String, origin
             problems.push(Problem::new(origin.clone(), message));
             continue;
         };
-        let path = format!("{}.{}", key.path, name.trim());
+        let path = format!("{path}.{}", name.trim());
         let scalar = Scalar::Untyped(value.trim().to_owned());
         values.insert(path, Given { scalar, origin: origin.clone() });
     }

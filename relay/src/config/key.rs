@@ -75,8 +75,13 @@ impl Key {
     /// The environment variable that overrides the key: `POSTRIDER_` and the path in upper case, joined by `_`.
     #[must_use]
     pub fn variable(&self) -> String {
-        format!("POSTRIDER_{}", self.path.replace('.', "_").to_uppercase())
+        variable(self.path)
     }
+}
+
+/// The environment variable of the key at `path`.
+pub(super) fn variable(path: &str) -> String {
+    format!("POSTRIDER_{}", path.replace('.', "_").to_uppercase())
 }
 
 /// Every key, section by section, in the order of the documentation.
@@ -86,12 +91,34 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         .flatten()
 }
 
-/// The key with this path.
+/// The key with this path. The keys of a further outbox, such as `outboxes.orders.topic`, are those of `[outbox]`.
 pub(super) fn by_path(path: &str) -> Option<&'static Key> {
+    let path = in_first_outbox(path)?;
     all().find(|key| key.path == path)
+}
+
+/// The key that `variable` overrides, with its path; that of a further outbox has the outbox's name in it.
+pub(super) fn by_variable(variable: &str) -> Option<(&'static Key, String)> {
+    if let Some((name, rest)) = variable.strip_prefix("POSTRIDER_OUTBOXES_").and_then(|rest| rest.split_once('_')) {
+        let key = all().find(|key| key.variable() == format!("POSTRIDER_OUTBOX_{rest}"))?;
+        let name = name.to_lowercase();
+        return outbox::is_outbox_name(&name)
+            .then(|| (key, key.path.replacen("outbox.", &format!("outboxes.{name}."), 1)));
+    }
+    all().find(|key| key.variable() == variable).map(|key| (key, key.path.to_owned()))
 }
 
 /// Whether `path` is a table that holds keys, such as `outbox.columns`.
 pub(super) fn is_section(path: &str) -> bool {
-    all().any(|key| key.path.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+    let Some(path) = in_first_outbox(path) else { return false };
+    path == "outboxes" || all().any(|key| key.path.strip_prefix(&*path).is_some_and(|rest| rest.starts_with('.')))
+}
+
+/// `outboxes.NAME.rest` as `outbox.rest`, and any other path as it is; `None` if no outbox can be called so.
+fn in_first_outbox(path: &str) -> Option<std::borrow::Cow<'_, str>> {
+    use std::borrow::Cow;
+
+    let Some(below) = path.strip_prefix("outboxes.") else { return Some(Cow::Borrowed(path)) };
+    let (name, rest) = below.split_once('.').map_or((below, None), |(name, rest)| (name, Some(rest)));
+    outbox::is_outbox_name(name).then(|| Cow::Owned(rest.map_or("outbox".to_owned(), |rest| format!("outbox.{rest}"))))
 }

@@ -53,8 +53,8 @@ pub struct Config {
     pub postgres: Postgres,
     /// The slot and publication that are read.
     pub source: Source,
-    /// The table that events are written to, and where they go.
-    pub outbox: Outbox,
+    /// Where events are written, and where they go; at least one.
+    pub outboxes: Vec<Outbox>,
     /// Where events are published.
     pub kafka: Kafka,
     /// The endpoint for probes and metrics.
@@ -98,7 +98,7 @@ impl Config {
         let config = Self {
             postgres: Postgres::from_settings(&mut settings, &read),
             source: Source::from_settings(&mut settings),
-            outbox: Outbox::from_settings(&mut settings),
+            outboxes: Outbox::all_from_settings(&mut settings),
             kafka: Kafka::from_settings(&mut settings),
             admin: Admin::from_settings(&mut settings),
             shutdown: Shutdown::from_settings(&mut settings),
@@ -116,8 +116,8 @@ pub struct DatabaseConfig {
     pub postgres: Postgres,
     /// The slot and publication to create.
     pub source: Source,
-    /// The table to publish.
-    pub outbox: Outbox,
+    /// What to publish; at least one.
+    pub outboxes: Vec<Outbox>,
 }
 
 impl DatabaseConfig {
@@ -134,7 +134,7 @@ impl DatabaseConfig {
         let config = Self {
             postgres: Postgres::from_settings(&mut settings, &read_file),
             source: Source::from_settings(&mut settings),
-            outbox: Outbox::from_settings(&mut settings),
+            outboxes: Outbox::all_from_settings(&mut settings),
         };
         settings.into_result(config)
     }

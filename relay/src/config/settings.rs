@@ -1,10 +1,14 @@
 //! What was given, merged: the environment wins over the file, the file over the default; each value is checked for type and range against its key.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use crate::config::{
     error::{ConfigError, Origin, Problem},
-    key::{Fallback, Key, Kind},
+    key::{self, Fallback, Key, Kind},
     secret::Secret,
 };
 
@@ -53,6 +57,8 @@ pub(super) struct Settings {
     file_name: String,
     values: BTreeMap<String, Given>,
     problems: Vec<Problem>,
+    /// The further outbox that is being read: `outbox.…` then stands for `outboxes.NAME.…`.
+    outbox: Option<String>,
 }
 
 impl Settings {
@@ -64,7 +70,7 @@ impl Settings {
     ) -> Self {
         let mut values = file;
         values.extend(variables);
-        Self { file_name: file_name.to_owned(), values, problems }
+        Self { file_name: file_name.to_owned(), values, problems, outbox: None }
     }
 
     /// `config`, unless a problem was found on the way to it.
@@ -74,8 +80,9 @@ impl Settings {
 
     /// Records that the value of `key` is wrong: `message` says what is allowed.
     pub(super) fn refuse(&mut self, key: &Key, message: &str) {
-        let origin = self.values.get(key.path).map_or(Origin::Nowhere, |given| given.origin.clone());
-        self.problems.push(Problem::new(origin, format!("`{}` {message}", key.path)));
+        let path = self.path(key);
+        let origin = self.values.get(&*path).map_or(Origin::Nowhere, |given| given.origin.clone());
+        self.problems.push(Problem::new(origin, format!("`{path}` {message}")));
     }
 
     /// Records a problem of several keys.
@@ -85,13 +92,51 @@ impl Settings {
 
     /// Records that the required `key` is missing.
     pub(super) fn missing(&mut self, key: &Key) {
-        let message = format!("`{}` is required: set it in {} or by {}", key.path, self.file_name, key.variable());
+        let (path, file) = (self.path(key), &self.file_name);
+        let message = format!("`{path}` is required: set it in {file} or by {}", key::variable(&path));
         self.problems.push(Problem::general(message));
     }
 
     /// The value as it was given, if it was.
     pub(super) fn given(&self, key: &Key) -> Option<&Given> {
-        self.values.get(key.path)
+        self.values.get(&*self.path(key))
+    }
+
+    /// The path of `key` in the outbox that is being read.
+    pub(super) fn path(&self, key: &Key) -> Cow<'static, str> {
+        match key.path.strip_prefix("outbox.") {
+            Some(rest) => self.path_below(rest),
+            None => Cow::Borrowed(key.path),
+        }
+    }
+
+    /// The path of the key `rest` in the outbox that is being read.
+    pub(super) fn path_below(&self, rest: &str) -> Cow<'static, str> {
+        Cow::Owned(match &self.outbox {
+            Some(name) => format!("outboxes.{name}.{rest}"),
+            None => format!("outbox.{rest}"),
+        })
+    }
+
+    /// Whether a value was given at `path` or below.
+    pub(super) fn is_given(&self, path: &str) -> bool {
+        self.values
+            .keys()
+            .any(|given| given.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+    }
+
+    /// The names of the outboxes that have a section of their own, in alphabetical order.
+    pub(super) fn further_outboxes(&self) -> BTreeSet<String> {
+        let below = self.values.keys().filter_map(|path| path.strip_prefix("outboxes."));
+        below.filter_map(|path| path.split_once('.')).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Lets `read` see the keys of the outbox `name` as those of `[outbox]`.
+    pub(super) fn in_outbox<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = std::mem::replace(&mut self.outbox, (name != "outbox").then(|| name.to_owned()));
+        let result = read(self);
+        self.outbox = before;
+        result
     }
 
     /// The string, its default, or nothing if the key may be absent.
@@ -182,7 +227,7 @@ impl Settings {
             let wrong = given.scalar.clone();
             return self.refuse_type(key, &wrong);
         }
-        let prefix = format!("{}.", key.path);
+        let prefix = format!("{}.", self.path(key));
         let mut properties = BTreeMap::new();
         for (path, given) in &self.values {
             let Some(name) = path.strip_prefix(&prefix) else { continue };

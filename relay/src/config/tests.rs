@@ -53,9 +53,9 @@ fn two_keys_suffice_and_everything_else_has_its_documented_default() {
     assert_eq!(config.postgres.connect_timeout, Duration::from_secs(10));
     assert_eq!((config.source.slot.as_str(), config.source.publication.as_str()), ("postrider", "postrider"));
     assert_eq!(config.source.in_flight_bytes_max, 16 * 1024 * 1024);
-    assert_eq!(config.outbox.table.to_string(), "public.outbox_events");
-    assert_eq!(config.outbox.topic, "outbox.event.{aggregate_type}");
-    assert_eq!(config.outbox.columns.headers.as_deref(), Some("headers"));
+    assert_eq!(config.outboxes[0].table.as_ref().unwrap().to_string(), "public.outbox_events");
+    assert_eq!(config.outboxes[0].topic, "outbox.event.{aggregate_type}");
+    assert_eq!(config.outboxes[0].columns.headers.as_deref(), Some("headers"));
     assert_eq!(config.kafka.bootstrap_servers, "localhost:9092");
     assert_eq!(config.kafka.progress_topic, "postrider.progress");
     assert_eq!(config.kafka.progress_replication_factor, -1);
@@ -113,8 +113,8 @@ fn every_key_can_be_set_in_the_file_and_overridden_by_its_variable() {
     assert_eq!(config.postgres.host, Host::Tcp("db.example".to_owned()));
     assert_eq!(config.postgres.port, 7654);
     assert_eq!(config.postgres.password, Some(Secret::new("from the file")));
-    assert_eq!(config.outbox.table, TableName { schema: "sales".to_owned(), name: "Outbox".to_owned() });
-    assert_eq!(config.outbox.columns.payload_bytes, None);
+    assert_eq!(config.outboxes[0].table, Some(TableName { schema: "sales".to_owned(), name: "Outbox".to_owned() }));
+    assert_eq!(config.outboxes[0].columns.payload_bytes, None);
     assert_eq!(config.kafka.linger, Duration::from_millis(2));
     assert_eq!(config.kafka.compression, Compression::None);
     let properties: Vec<_> = config.kafka.properties.iter().collect();
@@ -177,8 +177,8 @@ fn a_value_of_the_wrong_type_or_range_says_where_which_key_and_what_is_allowed()
             "`outbox.table` must be a schema and a table joined by a dot, with double quotes around a name that is not plain lower case",
         ),
         (
-            "outbox.topic = 'a.{aggregate_id}'",
-            "`outbox.topic` must be letters, digits, `.`, `_`, `-` and the placeholder {aggregate_type}",
+            "outbox.topic = 'a.{aggregate}'",
+            "`outbox.topic` must be letters, digits, `.`, `_`, `-` and the placeholders {aggregate_type}, {aggregate_id}, {event_type}, {id} and {column:name}",
         ),
         (
             "outbox.columns.payload = 'id'",
@@ -409,6 +409,7 @@ fn the_documentation_lists_every_key_with_its_variable_values_and_default() {
             format!("| `{name}` | `{}` | {} | {default} | {} |\n", key.variable(), key.kind.allowed(), key.meaning);
         assert!(documentation.contains(&row), "docs/configuration.md lacks this row:\n{row}");
     }
+    assert!(documentation.contains("\n## `[outboxes.NAME]`\n"), "no heading for further outboxes");
     let rows = documentation.lines().filter(|line| line.contains("| `POSTRIDER_")).count();
     assert_eq!(rows, key::all().count(), "docs/configuration.md has rows of keys that do not exist");
 }

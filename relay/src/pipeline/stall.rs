@@ -41,7 +41,9 @@ pub(super) async fn watch(status: &Status, metrics: &Metrics) -> Infallible {
                     "nothing becomes durable"
                 );
                 metrics.flow.stalled.set(1);
-                status.stalled(Some(format!("nothing has become durable at {sink} for {seconds} s, {batches} batches wait")));
+                status.stalled(Some(format!(
+                    "nothing has become durable at {sink} for {seconds} s, {batches} batches wait"
+                )));
             }
             Told::Over => {
                 info!(sink = now.sink, "delivery goes on");

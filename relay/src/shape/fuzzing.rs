@@ -10,9 +10,14 @@ use serde_json::value::RawValue;
 
 use crate::pipeline::Messages;
 use crate::shape::headers;
-use crate::shape::outbox::{EVENT_TYPE, ID, MALFORMED_HEADERS, Outbox, OutboxRow, POSITION, Shaped, Unshapable};
+use crate::shape::outbox::{Committed, EVENT_TYPE, ID, MALFORMED_HEADERS, Outbox, OutboxOptions, POSITION, Shaped};
 use crate::shape::position::EventPosition;
-use crate::shape::topic::{PLACEHOLDER, TopicTemplate};
+use crate::shape::row::{OutboxRow, RowTypes};
+use crate::shape::topic::Topics;
+use crate::shape::unfit::Unshapable;
+
+/// The placeholder that topics are fuzzed with.
+const PLACEHOLDER: &str = "{aggregate_type}";
 
 /// An event's headers against a whole JSON parser: the same names and values, and nothing taken for an object that is none.
 ///
@@ -59,7 +64,7 @@ struct Row<'r> {
 /// If it is not.
 pub fn shape_rows(data: &[u8]) {
     let mut input = Unstructured::new(data);
-    let mut outbox = Outbox::new(TopicTemplate::parse("t.{aggregate_type}").expect("a template"));
+    let mut outbox = Outbox::new(&OutboxOptions::usual("t.{aggregate_type}")).expect("a template");
     // The rows lie in the batch's arena, as those of a chunk do.
     let mut messages = Messages::over(Bytes::copy_from_slice(data));
     for ordinal in 0..8 {
@@ -72,23 +77,27 @@ pub fn shape_rows(data: &[u8]) {
             payload: row.payload,
             payload_bytes: row.payload_bytes,
             headers: row.headers,
+            further: &[],
         };
         let position = EventPosition::new(1, 2, ordinal);
-        let (count, mark) = (messages.len(), messages.header_mark());
-        match outbox.shape(&row, position, 0, &mut messages) {
-            Ok(shaped) => assert_shaped(&row, shaped, position, count, &messages),
-            Err(why) => {
-                assert_eq!((messages.len(), messages.header_mark()), (count, mark));
+        let count = messages.len();
+        let committed = Committed { position, timestamp_ms: 0 };
+        match outbox.shape(&row, &RowTypes::default(), committed, &mut messages) {
+            Shaped::Unfit(why) => {
+                assert_eq!(messages.unfit().last().map(|unfit| unfit.index), Some(count));
+                assert_eq!(messages.at(count).expect("it is kept").header_count(), 0);
                 match why {
-                    Unshapable::NoAggregateType => assert_eq!(row.aggregate_type, None),
+                    Unshapable::NullInTopic(_) => assert_eq!(row.aggregate_type, None),
                     Unshapable::NotHex => assert!(row.payload.is_none() && row.payload_bytes.is_some()),
+                    other => panic!("no row of this form is unfit like this: {other}"),
                 }
             }
+            shaped => assert_shaped(&row, &shaped, position, count, &messages),
         }
     }
 }
 
-fn assert_shaped(row: &OutboxRow<'_>, shaped: Shaped, position: EventPosition, at: usize, messages: &Messages) {
+fn assert_shaped(row: &OutboxRow<'_>, shaped: &Shaped, position: EventPosition, at: usize, messages: &Messages) {
     let message = messages.at(at).expect("it was added");
     let aggregate_type = String::from_utf8_lossy(row.aggregate_type.expect("or there is no topic"));
     assert_eq!(message.topic(), format!("t.{aggregate_type}"));
@@ -107,8 +116,8 @@ fn assert_shaped(row: &OutboxRow<'_>, shaped: Shaped, position: EventPosition, a
     assert_eq!(own, [(ID, row.id), (EVENT_TYPE, row.event_type), (POSITION, Some(&hex[..]))]);
     let further: Vec<_> = message.headers().skip(3).collect();
     let malformed = further.iter().filter(|(name, _)| *name == MALFORMED_HEADERS).count();
-    assert_eq!(malformed, usize::from(shaped == Shaped::HeadersMalformed));
-    if shaped == Shaped::HeadersMalformed {
+    assert_eq!(malformed, usize::from(*shaped == Shaped::HeadersMalformed));
+    if *shaped == Shaped::HeadersMalformed {
         assert_eq!(further, [(MALFORMED_HEADERS, row.headers)]);
     } else {
         assert!(further.iter().all(|(name, _)| !name.starts_with("postrider-") && *name != ID && *name != EVENT_TYPE));
@@ -122,13 +131,18 @@ fn assert_shaped(row: &OutboxRow<'_>, shaped: Shaped, position: EventPosition, a
 pub fn name_topics(data: &[u8]) {
     let mut lines = data.split(|byte| *byte == b'\n');
     let Some(Ok(text)) = lines.next().map(str::from_utf8) else { return };
-    let Ok(mut template) = TopicTemplate::parse(text) else {
+    let others = ["{aggregate_id}", "{event_type}", "{id}"];
+    if others.iter().any(|other| text.contains(other)) {
+        return;
+    }
+    let Ok(mut topics) = Topics::parse(text, &[]) else {
         assert!(text.is_empty() || text.replace(PLACEHOLDER, "").contains(['{', '}']), "{text:?} is a template");
         return;
     };
     // Twice, so that what is kept of the first round is seen in the second.
     for aggregate_type in lines.clone().chain(lines) {
-        let topic = template.topic(aggregate_type);
+        let row = OutboxRow { aggregate_type: Some(aggregate_type), ..OutboxRow::default() };
+        let topic = topics.topic(&row).expect("no null");
         assert_eq!(*topic, *text.replace(PLACEHOLDER, &String::from_utf8_lossy(aggregate_type)));
     }
 }

@@ -1,8 +1,13 @@
 //! Pure: a change becomes a message. No I/O, no state but caches.
 
+pub mod content;
+pub mod filter;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod headers;
 pub mod outbox;
 pub mod position;
+pub mod row;
+pub mod template;
 pub mod topic;
+pub mod unfit;

@@ -1,217 +1,367 @@
-//! A row of the outbox table becomes a message: topic, key, value, headers.
+//! An event of an outbox becomes a message: topic, key, value, headers.
 //!
 //! Guarantee: a payload is published as Postgres prints it, byte for byte; `payload_bytes` as the writer gave them.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use thiserror::Error;
-
+use crate::pipeline::message::Span;
 use crate::pipeline::{HeaderName, Message, Messages};
+use crate::shape::filter::Filter;
 use crate::shape::headers;
 use crate::shape::position::EventPosition;
-use crate::shape::topic::TopicTemplate;
+use crate::shape::row::{Field, OutboxRow, RowTypes, Type};
+use crate::shape::template::{Template, TemplateError};
+use crate::shape::topic::Topics;
+use crate::shape::unfit::{Unshapable, name_of};
 
-/// The header that carries the event's id.
+/// The usual name of the header that carries the event's id.
 pub const ID: &str = "id";
-/// The header that carries the event's type.
+/// The usual name of the header that carries the event's type.
 pub const EVENT_TYPE: &str = "event_type";
-/// The header that carries the event's position, see [`EventPosition`].
+/// The usual name of the header that carries the event's position, see [`EventPosition`].
 pub const POSITION: &str = "postrider-position";
 /// What the names of the relay's further headers begin with; a writer's header cannot.
 const RESERVED_PREFIX: &str = "postrider-";
 /// The header that carries the text of an event's headers when they are not a flat JSON object.
 pub const MALFORMED_HEADERS: &str = "postrider-malformed-headers";
 
-/// The columns of one outbox row, in the text form in which Postgres sends them; `None` is SQL null.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct OutboxRow<'r> {
-    /// The event's id.
-    pub id: Option<&'r [u8]>,
-    /// What chooses the topic.
-    pub aggregate_type: Option<&'r [u8]>,
-    /// The key.
-    pub aggregate_id: Option<&'r [u8]>,
-    /// The event's type.
-    pub event_type: Option<&'r [u8]>,
-    /// The payload as text.
-    pub payload: Option<&'r [u8]>,
-    /// The payload as `bytea` in hex form, used where `payload` is null.
-    pub payload_bytes: Option<&'r [u8]>,
-    /// The event's own headers, a JSON object.
-    pub headers: Option<&'r [u8]>,
+/// How the events of one outbox become messages.
+#[derive(Debug, Clone)]
+pub struct OutboxOptions {
+    /// The number of the route, which messages carry.
+    pub route: u16,
+    /// The names of the further columns that templates and headers read; a [`Field::Further`] is a place in it.
+    pub further: Vec<String>,
+    /// Which events are published.
+    pub filter: Filter,
+    /// What a published event looks like.
+    pub form: FormOptions,
 }
 
-/// Why a row cannot become a message. Says nothing of its content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Unshapable {
-    /// Without an aggregate type there is no topic.
-    #[error("its aggregate type is null, so it has no topic")]
-    NoAggregateType,
-    /// The bytes are not in the form that the session asked for.
-    #[error("its payload bytes are not in the hex form of bytea")]
-    NotHex,
+impl OutboxOptions {
+    /// Every event to the topic that `topic` names, its aggregate id as the key, with the usual headers; the first route.
+    #[must_use]
+    pub fn usual(topic: &str) -> Self {
+        Self {
+            route: 0,
+            further: Vec::new(),
+            filter: Filter::default(),
+            form: FormOptions::Native {
+                topic: topic.to_owned(),
+                key: "{aggregate_id}".to_owned(),
+                headers: Headers::usual(),
+            },
+        }
+    }
 }
 
-/// What became of a row's headers.
+/// What a published event looks like.
+#[derive(Debug, Clone)]
+pub enum FormOptions {
+    /// Ours.
+    Native {
+        /// The topic template, see [`Topics`].
+        topic: String,
+        /// The key template, see [`Template`]; empty for records without key.
+        key: String,
+        /// The headers that the relay writes.
+        headers: Headers,
+    },
+}
+
+/// The headers that the relay writes, beside the event's own.
+#[derive(Debug, Clone, Default)]
+pub struct Headers {
+    /// The name of the one with the event's id.
+    pub id: Option<String>,
+    /// The name of the one with the event's type.
+    pub event_type: Option<String>,
+    /// The name of the one with the event's position.
+    pub position: Option<String>,
+    /// Name and column of each further one.
+    pub from_columns: Vec<(String, Field)>,
+}
+
+impl Headers {
+    /// The usual ones under their usual names.
+    #[must_use]
+    pub fn usual() -> Self {
+        let name = |name: &str| Some(name.to_owned());
+        Self { id: name(ID), event_type: name(EVENT_TYPE), position: name(POSITION), from_columns: Vec::new() }
+    }
+}
+
+/// Where and when an event was committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shaped {
-    /// All went well.
-    Whole,
-    /// The message carries the malformed text in [`MALFORMED_HEADERS`].
-    HeadersMalformed,
+pub struct Committed {
+    /// Its position.
+    pub position: EventPosition,
+    /// When its transaction committed, in milliseconds since 1970.
+    pub timestamp_ms: i64,
 }
 
-/// Shapes the rows of one outbox table.
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Shaped {
+    /// It is a message.
+    Whole,
+    /// It is a message, which carries the malformed text in [`MALFORMED_HEADERS`].
+    HeadersMalformed,
+    /// The filter leaves it out.
+    Filtered,
+    /// It is among the messages that must not be sent.
+    Unfit(Unshapable),
+}
+
+/// Shapes the events of one outbox.
 #[derive(Debug)]
 pub struct Outbox {
-    topic: TopicTemplate,
+    route: u16,
+    filter: Filter,
+    form: Native,
+    no_topic: Arc<str>,
+}
+
+/// The form that is ours.
+#[derive(Debug)]
+struct Native {
+    topics: Topics,
+    key: Key,
+    id: Option<Name>,
+    event_type: Option<Name>,
+    position: Option<Name>,
+    from_columns: Vec<(String, Field)>,
+    /// Names that an event's own headers cannot have.
+    reserved: Vec<String>,
+    further: Vec<String>,
+    scratch: Vec<u8>,
+}
+
+/// What the key is made of.
+#[derive(Debug)]
+enum Key {
+    None,
+    Column(Field),
+    Template(Template),
+}
+
+/// The name of a header of ours: the usual one costs nothing.
+#[derive(Debug)]
+enum Name {
+    Usual(&'static str),
+    Own(String),
+}
+
+/// What is known of an event that may turn out unfit.
+struct Parts {
+    topic: Option<Arc<str>>,
+    key: Option<Span>,
+    value: Option<Span>,
 }
 
 impl Outbox {
-    /// Shapes rows to topics named by `topic`.
-    #[must_use]
-    pub fn new(topic: TopicTemplate) -> Self {
-        Self { topic }
+    /// A shaper of what `options` say.
+    ///
+    /// # Errors
+    /// A template that is none.
+    pub fn new(options: &OutboxOptions) -> Result<Self, TemplateError> {
+        let FormOptions::Native { topic, key, headers } = &options.form;
+        Ok(Self {
+            route: options.route,
+            filter: options.filter.clone(),
+            form: Native::new(topic, key, headers, &options.further)?,
+            no_topic: Arc::from(""),
+        })
     }
 
-    /// Adds the message of `row`, whose slices lie best in the arena of `messages`: then nothing is copied.
+    /// Adds the message of `row`, whose slices lie best in the arena of `messages`: then nothing is copied. `types` tells
+    /// what the row's columns are.
     ///
-    /// A row without payload becomes a tombstone; a row without aggregate id a record without key.
+    /// A row without payload becomes a tombstone; one whose key is a column that is null, a record without key. What cannot
+    /// become a record is added as unfit, with what is known of it.
+    #[inline]
     pub fn shape(
         &mut self,
         row: &OutboxRow<'_>,
-        position: EventPosition,
-        timestamp_ms: i64,
+        types: &RowTypes,
+        committed: Committed,
         messages: &mut Messages,
-    ) -> Result<Shaped, Unshapable> {
-        let topic = self.topic.topic(row.aggregate_type.ok_or(Unshapable::NoAggregateType)?);
-        let value = match (row.payload, row.payload_bytes) {
-            (Some(text), _) => Some(messages.span_of(text)),
-            (None, Some(hex)) => {
-                Some(hex.strip_prefix(b"\\x").and_then(|digits| messages.keep_hex(digits)).ok_or(Unshapable::NotHex)?)
-            }
-            (None, None) => None,
-        };
+    ) -> Shaped {
+        if !self.filter.passes(row) {
+            return Shaped::Filtered;
+        }
         let mark = messages.header_mark();
-        let id = row.id.map(|id| messages.span_of(id));
-        messages.header(HeaderName::Static(ID), id);
-        let event_type = row.event_type.map(|event_type| messages.span_of(event_type));
-        messages.header(HeaderName::Static(EVENT_TYPE), event_type);
-        let hex = messages.keep(&position.to_hex());
-        messages.header(HeaderName::Static(POSITION), Some(hex));
-        let shaped = row.headers.map_or(Shaped::Whole, |json| own_headers(json, messages));
-        let key = row.aggregate_id.map(|key| messages.span_of(key));
-        let headers = mark..messages.header_mark();
-        messages.push(Message { topic, key, value, headers, timestamp_ms, position: position.as_u128(), route: 0 });
-        Ok(shaped)
+        let mut parts = Parts { topic: None, key: None, value: None };
+        let shaped = self.form.shape(row, types, committed.position, &mut parts, messages);
+        let Committed { position, timestamp_ms } = committed;
+        let message = Message {
+            topic: parts.topic.unwrap_or_else(|| Arc::clone(&self.no_topic)),
+            key: parts.key,
+            value: parts.value,
+            headers: mark..messages.header_mark(),
+            timestamp_ms,
+            position: position.as_u128(),
+            route: self.route,
+        };
+        match shaped {
+            Ok(shaped) => {
+                messages.push(message);
+                shaped
+            }
+            Err(why) => {
+                messages.push_unfit(message, why.to_string());
+                Shaped::Unfit(why)
+            }
+        }
+    }
+
+    /// Adds what could not be read as an event at all, as unfit: its bytes are the value.
+    pub fn unreadable(&mut self, raw: &[u8], why: Unshapable, committed: Committed, messages: &mut Messages) -> Shaped {
+        let mark = messages.header_mark();
+        let value = Some(messages.span_of(raw));
+        let Committed { position, timestamp_ms } = committed;
+        let message = Message {
+            topic: Arc::clone(&self.no_topic),
+            key: None,
+            value,
+            headers: mark..mark,
+            timestamp_ms,
+            position: position.as_u128(),
+            route: self.route,
+        };
+        messages.push_unfit(message, why.to_string());
+        Shaped::Unfit(why)
     }
 }
 
-/// Adds the event's own headers. A name that the relay writes itself is left out: a consumer must be able to trust it.
-fn own_headers(json: &[u8], messages: &mut Messages) -> Shaped {
-    if json == b"{}" {
-        return Shaped::Whole;
+impl Native {
+    fn new(topic: &str, key: &str, headers: &Headers, further: &[String]) -> Result<Self, TemplateError> {
+        let key = Template::parse(key, further)?;
+        let name = |name: &Option<String>, usual| name.as_ref().map(|name| Name::of(name, usual));
+        let own = [&headers.id, &headers.event_type, &headers.position].into_iter().flatten();
+        Ok(Self {
+            topics: Topics::parse(topic, further)?,
+            key: match key.as_field() {
+                Some(field) => Key::Column(field),
+                None if key.is_empty() => Key::None,
+                None => Key::Template(key),
+            },
+            id: name(&headers.id, ID),
+            event_type: name(&headers.event_type, EVENT_TYPE),
+            position: name(&headers.position, POSITION),
+            from_columns: headers.from_columns.clone(),
+            reserved: own.chain(headers.from_columns.iter().map(|(name, _)| name)).cloned().collect(),
+            further: further.to_vec(),
+            scratch: Vec::new(),
+        })
     }
-    let mark = messages.header_mark();
-    let read = headers::read(json, &mut |name, value: Option<Cow<'_, str>>| {
-        if !matches!(&*name, ID | EVENT_TYPE) && !name.starts_with(RESERVED_PREFIX) {
-            let name = messages.span_of(name.as_bytes());
-            let value = value.map(|value| messages.span_of(value.as_bytes()));
+
+    #[inline]
+    fn shape(
+        &mut self,
+        row: &OutboxRow<'_>,
+        types: &RowTypes,
+        position: EventPosition,
+        parts: &mut Parts,
+        messages: &mut Messages,
+    ) -> Result<Shaped, Unshapable> {
+        // First what an unfit event is known by.
+        let value = value(row, types, messages);
+        parts.value = match &value {
+            Ok(value) => *value,
+            Err(_) => row.payload.or(row.payload_bytes).map(|raw| messages.span_of(raw)),
+        };
+        parts.key = self.key(row, messages)?;
+        let topic = self.topics.topic(row);
+        parts.topic = Some(topic.map_err(|field| Unshapable::NullInTopic(name_of(field, &self.further)))?);
+        value?;
+        if let Some(name) = &self.id {
+            let id = row.id.map(|id| messages.span_of(id));
+            name.write(id, messages);
+        }
+        if let Some(name) = &self.event_type {
+            let event_type = row.event_type.map(|event_type| messages.span_of(event_type));
+            name.write(event_type, messages);
+        }
+        if let Some(name) = &self.position {
+            let hex = messages.keep(&position.to_hex());
+            name.write(Some(hex), messages);
+        }
+        for (name, field) in &self.from_columns {
+            let name = messages.keep(name.as_bytes());
+            let value = row.get(*field).map(|value| messages.span_of(value));
             messages.header(HeaderName::Span(name), value);
         }
-    });
-    if read.is_ok() {
-        return Shaped::Whole;
+        Ok(row.headers.map_or(Shaped::Whole, |json| self.own_headers(json, messages)))
     }
-    messages.header_truncate(mark);
-    let raw = messages.span_of(json);
-    messages.header(HeaderName::Static(MALFORMED_HEADERS), Some(raw));
-    Shaped::HeadersMalformed
+
+    #[inline]
+    fn key(&mut self, row: &OutboxRow<'_>, messages: &mut Messages) -> Result<Option<Span>, Unshapable> {
+        match &self.key {
+            Key::Column(field) => Ok(row.get(*field).map(|key| messages.span_of(key))),
+            Key::None => Ok(None),
+            Key::Template(template) => {
+                self.scratch.clear();
+                template
+                    .render(row, &mut self.scratch)
+                    .map_err(|field| Unshapable::NullInKey(name_of(field, &self.further)))?;
+                Ok(Some(messages.keep(&self.scratch)))
+            }
+        }
+    }
+
+    /// Adds the event's own headers. A name that the relay writes itself is left out: a consumer must be able to trust it.
+    fn own_headers(&self, json: &[u8], messages: &mut Messages) -> Shaped {
+        if json == b"{}" {
+            return Shaped::Whole;
+        }
+        let mark = messages.header_mark();
+        let read = headers::read(json, &mut |name, value: Option<Cow<'_, str>>| {
+            if !name.starts_with(RESERVED_PREFIX) && !self.reserved.iter().any(|reserved| *reserved == *name) {
+                let name = messages.span_of(name.as_bytes());
+                let value = value.map(|value| messages.span_of(value.as_bytes()));
+                messages.header(HeaderName::Span(name), value);
+            }
+        });
+        if read.is_ok() {
+            return Shaped::Whole;
+        }
+        messages.header_truncate(mark);
+        let raw = messages.span_of(json);
+        messages.header(HeaderName::Static(MALFORMED_HEADERS), Some(raw));
+        Shaped::HeadersMalformed
+    }
+}
+
+/// The record's value.
+#[inline]
+fn value(row: &OutboxRow<'_>, types: &RowTypes, messages: &mut Messages) -> Result<Option<Span>, Unshapable> {
+    match (row.payload, row.payload_bytes) {
+        (Some(text), _) if types.payload.of != Type::Bytes => Ok(Some(messages.span_of(text))),
+        (Some(hex), _) | (None, Some(hex)) => {
+            let bytes = hex.strip_prefix(b"\\x").and_then(|digits| messages.keep_hex(digits));
+            bytes.map(Some).ok_or(Unshapable::NotHex)
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+impl Name {
+    fn of(name: &str, usual: &'static str) -> Self {
+        if name == usual { Self::Usual(usual) } else { Self::Own(name.to_owned()) }
+    }
+
+    #[inline]
+    fn write(&self, value: Option<Span>, messages: &mut Messages) {
+        let name = match self {
+            Self::Usual(name) => HeaderName::Static(name),
+            Self::Own(name) => HeaderName::Span(messages.keep(name.as_bytes())),
+        };
+        messages.header(name, value);
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-
-    use super::*;
-
-    const FULL: OutboxRow<'static> = OutboxRow {
-        id: Some(b"018f"),
-        aggregate_type: Some(b"order"),
-        aggregate_id: Some(b"42"),
-        event_type: Some(b"OrderPlaced"),
-        payload: Some(br#"{"total": 1.10}"#),
-        payload_bytes: None,
-        headers: Some(br#"{"correlation-id": "c-1"}"#),
-    };
-
-    fn shape(row: &OutboxRow<'_>) -> (Messages, Result<Shaped, Unshapable>) {
-        let mut outbox = Outbox::new(TopicTemplate::parse("t.{aggregate_type}").expect("valid"));
-        let mut messages = Messages::over(Bytes::new());
-        let shaped = outbox.shape(row, EventPosition::new(1, 2, 3), 1_700_000_000_123, &mut messages);
-        (messages, shaped)
-    }
-
-    fn header(messages: &Messages, name: &str) -> Option<String> {
-        let message = messages.at(0).expect("shaped");
-        message.header(name).map(|value| String::from_utf8_lossy(value).into_owned())
-    }
-
-    #[test]
-    fn a_row_becomes_topic_key_value_and_headers() {
-        let (messages, shaped) = shape(&FULL);
-        assert_eq!(shaped, Ok(Shaped::Whole));
-        let message = messages.at(0).expect("shaped");
-        assert_eq!(message.topic(), "t.order");
-        assert_eq!(message.key(), Some(&b"42"[..]));
-        assert_eq!(message.value(), FULL.payload);
-        assert_eq!(message.timestamp_ms(), 1_700_000_000_123);
-        let names: Vec<_> = message.headers().map(|(name, _)| name).collect();
-        assert_eq!(names, [ID, EVENT_TYPE, POSITION, "correlation-id"]);
-        assert_eq!(header(&messages, POSITION).as_deref(), Some("00010000000000000002000000000003"));
-        assert_eq!(header(&messages, "correlation-id").as_deref(), Some("c-1"));
-    }
-
-    #[test]
-    fn payload_bytes_are_the_writers_own_bytes() {
-        let row = OutboxRow { payload: None, payload_bytes: Some(b"\\x00ff10"), ..FULL };
-        let (messages, _) = shape(&row);
-        assert_eq!(messages.at(0).expect("shaped").value(), Some(&[0, 255, 16][..]));
-        let (_, shaped) = shape(&OutboxRow { payload: None, payload_bytes: Some(b"\\377"), ..FULL });
-        assert_eq!(shaped, Err(Unshapable::NotHex));
-    }
-
-    #[test]
-    fn nulls_are_a_tombstone_and_a_record_without_key() {
-        let (messages, shaped) = shape(&OutboxRow { payload: None, aggregate_id: None, headers: None, ..FULL });
-        assert_eq!(shaped, Ok(Shaped::Whole));
-        let message = messages.at(0).expect("shaped");
-        assert_eq!((message.key(), message.value()), (None, None));
-    }
-
-    #[test]
-    fn without_an_aggregate_type_there_is_no_message() {
-        let (messages, shaped) = shape(&OutboxRow { aggregate_type: None, ..FULL });
-        assert_eq!(shaped, Err(Unshapable::NoAggregateType));
-        assert!(messages.is_empty());
-        assert_eq!(messages.header_mark(), 0);
-    }
-
-    #[test]
-    fn malformed_headers_travel_as_text_and_the_event_is_not_lost() {
-        let (messages, shaped) = shape(&OutboxRow { headers: Some(br#"{"a": "1", ["#), ..FULL });
-        assert_eq!(shaped, Ok(Shaped::HeadersMalformed));
-        assert_eq!(header(&messages, MALFORMED_HEADERS).as_deref(), Some(r#"{"a": "1", ["#));
-        assert_eq!(header(&messages, "a"), None);
-        assert_eq!(header(&messages, ID).as_deref(), Some("018f"));
-    }
-
-    #[test]
-    fn a_writer_cannot_forge_the_headers_of_the_relay() {
-        let forged = br#"{"postrider-position": "ffff", "postrider-malformed-headers": "{", "id": "x", "event_type": "y", "other": "z"}"#;
-        let (messages, _) = shape(&OutboxRow { headers: Some(forged), ..FULL });
-        let names: Vec<_> = messages.at(0).expect("shaped").headers().map(|(name, _)| name.to_owned()).collect();
-        assert_eq!(names, [ID, EVENT_TYPE, POSITION, "other"]);
-        assert_eq!(header(&messages, ID).as_deref(), Some("018f"));
-    }
-}
+#[path = "outbox_tests.rs"]
+mod tests;

@@ -98,6 +98,7 @@ mod tests {
     fn every_metric_is_encoded_with_its_help() {
         let metrics = Metrics::new();
         // A family shows only once one of its members counted.
+        metrics.wal.unfit_events.with_label_values(&["payload_not_hex"]).inc();
         metrics.flow.rewinds.with_label_values(&["sink"]).inc();
         metrics.flow.rebuilds.with_label_values(&["source"]).inc();
         metrics.flow.errors.with_label_values(&["sink", "unavailable"]).inc();

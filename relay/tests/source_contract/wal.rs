@@ -4,7 +4,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use postrider_relay::pipeline::Progress;
-use postrider_relay::sources::wal::{OutboxTable, Wal, WalOptions};
+use postrider_relay::shape::outbox::OutboxOptions;
+use postrider_relay::sources::wal::{OutboxColumns, OutboxSource, OutboxTable, Wal, WalOptions};
 use postrider_relay::telemetry::Metrics;
 
 use crate::postgres_client::database::Database;
@@ -50,18 +51,20 @@ impl Rig for Outbox {
             connect: self.database.options(),
             slot: self.slot.clone(),
             publication: column("outbox"),
-            table: OutboxTable {
-                schema: column("public"),
-                name: column("outbox_events"),
-                id: column("id"),
-                aggregate_type: column("aggregate_type"),
-                aggregate_id: column("aggregate_id"),
-                event_type: column("event_type"),
-                payload: column("payload"),
-                payload_bytes: None,
-                headers: None,
-            },
-            topic: column("t.{aggregate_type}"),
+            outboxes: vec![OutboxSource {
+                name: column("outbox"),
+                table: Some(OutboxTable { schema: column("public"), name: column("outbox_events") }),
+                message_prefix: None,
+                columns: OutboxColumns {
+                    id: Some(column("id")),
+                    aggregate_type: Some(column("aggregate_type")),
+                    aggregate_id: Some(column("aggregate_id")),
+                    event_type: Some(column("event_type")),
+                    payload: Some(column("payload")),
+                    ..OutboxColumns::default()
+                },
+                shape: OutboxOptions::usual("t.{aggregate_type}"),
+            }],
             accept_gap: false.into(),
         };
         Wal::open(Arc::new(options), progress, Metrics::new()).await.expect("the source opens")

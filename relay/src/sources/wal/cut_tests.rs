@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 use super::*;
 use crate::pipeline::Position;
-use crate::shape::topic::TopicTemplate;
+use crate::shape::outbox::OutboxOptions;
 
 const OUTBOX: u32 = 16_400;
 const OTHER: u32 = 16_500;
@@ -101,6 +101,18 @@ impl Stream {
         self.data(&m)
     }
 
+    fn message(&mut self, transactional: bool, prefix: &str, content: &str) -> &mut Self {
+        let mut m = BytesMut::new();
+        m.put_u8(b'M');
+        m.put_u8(u8::from(transactional));
+        m.put_u64(0x99);
+        m.put_slice(prefix.as_bytes());
+        m.put_u8(0);
+        m.put_u32(content.len() as u32);
+        m.put_slice(content.as_bytes());
+        self.data(&m)
+    }
+
     fn outbox(&mut self) -> &mut Self {
         self.relation(OUTBOX, "outbox_events", &COLUMNS)
     }
@@ -117,24 +129,37 @@ fn record(commit: u64, ordinal: u64, end: u64) -> Record {
         epoch: 1,
         commit_lsn: CommitLsn::new(commit),
         ordinal,
+        messages: false,
         end_lsn: EndLsn::new(end),
     }
 }
 
+fn source(route: u16, table: Option<&str>, message_prefix: Option<&str>) -> OutboxSource {
+    let name = |name: &str| Some(name.to_owned());
+    OutboxSource {
+        name: route.to_string(),
+        table: table.map(|table| OutboxTable { schema: "public".into(), name: table.into() }),
+        message_prefix: message_prefix.map(str::to_owned),
+        columns: OutboxColumns {
+            id: name("id"),
+            aggregate_type: name("aggregate_type"),
+            aggregate_id: name("aggregate_id"),
+            event_type: name("event_type"),
+            payload: name("payload"),
+            payload_bytes: name("payload_bytes"),
+            headers: name("headers"),
+            further: Vec::new(),
+        },
+        shape: OutboxOptions { route, ..OutboxOptions::usual(&format!("t{route}.{{aggregate_type}}")) },
+    }
+}
+
 fn cutter(from: Record) -> Cutter {
-    let table = OutboxTable {
-        schema: "public".into(),
-        name: "outbox_events".into(),
-        id: "id".into(),
-        aggregate_type: "aggregate_type".into(),
-        aggregate_id: "aggregate_id".into(),
-        event_type: "event_type".into(),
-        payload: "payload".into(),
-        payload_bytes: Some("payload_bytes".into()),
-        headers: Some("headers".into()),
-    };
-    let outbox = Outbox::new(TopicTemplate::parse("t.{aggregate_type}").expect("valid"));
-    Cutter::new(Bytes::from_static(b"slot"), table, outbox, Metrics::new(), from)
+    cutter_of(&[source(0, Some("outbox_events"), None)], from)
+}
+
+fn cutter_of(sources: &[OutboxSource], from: Record) -> Cutter {
+    Cutter::new(Bytes::from_static(b"slot"), sources, Metrics::new(), from, Vec::new()).expect("valid")
 }
 
 /// The ids of a batch, and where it ends.
@@ -151,7 +176,7 @@ fn a_commit_is_one_batch_that_ends_at_its_end() {
         Stream::default().begin(0x100).outbox().insert(OUTBOX, "a").insert(OUTBOX, "b").commit(0x100, 0x140).take();
     let batch = cutter.cut(&frames).expect("well formed").expect("it moves");
     let message = batch.messages.at(1).expect("two");
-    assert_eq!(message.topic(), "t.order");
+    assert_eq!(message.topic(), "t0.order");
     assert_eq!(message.timestamp_ms(), 946_684_800_000 + 1000);
     assert_eq!(message.header("postrider-position"), Some(&b"00010000000000000100000000000001"[..]));
     assert_eq!(batch.end.record, record(0x100, 1, 0x140));
@@ -255,7 +280,7 @@ fn the_reader_cut_at_every_frame_boundary_loses_and_repeats_nothing() {
             }
         }
         // The server sends again every transaction that does not end at or before the confirmed place.
-        first.restart(reached);
+        first.restart(reached, Vec::new());
         let again = if reached.end_lsn >= EndLsn::new(0x180) {
             8
         } else if reached.end_lsn >= EndLsn::new(0x140) {
@@ -284,14 +309,103 @@ fn a_mapped_column_that_is_not_published_is_named() {
 }
 
 #[test]
-fn what_cannot_be_published_stops_the_stream_and_names_the_event() {
+fn what_cannot_be_published_is_told_apart_and_the_stream_goes_on() {
     let mut cutter = cutter(record(0, 0, 0x10));
     let row = [Some("e-1"), None, Some("42"), Some("Placed"), Some("secret"), None, None];
-    let frames = Stream::default().begin(0x100).outbox().row(OUTBOX, &row).take();
-    let error = cutter.cut(&frames).expect_err("no aggregate type");
-    assert_eq!(error.kind(), Kind::Refused);
-    let text = error.chain();
-    assert!(text.contains("e-1") && text.contains("aggregate type") && !text.contains("secret"), "{text}");
+    let frames =
+        Stream::default().begin(0x100).outbox().row(OUTBOX, &row).insert(OUTBOX, "b").commit(0x100, 0x140).take();
+    let batch = cutter.cut(&frames).expect("well formed").expect("it moves");
+    assert_eq!(batch.messages.len(), 2);
+    let [unfit] = batch.messages.unfit() else { panic!("one is unfit: {:?}", batch.messages.unfit()) };
+    assert_eq!(unfit.index, 0);
+    assert!(unfit.reason.contains("aggregate type") && !unfit.reason.contains("secret"), "{}", unfit.reason);
+    assert_eq!(batch.end.record, record(0x100, 1, 0x140));
+    assert_eq!(cutter.metrics.wal.unfit_events.with_label_values(&["null_in_topic"]).get(), 1);
+}
+
+/// The topic and the ordinal of each message.
+fn topics(cutter: &mut Cutter, frames: &Bytes) -> Vec<(String, u64)> {
+    let batch = cutter.cut(frames).expect("well formed").expect("it moves");
+    let low = |position: u128| (position & u128::from(crate::shape::position::ORDINAL_MAX)) as u64;
+    batch.messages.iter().map(|message| (message.topic().to_owned(), low(message.position()))).collect()
+}
+
+#[test]
+fn several_tables_and_messages_keep_the_order_in_which_they_were_written() {
+    let sources =
+        [source(0, Some("outbox_events"), None), source(1, Some("other"), None), source(2, None, Some("outbox"))];
+    let mut cutter = cutter_of(&sources, record(0, 0, 0x10));
+    let event = r#"{"id": "m", "aggregate_type": "order", "aggregate_id": "42", "payload": {"n": 1}}"#;
+    let frames = Stream::default()
+        .begin(0x100)
+        .outbox()
+        .relation(OTHER, "other", &COLUMNS)
+        .insert(OTHER, "a")
+        .message(true, "outbox", event)
+        .message(true, "of others", "whatever")
+        .insert(OUTBOX, "b")
+        .insert(OTHER, "c")
+        .commit(0x100, 0x140)
+        .take();
+    let expected = [("t1.order", 0), ("t2.order", 1), ("t0.order", 3), ("t1.order", 4)];
+    assert_eq!(topics(&mut cutter, &frames), expected.map(|(topic, ordinal)| (topic.to_owned(), ordinal)));
+    assert!(cutter.reached.messages);
+}
+
+#[test]
+fn a_message_outside_a_transaction_is_counted_and_not_published() {
+    let mut cutter = cutter_of(&[source(0, None, Some("outbox"))], record(0, 0, 0x10));
+    let frames = Stream::default().message(false, "outbox", "{}").message(false, "of others", "{}").take();
+    assert!(cutter.cut(&frames).expect("well formed").is_none());
+    assert_eq!(cutter.metrics.wal.loose_messages.get(), 1);
+}
+
+#[test]
+fn a_message_that_is_no_event_is_unfit_with_its_bytes() {
+    let mut cutter = cutter_of(&[source(0, None, Some("outbox"))], record(0, 0, 0x10));
+    let frames = Stream::default().begin(0x100).message(true, "outbox", "[1]").commit(0x100, 0x140).take();
+    let batch = cutter.cut(&frames).expect("well formed").expect("it moves");
+    assert_eq!(batch.messages.at(0).expect("kept").value(), Some(&b"[1]"[..]));
+    assert_eq!(batch.messages.unfit().len(), 1);
+}
+
+/// Ordinals count messages only where they are asked for. A transaction of which a part was delivered before that was
+/// changed must be counted to its end as it was begun, or rows of it would be skipped.
+#[test]
+fn a_half_delivered_transaction_is_counted_on_as_it_was_begun() {
+    let with = [source(0, Some("outbox_events"), None), source(1, None, Some("outbox"))];
+    let without = [source(0, Some("outbox_events"), None)];
+    let event = r#"{"id": "m", "aggregate_type": "order", "aggregate_id": "42"}"#;
+    let frames = |stream: &mut Stream| {
+        stream.begin(0x100).outbox().message(true, "outbox", event).insert(OUTBOX, "a").insert(OUTBOX, "b");
+        stream.commit(0x100, 0x140).begin(0x140).message(true, "outbox", event).insert(OUTBOX, "c");
+        stream.commit(0x140, 0x180).take()
+    };
+    let topic = |topic: &str, ordinal| (topic.to_owned(), ordinal);
+
+    // Messages counted, and the row "a" delivered as ordinal 1: "b" is ordinal 2 although nobody wants messages now.
+    let from = Record { messages: true, ..record(0x100, 1, 0x10) };
+    let mut cutter = cutter_of(&without, from);
+    assert_eq!(topics(&mut cutter, &frames(&mut Stream::default())), [topic("t0.order", 2), topic("t0.order", 0)]);
+    assert!(!cutter.reached.messages);
+
+    // Messages not counted, and the row "a" delivered as ordinal 0: "b" is ordinal 1, and only the next commit has messages.
+    let mut cutter = cutter_of(&with, record(0x100, 0, 0x10));
+    let expected = [topic("t0.order", 1), topic("t1.order", 0), topic("t0.order", 1)];
+    assert_eq!(topics(&mut cutter, &frames(&mut Stream::default())), expected);
+    assert!(cutter.reached.messages);
+}
+
+#[test]
+fn what_a_filter_leaves_out_takes_its_number_and_moves_the_position() {
+    let mut filtered = source(0, Some("outbox_events"), None);
+    filtered.shape.filter = crate::shape::filter::Filter::new((vec![], vec![]), (vec!["Other".into()], vec![]));
+    let mut cutter = cutter_of(&[filtered], record(0, 0, 0x10));
+    let frames = Stream::default().begin(0x100).outbox().insert(OUTBOX, "a").insert(OUTBOX, "b").take();
+    let batch = cutter.cut(&frames).expect("well formed").expect("it moves");
+    assert!(batch.messages.is_empty());
+    assert_eq!(batch.end.record, record(0x100, 1, 0x10));
+    assert_eq!(cutter.metrics.wal.filtered_events.get(), 2);
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! What the database says about slot and publication, asked by ordinary SQL, and what must not be so.
 
+use std::collections::BTreeSet;
+
 use postgres_protocol::escape::escape_literal;
 
 use crate::pipeline::{End, Error, Kind};
 use crate::postgres::connection::Connection;
 use crate::postgres::lsn::EndLsn;
-use crate::sources::wal::columns::OutboxTable;
+use crate::sources::wal::columns::{OutboxSource, OutboxTable};
+use crate::sources::wal::cut::NotNull;
 
 /// How the slot stands to the WAL, for the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,10 +63,44 @@ pub(super) fn slot(sql: &mut Connection, name: &str, delivered_before: bool) -> 
         .ok_or_else(|| setup(format!("slot {name:?} has no confirmed position"), "Drop it and run `postrider init`."))
 }
 
-/// Checks that the publication carries every column of the outbox that we map, for inserts.
-pub(super) fn publication(sql: &mut Connection, name: &str, table: &OutboxTable) -> Result<(), Error> {
+/// Checks that the publication is there and carries every column that is read of each outbox table, for inserts.
+pub(super) fn publication(sql: &mut Connection, name: &str, outboxes: &[OutboxSource]) -> Result<(), Error> {
+    let query = format!("select from pg_catalog.pg_publication where pubname = {}", escape_literal(name));
+    if ask(sql, &query, "the publication")?.is_empty() {
+        return Err(setup(
+            format!("publication {name:?} does not exist"),
+            "Correct [source] publication, or run `postrider init`. If it was dropped, drop the slot too, since a slot \
+             cannot read what is older than its publication, and start with --accept-gap after `postrider init`.",
+        ));
+    }
+    for outbox in outboxes {
+        if let Some(table) = &outbox.table {
+            published(sql, name, table, &outbox.columns.required())?;
+        }
+    }
+    Ok(())
+}
+
+/// The columns of each outbox table that cannot be null.
+pub(super) fn not_null(sql: &mut Connection, outboxes: &[OutboxSource]) -> Result<NotNull, Error> {
+    let columns = |outbox: &OutboxSource| {
+        let Some(table) = &outbox.table else { return Ok(BTreeSet::new()) };
+        let query = format!(
+            "select attname from pg_catalog.pg_attribute
+             where attrelid = to_regclass(format('%I.%I', {}, {})) and attnum > 0 and attnotnull and not attisdropped",
+            escape_literal(&table.schema),
+            escape_literal(&table.name)
+        );
+        let rows = ask(sql, &query, "the outbox table")?;
+        Ok(rows.into_iter().filter_map(|row| row.into_iter().next().flatten()).collect())
+    };
+    outboxes.iter().map(columns).collect()
+}
+
+/// Checks that the publication carries these columns of one table.
+fn published(sql: &mut Connection, name: &str, table: &OutboxTable, columns: &BTreeSet<&str>) -> Result<(), Error> {
     let (schema, relation) = (escape_literal(&table.schema), escape_literal(&table.name));
-    let columns: Vec<String> = table.columns().map(|(column, _)| escape_literal(column)).collect();
+    let columns: Vec<String> = columns.iter().map(|column| escape_literal(column)).collect();
     let query = format!(
         "select p.pubinsert, t.tablename is not null, t.rowfilter is not null,
                 (select string_agg(c, ', ') from unnest(array[{columns}]) c where c <> all (t.attnames::text[])),
@@ -80,8 +117,7 @@ pub(super) fn publication(sql: &mut Connection, name: &str, table: &OutboxTable)
     let Some(row) = rows.first() else {
         return Err(setup(
             format!("publication {name:?} does not exist"),
-            "Correct [source] publication, or run `postrider init`. If it was dropped, drop the slot too, since a slot \
-             cannot read what is older than its publication, and start with --accept-gap after `postrider init`.",
+            "It was dropped just now: run `postrider init`.",
         ));
     };
     let is = |index: usize| row.get(index).and_then(Option::as_deref) == Some("t");

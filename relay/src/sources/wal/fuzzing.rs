@@ -6,10 +6,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::pipeline::Position;
 use crate::postgres::lsn::{CommitLsn, EndLsn};
-use crate::shape::outbox::Outbox;
+use crate::shape::outbox::OutboxOptions;
 use crate::shape::position::EventPosition;
-use crate::shape::topic::TopicTemplate;
-use crate::sources::wal::columns::OutboxTable;
+use crate::sources::wal::columns::{OutboxColumns, OutboxSource, OutboxTable};
 use crate::sources::wal::cut::Cutter;
 use crate::sources::wal::record::{Record, WalPosition};
 use crate::telemetry::Metrics;
@@ -99,7 +98,7 @@ pub fn cut_anything(data: &[u8]) {
             Step::Keepalive(end) => keepalive(&mut stream, end),
             Step::Raw(message) => xlog_data(&mut stream, message),
             Step::Frames(bytes) => stream.put_slice(bytes),
-            Step::Restart => cutter.restart(start()),
+            Step::Restart => cutter.restart(start(), Vec::new()),
             Step::Cut => {
                 let Ok(Some(batch)) = cutter.cut(&stream.split().freeze()) else { continue };
                 for message in batch.messages.iter() {
@@ -133,24 +132,28 @@ fn start() -> Record {
         epoch: EPOCH,
         commit_lsn: CommitLsn::ZERO,
         ordinal: 0,
+        messages: false,
         end_lsn: EndLsn::new(0x10),
     }
 }
 
 fn cutter(from: Record) -> Cutter {
-    let table = OutboxTable {
-        schema: "public".into(),
-        name: "outbox_events".into(),
-        id: "id".into(),
-        aggregate_type: "aggregate_type".into(),
-        aggregate_id: "aggregate_id".into(),
-        event_type: "event_type".into(),
-        payload: "payload".into(),
-        payload_bytes: None,
-        headers: None,
+    let name = |name: &str| Some(name.to_owned());
+    let source = OutboxSource {
+        name: "outbox".into(),
+        table: Some(OutboxTable { schema: "public".into(), name: "outbox_events".into() }),
+        message_prefix: None,
+        columns: OutboxColumns {
+            id: name("id"),
+            aggregate_type: name("aggregate_type"),
+            aggregate_id: name("aggregate_id"),
+            event_type: name("event_type"),
+            payload: name("payload"),
+            ..OutboxColumns::default()
+        },
+        shape: OutboxOptions::usual("t.{aggregate_type}"),
     };
-    let outbox = Outbox::new(TopicTemplate::parse("t.{aggregate_type}").expect("a template"));
-    Cutter::new(Bytes::from_static(b"slot"), table, outbox, Metrics::new(), from)
+    Cutter::new(Bytes::from_static(b"slot"), &[source], Metrics::new(), from, Vec::new()).expect("valid templates")
 }
 
 /// The frames that a server sends from `from` on, and the positions of all events of all transactions.

@@ -25,16 +25,14 @@ use crate::postgres::connection::Connection;
 use crate::postgres::options::ConnectOptions;
 use crate::postgres::replication::StartOptions;
 use crate::postgres::stream::ReplicationStream;
-use crate::shape::outbox::Outbox;
-use crate::shape::topic::TopicTemplate;
-use crate::sources::wal::cut::Cutter;
+use crate::sources::wal::cut::{Cutter, NotNull};
 use crate::sources::wal::resume::{Facts, resume};
 use crate::sources::wal::stages::Stages;
 use crate::sources::wal::watch::Watch;
 use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
 
-pub use columns::OutboxTable;
+pub use columns::{OutboxColumns, OutboxSource, OutboxTable};
 pub use record::{Record, RecordError, WalPosition};
 
 /// What a WAL source reads, and how.
@@ -46,13 +44,18 @@ pub struct WalOptions {
     pub slot: String,
     /// The publication that carries the outbox; it must be older than the slot.
     pub publication: String,
-    /// The outbox table.
-    pub table: OutboxTable,
-    /// The topic template, see [`TopicTemplate`].
-    pub topic: String,
+    /// Where events come from and what becomes of them; each one's place is the number of its route.
+    pub outboxes: Vec<OutboxSource>,
     /// Start at the slot's position although events may be missing. Holds until something is acknowledged, whose
     /// progress then knows of the gap: a later gap is another one.
     pub accept_gap: AtomicBool,
+}
+
+impl WalOptions {
+    /// Whether logical messages are events of some outbox.
+    fn reads_messages(&self) -> bool {
+        self.outboxes.iter().any(|outbox| outbox.message_prefix.is_some())
+    }
 }
 
 /// An open stream of outbox events.
@@ -72,6 +75,7 @@ struct Started {
     stream: ReplicationStream,
     from: Record,
     sql: Connection,
+    not_null: NotNull,
 }
 
 impl Wal {
@@ -85,8 +89,6 @@ impl Wal {
         progress: Option<Progress>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
-        let template = TopicTemplate::parse(&options.topic)
-            .map_err(|error| Error::new(End::Source, Kind::Setup, "the outbox topic is not valid").because(error))?;
         let witness = progress.map(|progress| Record::parse(&progress.value)).transpose().map_err(|error| {
             let context = format!("the progress record of slot {:?} cannot be read", options.slot);
             Error::new(End::Source, Kind::Setup, context).because(error).with_help(
@@ -96,8 +98,7 @@ impl Wal {
         let accept_gap = options.accept_gap.load(Ordering::Relaxed);
         let started = start(Arc::clone(&options), witness, accept_gap).await?;
         let slot = bytes::Bytes::copy_from_slice(options.slot.as_bytes());
-        let outbox = Outbox::new(template);
-        let cutter = Cutter::new(slot, options.table.clone(), outbox, Arc::clone(&metrics), started.from);
+        let cutter = Cutter::new(slot, &options.outboxes, Arc::clone(&metrics), started.from, started.not_null)?;
         let watch = Watch::begin(started.sql, Arc::clone(&options), Arc::clone(&metrics));
         let stages = Stages::of_a_new_stream(&metrics);
         Ok(Self { options, metrics, stages, stream: Some(started.stream), watch, cutter, acknowledged: started.from })
@@ -153,7 +154,7 @@ impl Source for Wal {
         }
         reach(Failpoint::SourceStopped);
         let started = start(Arc::clone(&self.options), Some(self.acknowledged), false).await?;
-        self.cutter.restart(started.from);
+        self.cutter.restart(started.from, started.not_null);
         self.stream = Some(started.stream);
         self.stages = Stages::of_a_new_stream(&self.metrics);
         self.watch = Watch::begin(started.sql, Arc::clone(&self.options), Arc::clone(&self.metrics));
@@ -211,7 +212,8 @@ fn start_blocking(options: &WalOptions, witness: Option<&Record>, accept_gap: bo
     let server = |error| opening_error(options, error);
     let mut sql = connect_sql(options)?;
     let confirmed = facts::slot(&mut sql, slot, witness.is_some())?;
-    facts::publication(&mut sql, &options.publication, &options.table)?;
+    facts::publication(&mut sql, &options.publication, &options.outboxes)?;
+    let not_null = facts::not_null(&mut sql, &options.outboxes)?;
 
     let mut replication = Connection::connect(&options.connect).map_err(server)?;
     let identity = replication.identify_system().map_err(server)?;
@@ -230,7 +232,8 @@ fn start_blocking(options: &WalOptions, witness: Option<&Record>, accept_gap: bo
         slot: slot.clone(),
         start: from.end_lsn,
         publications: vec![options.publication.clone()],
-        messages: false,
+        // Messages are counted on to the end of a transaction that was half delivered with them.
+        messages: options.reads_messages() || from.messages,
     };
     let stream = replication.start_logical(&start).map_err(server)?;
 
@@ -239,7 +242,7 @@ fn start_blocking(options: &WalOptions, witness: Option<&Record>, accept_gap: bo
     let now = facts::slot(&mut sql, slot, witness.is_some())?;
     resume(&Facts { confirmed: now, accept_gap: false, ..facts }, Some(&from))?;
     info!(slot, from = %from.end_lsn, confirmed = %now, epoch = from.epoch, "slot opened");
-    Ok(Started { stream, from, sql })
+    Ok(Started { stream, from, sql, not_null })
 }
 
 /// A connection for ordinary SQL, by which facts are read: some servers refuse SHOW and the like on a replication

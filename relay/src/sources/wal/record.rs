@@ -27,6 +27,9 @@ pub struct Record {
     pub commit_lsn: CommitLsn,
     /// The last row change of it that was delivered, counted from 0 as received.
     pub ordinal: u64,
+    /// Whether that ordinal counts logical messages beside row changes: they are only asked for where an outbox needs them,
+    /// and a transaction that was half delivered must be counted on as it was begun.
+    pub messages: bool,
     /// Where the stream goes on: all transactions that ended before it are delivered whole.
     pub end_lsn: EndLsn,
 }
@@ -72,6 +75,7 @@ impl Record {
             epoch: text.epoch,
             commit_lsn: text.commit_lsn.parse().map_err(|_| RecordError::Field { name: "commit_lsn" })?,
             ordinal: text.ordinal,
+            messages: text.messages,
             end_lsn: text.end_lsn.parse().map_err(|_| RecordError::Field { name: "end_lsn" })?,
         })
     }
@@ -84,6 +88,7 @@ impl Record {
             epoch: self.epoch,
             commit_lsn: self.commit_lsn.to_string(),
             ordinal: self.ordinal,
+            messages: self.messages,
             end_lsn: self.end_lsn.to_string(),
         };
         serde_json::to_vec(&text).expect("numbers and strings always have a JSON form")
@@ -119,6 +124,8 @@ struct Text {
     epoch: u16,
     commit_lsn: String,
     ordinal: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    messages: bool,
     end_lsn: String,
 }
 
@@ -152,6 +159,7 @@ mod tests {
         epoch: 2,
         commit_lsn: CommitLsn::new(0x1_0000_0010),
         ordinal: 12,
+        messages: true,
         end_lsn: EndLsn::new(0x1_0000_0040),
     };
 

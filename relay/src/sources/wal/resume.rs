@@ -30,6 +30,7 @@ pub(super) fn resume(facts: &Facts<'_>, witness: Option<&Record>) -> Result<Reco
         epoch: 1,
         commit_lsn: CommitLsn::ZERO,
         ordinal: 0,
+        messages: false,
         end_lsn: facts.confirmed,
     };
     // Without a witness nothing was confirmed by us, since a record is durable before its LSN is confirmed.
@@ -115,6 +116,7 @@ mod tests {
         epoch: 4,
         commit_lsn: CommitLsn::new(0x900),
         ordinal: 3,
+        messages: false,
         end_lsn: EndLsn::new(0x1000),
     };
 
