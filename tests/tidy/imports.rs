@@ -43,8 +43,7 @@ const TABLE: &[(&str, &[&str])] = &[
 /// Crates that only these modules may name: the core knows no broker, no database and no format of a file.
 const CRATES: &[(&str, &[&str])] = &[
     ("rdkafka", &["sinks", "sources"]),
-    // The configuration only has it read a URL.
-    ("tokio_postgres", &["cli", "config", "postgres", "slots", "sources", "sinks", "jobs"]),
+    ("tokio_postgres", &["cli", "postgres", "slots", "sources", "sinks", "jobs"]),
     ("postgres_protocol", &["postgres", "sources", "slots"]),
     ("axum", &["admin"]),
     ("ratatui", &["top"]),

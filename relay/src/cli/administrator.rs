@@ -2,20 +2,17 @@
 
 use std::time::Duration;
 
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Client;
 
-use crate::{
-    cli::Error,
-    config::postgres::{Host, Postgres},
-    slots::session,
-};
+use crate::{app, cli::Error, config::postgres::Postgres, slots::session};
 
 /// Whom to connect as.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Administrator {
     /// Connect with this URL instead of as the relay's role, such as postgres://postgres@localhost
     ///
-    /// The variable keeps a password out of the list of processes. The database is the configured one.
+    /// The variable keeps a password out of the list of processes. What the URL does not name, such as the
+    /// host, the database or how TLS is checked, is as configured.
     #[arg(long, value_name = "URL", env = "POSTRIDER_ADMIN_URL", hide_env_values = true)]
     admin_url: Option<String>,
 }
@@ -23,26 +20,12 @@ pub(crate) struct Administrator {
 impl Administrator {
     /// Connects to the configured database.
     pub(crate) async fn connect(&self, postgres: &Postgres) -> Result<Client, Error> {
-        let mut config = match &self.admin_url {
-            Some(url) => session::parse_url(url, &postgres.database)?,
-            None => relay(postgres),
+        let options = match &self.admin_url {
+            Some(url) => app::postgres::options(&postgres.with_url(url).map_err(Error::AdminUrl)?, false),
+            None => app::postgres::options(postgres, false),
         };
-        config.application_name(&postgres.application_name).connect_timeout(postgres.connect_timeout);
-        Ok(session::connect(&config).await?)
+        Ok(session::connect(&options).await?)
     }
-}
-
-fn relay(postgres: &Postgres) -> Config {
-    let mut config = Config::new();
-    match &postgres.host {
-        Host::Socket(directory) => config.host_path(directory),
-        Host::Tcp(name) => config.host(name),
-    };
-    config.port(postgres.port).dbname(&postgres.database).user(&postgres.user);
-    if let Some(password) = &postgres.password {
-        config.password(password.expose());
-    }
-    config
 }
 
 /// Runs `work` on a runtime of one thread, which is all that a few statements need.

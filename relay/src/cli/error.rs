@@ -6,7 +6,12 @@ use std::{
     process::ExitCode,
 };
 
-use crate::{config::error::ConfigError, pipeline, slots, telemetry::logging::LoggingError, top::EndpointError};
+use crate::{
+    config::{error::ConfigError, postgres::UrlError},
+    pipeline, slots,
+    telemetry::logging::LoggingError,
+    top::EndpointError,
+};
 
 /// What a verb fails with.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +19,9 @@ pub enum Error {
     /// The configuration cannot be used.
     #[error("the configuration cannot be used\n{0}")]
     Config(ConfigError),
+    /// The URL of --admin-url cannot be used; its text may hold a password and is not shown.
+    #[error("the admin URL {0}")]
+    AdminUrl(UrlError),
     /// The database could not be set up.
     #[error(transparent)]
     Setup(#[from] slots::error::Error),
@@ -83,10 +91,10 @@ impl Error {
         report
     }
 
-    /// 2 for a wrong configuration, 1 for all else. Wrong usage never comes here: clap ends the process with 2.
+    /// 2 for a wrong configuration or URL, 1 for all else. Wrong usage never comes here: clap ends the process with 2.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if matches!(self, Self::Config(_)) { 2 } else { 1 })
+        ExitCode::from(if matches!(self, Self::Config(_) | Self::AdminUrl(_)) { 2 } else { 1 })
     }
 
     fn help(&self) -> Option<&str> {

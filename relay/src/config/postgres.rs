@@ -1,4 +1,8 @@
-//! `[postgres]`: where the database is and who the relay is there, by single keys or by one `url`.
+//! `[postgres]`: where the database is, who the relay is there and how safe the way must be, by single keys or by one `url`.
+
+mod password;
+mod server;
+mod url;
 
 use std::{
     io,
@@ -7,10 +11,15 @@ use std::{
 };
 
 use crate::config::{
-    error::Origin,
     key::{Fallback, Key, Kind},
+    postgres::url::UrlParts,
     secret::Secret,
     settings::{Given, Rank, Settings},
+};
+
+pub use crate::config::postgres::{
+    server::{Host, Server},
+    url::UrlError,
 };
 
 /// Longest name of a role, database or other object, in bytes: `NAMEDATALEN` less its end.
@@ -21,15 +30,23 @@ pub const NAME_BYTES_MAX: usize = 63;
 /// is that of the distributions' packages.
 const HOST: Key = Key {
     path: "postgres.host",
-    kind: Kind::Text("a host name or address, or the absolute path of the directory that holds the server's socket"),
+    kind: Kind::Text(
+        "host names or addresses, each with its own :port if need be, or the absolute path of the directory that holds the server's socket; several separated by commas",
+    ),
     fallback: Fallback::Value("/var/run/postgresql"),
-    meaning: "Where the server listens. A socket carries about twice as many events a second as loopback TCP, so `postrider run` looks for one in the usual directories if this is localhost, 127.0.0.1 or ::1.",
+    meaning: "Where the server listens; several are tried in order. A socket carries about twice as many events a second as loopback TCP, so one is looked for in the usual directories if this is localhost, 127.0.0.1 or ::1 and `tls` is `prefer` or `disable`.",
 };
 const PORT: Key = Key {
     path: "postgres.port",
     kind: Kind::Integer { min: 1, max: 65535 },
     fallback: Fallback::Value("5432"),
-    meaning: "The server's port; it is part of the socket's name too.",
+    meaning: "The port of every host that has none of its own; it is part of the socket's name too.",
+};
+const TARGET: Key = Key {
+    path: "postgres.target_session_attrs",
+    kind: Kind::Choice(&["any", "read-write", "primary", "standby"]),
+    fallback: Fallback::Absent("`any` for one host, `read-write` for several"),
+    meaning: "Which of the hosts will do: `read-write` follows a failover. `standby` is for a slot that was made on a standby (PostgreSQL 16 and later).",
 };
 const DATABASE: Key = Key {
     path: "postgres.database",
@@ -56,18 +73,62 @@ const PASSWORD_FILE: Key = Key {
     fallback: Fallback::Absent("no file is read"),
     meaning: "A file whose content, less a line break at its end, is the password. A relative path starts at the working directory.",
 };
+const PASSFILE: Key = Key {
+    path: "postgres.passfile",
+    kind: Kind::Text("the path of a file in libpq's password file format"),
+    fallback: Fallback::Absent("no file is looked into, neither `~/.pgpass` nor `PGPASSFILE`"),
+    meaning: "A file of lines `host:port:database:user:password`, in place of `password` and `password_file`. Only its owner may have access (0600; owned by root: 0640). It is read for each connection.",
+};
 const URL: Key = Key {
     path: "postgres.url",
     kind: Kind::Text("a URL of the form postgres://user@host:port/database"),
     fallback: Fallback::Absent("the single keys hold"),
-    meaning: "Host, port, database, user and password as one URL instead of single keys. A socket directory is written as `?host=/directory`.",
+    meaning: "Host, port, database, user and password as one URL instead of single keys, several hosts separated by commas. A socket directory is written as `?host=/directory`. It takes libpq's parameters of the other keys too, such as `sslmode`, `sslrootcert`, `sslcert`, `sslkey`, `target_session_attrs` and `connect_timeout` (seconds).",
+};
+/// As in libpq, and so what every tool for Postgres does: it never fails where there is no TLS, and what was reached is
+/// logged. Against somebody who may change what is sent, only `verify-full` protects.
+const TLS: Key = Key {
+    path: "postgres.tls",
+    kind: Kind::Choice(&["disable", "prefer", "require", "verify-ca", "verify-full"]),
+    fallback: Fallback::Value("prefer"),
+    meaning: "How safe a TCP connection must be, with libpq's meanings: `prefer` encrypts if the server can, `require` always, `verify-ca` demands a certificate of a known authority, `verify-full` one for this host name. Over a network, use `verify-full`.",
+};
+const TLS_CA_FILE: Key = Key {
+    path: "postgres.tls_ca_file",
+    kind: Kind::Text("the path of a PEM file of certificates"),
+    fallback: Fallback::Absent("the operating system's authorities, with `verify-full`"),
+    meaning: "The authorities whose certificates are believed, or the server's own certificate if it signed itself. With it, `require` means `verify-ca`. It is read for each connection.",
+};
+const TLS_CERTIFICATE_FILE: Key = Key {
+    path: "postgres.tls_certificate_file",
+    kind: Kind::Text("the path of a PEM file of certificates"),
+    fallback: Fallback::Absent("no certificate is shown"),
+    meaning: "The certificate that the relay shows the server, followed by those between it and the authority.",
+};
+const TLS_KEY_FILE: Key = Key {
+    path: "postgres.tls_key_file",
+    kind: Kind::Text("the path of a PEM file with an unencrypted private key"),
+    fallback: Fallback::Absent("no certificate is shown"),
+    meaning: "The key of `tls_certificate_file`. Only its owner may have access (0600; owned by root: 0640).",
+};
+const CHANNEL_BINDING: Key = Key {
+    path: "postgres.channel_binding",
+    kind: Kind::Choice(&["prefer", "require"]),
+    fallback: Fallback::Value("prefer"),
+    meaning: "Whether the password exchange must be bound to the server's certificate (SCRAM-SHA-256-PLUS), which shows that nobody stands between even where no authority is known; `require` refuses every other authentication.",
 };
 /// Long enough for a server that is just starting or a slow name lookup, short enough that the back-off stays in charge.
 const CONNECT_TIMEOUT_MS: Key = Key {
     path: "postgres.connect_timeout_ms",
     kind: Kind::Integer { min: 100, max: 600_000 },
     fallback: Fallback::Value("10000"),
-    meaning: "How long one attempt to connect may take, in milliseconds, the handshake included.",
+    meaning: "How long one attempt to connect to one address may take, in milliseconds, the handshake included.",
+};
+const TCP_USER_TIMEOUT_MS: Key = Key {
+    path: "postgres.tcp_user_timeout_ms",
+    kind: Kind::Integer { min: 100, max: 3_600_000 },
+    fallback: Fallback::Absent("the kernel's retransmission decides"),
+    meaning: "How long what was sent over TCP may stay unacknowledged before the connection counts as lost, in milliseconds. Linux only.",
 };
 const APPLICATION_NAME: Key = Key {
     path: "postgres.application_name",
@@ -76,67 +137,230 @@ const APPLICATION_NAME: Key = Key {
     meaning: "How the relay's sessions show in `pg_stat_activity` and `pg_stat_replication`.",
 };
 
-pub(super) const KEYS: &[Key] =
-    &[HOST, PORT, DATABASE, USER, PASSWORD, PASSWORD_FILE, URL, CONNECT_TIMEOUT_MS, APPLICATION_NAME];
+pub(super) const KEYS: &[Key] = &[
+    HOST,
+    PORT,
+    TARGET,
+    DATABASE,
+    USER,
+    PASSWORD,
+    PASSWORD_FILE,
+    PASSFILE,
+    URL,
+    TLS,
+    TLS_CA_FILE,
+    TLS_CERTIFICATE_FILE,
+    TLS_KEY_FILE,
+    CHANNEL_BINDING,
+    CONNECT_TIMEOUT_MS,
+    TCP_USER_TIMEOUT_MS,
+    APPLICATION_NAME,
+];
 
 /// How to reach the database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Postgres {
-    /// Where the server listens.
-    pub host: Host,
-    /// The server's port; part of the socket's name too.
-    pub port: u16,
+    /// Where the servers listen, in the order in which they are tried.
+    pub servers: Vec<Server>,
+    /// Which of them will do.
+    pub target: Target,
     /// The database that holds the outbox.
     pub database: String,
     /// The role the relay logs in as.
     pub user: String,
     /// The role's password, if it needs one.
     pub password: Option<Secret>,
-    /// How long one attempt to connect may take, the handshake included.
+    /// A file of passwords, looked into where no password is given.
+    pub passfile: Option<PathBuf>,
+    /// How safe a TCP connection must be.
+    pub tls: Tls,
+    /// Whether the password must be bound to the server's certificate.
+    pub channel_binding: ChannelBinding,
+    /// How long one attempt to connect to one address may take, the handshake included.
     pub connect_timeout: Duration,
+    /// How long what was sent may stay unacknowledged; `None` leaves it to the kernel.
+    pub tcp_user_timeout: Option<Duration>,
     /// How the relay's sessions show in `pg_stat_activity`.
     pub application_name: String,
 }
 
-/// The two ways to a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Host {
-    /// A Unix socket `.s.PGSQL.<port>` in this directory.
-    Socket(PathBuf),
-    /// A host name or address, over TCP.
-    Tcp(String),
+/// Which of several servers will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// Any.
+    Any,
+    /// One that takes writes.
+    ReadWrite,
+    /// One that is no standby.
+    Primary,
+    /// A standby.
+    Standby,
 }
 
-impl Host {
-    /// A leading slash makes a socket's directory of it, as in libpq.
-    fn parse(text: &str) -> Option<Self> {
-        let valid = !text.is_empty() && !text.chars().any(|c| c.is_control() || c.is_whitespace());
-        let tcp = || (!text.contains(['/', ','])).then(|| Self::Tcp(text.to_owned()));
-        if text.starts_with('/') { Some(Self::Socket(text.into())) } else { tcp() }.filter(|_| valid)
+/// How a TCP connection is secured.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// What is demanded.
+    pub mode: TlsMode,
+    /// The authorities that are believed; `None` for the operating system's.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate and the key that the relay shows.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// What is demanded of a TCP connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum TlsMode {
+    /// No TLS.
+    Disable,
+    /// TLS if the server has it.
+    #[default]
+    Prefer,
+    /// TLS.
+    Require,
+    /// TLS, and a certificate of a known authority.
+    VerifyCa,
+    /// TLS, and a certificate of a known authority for this name.
+    VerifyFull,
+}
+
+/// Whether the password must be bound to the server's certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelBinding {
+    /// Where it can be.
+    Prefer,
+    /// Always.
+    Require,
+}
+
+impl Target {
+    /// In the order of the key's words.
+    const ALL: [Self; 4] = [Self::Any, Self::ReadWrite, Self::Primary, Self::Standby];
+
+    /// Of several servers, the one that takes writes: the others hold copies.
+    fn default_of(servers: &[Server]) -> Self {
+        if servers.len() > 1 { Self::ReadWrite } else { Self::Any }
+    }
+}
+
+impl TlsMode {
+    /// In the order of the key's words.
+    const ALL: [Self; 5] = [Self::Disable, Self::Prefer, Self::Require, Self::VerifyCa, Self::VerifyFull];
+}
+
+impl ChannelBinding {
+    /// In the order of the key's words.
+    const ALL: [Self; 2] = [Self::Prefer, Self::Require];
+}
+
+impl Tls {
+    /// What is contradictory or would protect nobody: the key it is about, and why.
+    fn fault(&self) -> Option<(&'static Key, &'static str)> {
+        if self.ca_file.is_some() && self.mode <= TlsMode::Prefer {
+            return Some((
+                &TLS_CA_FILE,
+                "is not looked at unless `postgres.tls` is \"verify-full\", \"verify-ca\" or \"require\": set it to one of them",
+            ));
+        }
+        if self.ca_file.is_none() && self.mode == TlsMode::VerifyCa {
+            return Some((
+                &TLS,
+                "needs `postgres.tls_ca_file` to be \"verify-ca\": of the operating system's authorities anybody can have a certificate, so that only \"verify-full\" means something with them",
+            ));
+        }
+        if self.identity.is_some() && self.mode == TlsMode::Disable {
+            return Some((&TLS_CERTIFICATE_FILE, "is not shown to anybody while `postgres.tls` is \"disable\""));
+        }
+        None
     }
 }
 
 impl Postgres {
     pub(super) fn from_settings(settings: &mut Settings, read: &impl Fn(&Path) -> io::Result<String>) -> Self {
         let url = settings.optional_text(&URL).and_then(|text| parse_url(settings, &text)).unwrap_or_default();
-        let host = either(settings, &HOST, url.host, |settings| settings.parsed(&HOST, Host::parse));
-        let port = either(settings, &PORT, url.port, |settings| u16::try_from(settings.integer(&PORT)?).ok());
-        let database = either(settings, &DATABASE, url.database, |settings| settings.parsed(&DATABASE, name));
-        let user = either(settings, &USER, url.user, |settings| settings.parsed(&USER, name));
+        let servers = servers(settings, &url);
+        let target = either(settings, &TARGET, url.target, |settings| chosen(settings, &TARGET, &Target::ALL));
+        let database = either(settings, &DATABASE, url.database.clone(), |settings| settings.parsed(&DATABASE, name));
+        let user = either(settings, &USER, url.user.clone(), |settings| settings.parsed(&USER, name));
+        let tls = tls(settings, &url, &servers);
+        let secret = password::of(settings, &url, read);
+        let timeout =
+            |settings: &mut Settings, key: &Key| settings.given(key).is_some().then(|| settings.milliseconds(key));
         Self {
+            target: target.unwrap_or(Target::default_of(&servers)),
+            servers,
             // The stand-ins are reached only after a problem was recorded.
-            host: host.unwrap_or(Host::Tcp(String::new())),
-            port: port.unwrap_or_default(),
             database: database.unwrap_or_default(),
             user: user.unwrap_or_default(),
-            password: password(settings, url.password, read),
-            connect_timeout: settings.milliseconds(&CONNECT_TIMEOUT_MS),
-            application_name: settings.checked(&APPLICATION_NAME, |name| {
-                (1..=NAME_BYTES_MAX).contains(&name.len()) && name.bytes().all(|byte| (0x20..0x7f).contains(&byte))
+            password: secret.password,
+            passfile: secret.passfile,
+            tls,
+            channel_binding: either(settings, &CHANNEL_BINDING, url.channel_binding, |settings| {
+                chosen(settings, &CHANNEL_BINDING, &ChannelBinding::ALL)
+            })
+            .unwrap_or(ChannelBinding::Prefer),
+            connect_timeout: either(settings, &CONNECT_TIMEOUT_MS, url.connect_timeout, |settings| {
+                Some(settings.milliseconds(&CONNECT_TIMEOUT_MS))
+            })
+            .unwrap_or_default(),
+            tcp_user_timeout: either(settings, &TCP_USER_TIMEOUT_MS, url.tcp_user_timeout, |settings| {
+                timeout(settings, &TCP_USER_TIMEOUT_MS)
             }),
+            application_name: either(settings, &APPLICATION_NAME, url.application_name.clone(), |settings| {
+                settings.parsed(&APPLICATION_NAME, application_name)
+            })
+            .unwrap_or_default(),
         }
     }
+
+    /// The same servers with what `url` says of them and of whom to connect as; a secret of this configuration is not given to
+    /// another role.
+    ///
+    /// # Errors
+    /// What is wrong with the URL, without showing it.
+    pub fn with_url(&self, url: &str) -> Result<Self, UrlError> {
+        let parts = UrlParts::parse(url)?;
+        let user = parts.user.clone().ok_or(UrlError::new("must name a user: postgres://user@host:port/database"))?;
+        let servers = match &parts.places[..] {
+            [] => self.servers.clone(),
+            places => places.iter().map(|place| place.at(parts.port.unwrap_or(DEFAULT_PORT))).collect(),
+        };
+        let own = user == self.user;
+        let inherited = if servers.iter().all(Server::is_socket) { Tls::default() } else { self.tls.clone() };
+        let tls = Tls {
+            mode: parts.tls.unwrap_or(inherited.mode),
+            ca_file: match (parts.ca_file.clone(), parts.tls) {
+                (Some(file), _) => file,
+                (None, Some(TlsMode::Disable | TlsMode::Prefer)) => None,
+                (None, _) => inherited.ca_file,
+            },
+            identity: url::identity(&parts)?.or(inherited.identity.filter(|_| own)),
+        };
+        if let Some((_, why)) = tls.fault() {
+            return Err(UrlError::new(why));
+        }
+        Ok(Self {
+            target: parts.target.unwrap_or(if parts.places.is_empty() {
+                self.target
+            } else {
+                Target::default_of(&servers)
+            }),
+            servers,
+            database: parts.database.unwrap_or_else(|| self.database.clone()),
+            password: parts.password.or(self.password.clone().filter(|_| own)),
+            user,
+            passfile: parts.passfile.or(self.passfile.clone()),
+            tls,
+            channel_binding: parts.channel_binding.unwrap_or(self.channel_binding),
+            connect_timeout: parts.connect_timeout.unwrap_or(self.connect_timeout),
+            tcp_user_timeout: parts.tcp_user_timeout.or(self.tcp_user_timeout),
+            application_name: parts.application_name.unwrap_or_else(|| self.application_name.clone()),
+        })
+    }
 }
+
+/// Where a URL that names a host and no port means.
+const DEFAULT_PORT: u16 = 5432;
 
 /// Whether `name` can name a database, a role or another object.
 #[must_use]
@@ -148,64 +372,66 @@ fn name(text: &str) -> Option<String> {
     is_name(text).then(|| text.to_owned())
 }
 
-/// What a URL said, part by part.
-#[derive(Default)]
-struct UrlParts {
-    host: Option<Host>,
-    port: Option<u16>,
-    database: Option<String>,
-    user: Option<String>,
-    password: Option<Secret>,
+fn application_name(text: &str) -> Option<String> {
+    let allowed = (1..=NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(|byte| (0x20..0x7f).contains(&byte));
+    allowed.then(|| text.to_owned())
+}
+
+fn servers(settings: &mut Settings, url: &UrlParts) -> Vec<Server> {
+    let in_url = (!url.places.is_empty()).then(|| url.places.clone());
+    let places = either(settings, &HOST, in_url, |settings| settings.parsed(&HOST, server::parse_list));
+    let port = either(settings, &PORT, url.port, |settings| u16::try_from(settings.integer(&PORT)?).ok());
+    let port = port.unwrap_or_default();
+    places.unwrap_or_default().into_iter().map(|place| place.at(port)).collect()
+}
+
+fn tls(settings: &mut Settings, url: &UrlParts, servers: &[Server]) -> Tls {
+    let mode = either(settings, &TLS, url.tls, |settings| chosen(settings, &TLS, &TlsMode::ALL)).unwrap_or_default();
+    let ca_file = either(settings, &TLS_CA_FILE, url.ca_file.clone(), |settings| Some(path(settings, &TLS_CA_FILE)));
+    let file = |settings: &mut Settings, key: &Key, part: &Option<PathBuf>| {
+        either(settings, key, part.clone(), |settings| path(settings, key))
+    };
+    let certificate = file(settings, &TLS_CERTIFICATE_FILE, &url.certificate_file);
+    let key = file(settings, &TLS_KEY_FILE, &url.key_file);
+    match (&certificate, &key) {
+        (Some(_), None) => settings.refuse(&TLS_CERTIFICATE_FILE, "needs its key: set `postgres.tls_key_file` too"),
+        (None, Some(_)) => {
+            settings.refuse(&TLS_KEY_FILE, "needs its certificate: set `postgres.tls_certificate_file` too");
+        }
+        _ => {}
+    }
+    let tls = Tls { mode, ca_file: ca_file.flatten(), identity: certificate.zip(key) };
+    if let Some((key, why)) = tls.fault() {
+        settings.refuse(key, why);
+    }
+    if mode >= TlsMode::Require && servers.iter().any(Server::is_socket) {
+        settings.refuse(
+            &TLS,
+            "demands what a Unix socket does not have: name a host in `postgres.host`, or set this to \"prefer\"",
+        );
+    }
+    tls
+}
+
+fn path(settings: &mut Settings, key: &Key) -> Option<PathBuf> {
+    settings.parsed(key, |text| (!text.is_empty()).then(|| PathBuf::from(text)))
+}
+
+/// The value that the chosen word stands for; `None` if there is no word.
+fn chosen<T: Copy>(settings: &mut Settings, key: &Key, values: &[T]) -> Option<T> {
+    let Kind::Choice(words) = key.kind else { return None };
+    settings.parsed(key, |text| words.iter().position(|word| *word == text).and_then(|at| values.get(at).copied()))
 }
 
 /// Takes the URL apart; what it says wrong is recorded without showing it, since it may hold a password.
 fn parse_url(settings: &mut Settings, text: &str) -> Option<UrlParts> {
-    let refused = |settings: &mut Settings, why: &str| {
-        settings.refuse(&URL, why);
-        None
-    };
-    if !["postgres://", "postgresql://"].iter().any(|scheme| text.starts_with(scheme)) {
-        return refused(settings, &format!("must be {}", URL.kind.allowed()));
-    }
-    for parameter in text.split_once('?').map_or("", |(_, query)| query).split('&').filter(|pair| !pair.is_empty()) {
-        match parameter.split_once('=') {
-            Some(("host", _)) | Some(("sslmode", "disable" | "allow" | "prefer")) => {}
-            Some(("sslmode", _)) => {
-                return refused(
-                    settings,
-                    "asks for TLS, which the relay does not speak yet: use a socket, or sslmode=disable on a trusted network",
-                );
-            }
-            _ => {
-                return refused(
-                    settings,
-                    "may carry only the parameters host and sslmode: set anything else by its own key",
-                );
-            }
+    match UrlParts::parse(text) {
+        Ok(parts) => Some(parts),
+        Err(error) => {
+            settings.refuse(&URL, &error.to_string());
+            None
         }
     }
-    let Ok(parsed) = text.parse::<tokio_postgres::Config>() else {
-        return refused(settings, &format!("must be {}", URL.kind.allowed()));
-    };
-    let (hosts, ports) = (parsed.get_hosts(), parsed.get_ports());
-    if hosts.len() > 1 || ports.len() > 1 {
-        return refused(settings, "must name one host: a slot lives on one server");
-    }
-    let password = match parsed.get_password().map(std::str::from_utf8) {
-        None => None,
-        Some(Ok(password)) => Some(Secret::new(password)),
-        Some(Err(_)) => return refused(settings, "holds a password that is not UTF-8"),
-    };
-    Some(UrlParts {
-        host: hosts.first().and_then(|host| match host {
-            tokio_postgres::config::Host::Tcp(name) => Host::parse(name),
-            tokio_postgres::config::Host::Unix(directory) => Some(Host::Socket(directory.clone())),
-        }),
-        port: ports.first().copied(),
-        database: parsed.get_dbname().and_then(name),
-        user: parsed.get_user().and_then(name),
-        password,
-    })
 }
 
 /// The URL's part or the key's value: a part counts as if its key had been given where the URL was, so the stronger
@@ -231,44 +457,5 @@ fn rank(settings: &Settings, key: &Key) -> Option<Rank> {
     settings.given(key).and_then(Given::rank)
 }
 
-/// The password of the strongest source among the key, the file and the URL; two of one source are a mistake.
-fn password(
-    settings: &mut Settings,
-    in_url: Option<Secret>,
-    read: &impl Fn(&Path) -> io::Result<String>,
-) -> Option<Secret> {
-    let of_url = in_url.as_ref().and_then(|_| rank(settings, &URL));
-    let (of_key, of_file) = (rank(settings, &PASSWORD), rank(settings, &PASSWORD_FILE));
-    let strongest = of_url.max(of_key).max(of_file)?;
-    if [of_url, of_key, of_file].iter().filter(|rank| **rank == Some(strongest)).count() > 1 {
-        let origin = [&PASSWORD, &PASSWORD_FILE]
-            .iter()
-            .find_map(|key| settings.given(key).filter(|given| given.rank() == Some(strongest)))
-            .map_or(Origin::Nowhere, |given| given.origin.clone());
-        settings.refuse_at(
-            origin,
-            "the password is given twice: keep one of `postgres.password`, `postgres.password_file` and the one in `postgres.url`",
-        );
-        return None;
-    }
-    if of_key == Some(strongest) {
-        settings.secret(&PASSWORD)
-    } else if of_file == Some(strongest) {
-        read_password(settings, read)
-    } else {
-        in_url
-    }
-}
-
-fn read_password(settings: &mut Settings, read: &impl Fn(&Path) -> io::Result<String>) -> Option<Secret> {
-    let path = settings.text(&PASSWORD_FILE);
-    match read(Path::new(&path)) {
-        Ok(text) => Some(Secret::new(
-            text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line)),
-        )),
-        Err(error) => {
-            settings.refuse(&PASSWORD_FILE, &format!("names {path}, which cannot be read: {error}"));
-            None
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -10,12 +10,12 @@ use super::{
     key::{Fallback, Key, Kind},
     log::Format,
     outbox::TableName,
-    postgres::Host,
+    postgres::{ChannelBinding, Host, Server, Target, Tls, TlsMode},
     secret::Secret,
     *,
 };
 
-const NAME: &str = "postrider.toml";
+pub(super) const NAME: &str = "postrider.toml";
 const MINIMUM: &str = "postgres.database = \"shop\"\nkafka.bootstrap_servers = \"localhost:9092\"\n";
 
 fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
@@ -29,16 +29,20 @@ fn secrets(path: &Path) -> io::Result<String> {
     }
 }
 
-fn parse(text: &str, pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
+pub(super) fn parse(text: &str, pairs: &[(&str, &str)]) -> Result<Config, ConfigError> {
     Config::parse(NAME, text, variables(pairs), secrets)
 }
 
 /// Parses `extra` beside what is required.
-fn parse_with(extra: &str) -> Result<Config, ConfigError> {
+pub(super) fn parse_with(extra: &str) -> Result<Config, ConfigError> {
     parse(&format!("{MINIMUM}{extra}"), &[])
 }
 
-fn errors(result: Result<Config, ConfigError>) -> Vec<String> {
+pub(super) fn tcp(name: &str, port: u16) -> Server {
+    Server { host: Host::Tcp(name.to_owned()), port }
+}
+
+pub(super) fn errors(result: Result<Config, ConfigError>) -> Vec<String> {
     let error = result.expect_err("the configuration should be refused");
     error.problems().iter().map(ToString::to_string).collect()
 }
@@ -46,8 +50,10 @@ fn errors(result: Result<Config, ConfigError>) -> Vec<String> {
 #[test]
 fn two_keys_suffice_and_everything_else_has_its_documented_default() {
     let config = parse(MINIMUM, &[]).unwrap();
-    assert_eq!(config.postgres.host, Host::Socket("/var/run/postgresql".into()));
-    assert_eq!(config.postgres.port, 5432);
+    assert_eq!(config.postgres.servers, [Server { host: Host::Socket("/var/run/postgresql".into()), port: 5432 }]);
+    assert_eq!((config.postgres.target, &config.postgres.passfile), (Target::Any, &None));
+    assert_eq!(config.postgres.tls, Tls { mode: TlsMode::Prefer, ca_file: None, identity: None });
+    assert_eq!((config.postgres.channel_binding, config.postgres.tcp_user_timeout), (ChannelBinding::Prefer, None));
     assert_eq!((config.postgres.database.as_str(), config.postgres.user.as_str()), ("shop", "postrider"));
     assert_eq!(config.postgres.password, None);
     assert_eq!(config.postgres.connect_timeout, Duration::from_secs(10));
@@ -110,8 +116,7 @@ fn every_key_can_be_set_in_the_file_and_overridden_by_its_variable() {
         ],
     )
     .unwrap();
-    assert_eq!(config.postgres.host, Host::Tcp("db.example".to_owned()));
-    assert_eq!(config.postgres.port, 7654);
+    assert_eq!(config.postgres.servers, [tcp("db.example", 7654)]);
     assert_eq!(config.postgres.password, Some(Secret::new("from the file")));
     assert_eq!(config.outboxes[0].table, Some(TableName { schema: "sales".to_owned(), name: "Outbox".to_owned() }));
     assert_eq!(config.outboxes[0].columns.payload_bytes, None);
@@ -273,72 +278,6 @@ fn what_is_required_and_missing_names_both_ways_to_set_it() {
             "`postgres.database` is required: set it in postrider.toml or by POSTRIDER_POSTGRES_DATABASE",
             "`kafka.bootstrap_servers` is required: set it in postrider.toml or by POSTRIDER_KAFKA_BOOTSTRAP_SERVERS",
         ]
-    );
-}
-
-#[test]
-fn a_url_stands_for_the_single_keys_and_the_stronger_source_wins() {
-    let brokers = "kafka.bootstrap_servers = 'a:1'\n";
-    let url = |url: &str| format!("{brokers}postgres.url = '{url}'\n");
-    let config = parse(&url("postgres://ann:p%40ss@db:99/shop?sslmode=disable"), &[]).unwrap().postgres;
-    assert_eq!((config.host, config.port), (Host::Tcp("db".to_owned()), 99));
-    assert_eq!((config.user.as_str(), config.database.as_str()), ("ann", "shop"));
-    assert_eq!(config.password, Some(Secret::new("p@ss")));
-
-    let socket = parse(&url("postgresql:///shop?host=/tmp/pg"), &[]).unwrap().postgres;
-    assert_eq!((socket.host, socket.user.as_str()), (Host::Socket("/tmp/pg".into()), "postrider"));
-
-    let text = url("postgres://db/shop");
-    let overridden = parse(&text, &[("POSTRIDER_POSTGRES_DATABASE", "other")]).unwrap().postgres;
-    assert_eq!((overridden.host, overridden.database.as_str()), (Host::Tcp("db".to_owned()), "other"));
-
-    let file = format!("{brokers}postgres.host = 'x'\npostgres.password = 'old'\n");
-    let replaced = parse(&file, &[("POSTRIDER_POSTGRES_URL", "postgres://u:new@y/shop")]).unwrap().postgres;
-    assert_eq!((replaced.host, replaced.password), (Host::Tcp("y".to_owned()), Some(Secret::new("new"))));
-}
-
-#[test]
-fn a_url_that_cannot_be_used_says_why_and_is_not_shown() {
-    for (url, expected) in [
-        ("mysql://u:hunter2@h/d", "must be a URL of the form postgres://user@host:port/database"),
-        ("postgres://u:hunter2@h:port/d", "must be a URL of the form postgres://user@host:port/database"),
-        ("postgres://u:hunter2@a,b/d", "must name one host: a slot lives on one server"),
-        (
-            "postgres://u:hunter2@h/d?sslmode=require",
-            "asks for TLS, which the relay does not speak yet: use a socket, or sslmode=disable on a trusted network",
-        ),
-        (
-            "postgres://u:hunter2@h/d?options=-c",
-            "may carry only the parameters host and sslmode: set anything else by its own key",
-        ),
-    ] {
-        let text = format!("kafka.bootstrap_servers = 'a:1'\npostgres.url = '{url}'\n");
-        let found = errors(parse(&text, &[]));
-        assert_eq!(found[0], format!("{NAME}:2:16: `postgres.url` {expected}"));
-        assert!(!found.concat().contains("hunter2"), "{found:?}");
-    }
-}
-
-#[test]
-fn the_same_thing_given_twice_in_one_place_is_refused() {
-    let twice = "the password is given twice: keep one of `postgres.password`, `postgres.password_file` and the one in `postgres.url`";
-    let database = "`postgres.database` is in `postgres.url` too: keep one of them";
-    for (extra, place, expected) in [
-        ("postgres.url = 'postgres://h/shop'", "1:21", database),
-        ("postgres.password = 'a'\npostgres.password_file = '/run/secret'", "3:21", twice),
-        ("postgres.url = 'postgres://u:p@h'\npostgres.password = 'a'", "4:21", twice),
-    ] {
-        assert_eq!(errors(parse_with(extra)), [format!("{NAME}:{place}: {expected}")], "{extra}");
-    }
-}
-
-#[test]
-fn a_password_file_that_cannot_be_read_is_named() {
-    let found = errors(parse_with("postgres.password_file = '/missing'"));
-    assert_eq!(found.len(), 1);
-    assert!(
-        found[0].starts_with("postrider.toml:3:26: `postgres.password_file` names /missing, which cannot be read: "),
-        "{found:?}"
     );
 }
 

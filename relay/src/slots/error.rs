@@ -4,6 +4,8 @@ use std::fmt;
 
 use tokio_postgres::error::SqlState;
 
+use crate::postgres::error as postgres;
+
 /// Something in the database that is not as the relay needs it, and how to mend it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -25,9 +27,16 @@ pub enum Error {
     /// The database holds something that the relay cannot work with. Nothing was changed.
     #[error("{}", join(.0))]
     Refused(Vec<Refusal>),
-    /// The URL is none; its text may hold a password and is not shown.
-    #[error("the admin URL is not of the form postgres://user@host:port/database")]
-    Url,
+    /// No session could be opened.
+    #[error("cannot connect as role {user} to database {database}")]
+    Connect {
+        /// The role that was tried.
+        user: String,
+        /// The database that was tried.
+        database: String,
+        /// Why.
+        source: postgres::Error,
+    },
     /// The server did what it was asked no longer, or never did.
     #[error("{action}")]
     Database {
@@ -42,16 +51,12 @@ impl Error {
     /// What a person can do about it, where that is known and not said by the error itself.
     #[must_use]
     pub fn help(&self) -> Option<&'static str> {
-        let Self::Database { source, .. } = self else { return None };
+        let source = match self {
+            Self::Refused(_) => return None,
+            Self::Connect { source, .. } => return help_to_connect(source),
+            Self::Database { source, .. } => source,
+        };
         let help = match source.code() {
-            Some(code)
-                if *code == SqlState::INVALID_PASSWORD || *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION =>
-            {
-                "check the user and the password: `postgres.user` with `postgres.password` or `password_file`, or those of --admin-url"
-            }
-            Some(code) if *code == SqlState::INVALID_CATALOG_NAME => {
-                "create the database, or name another with `postgres.database`"
-            }
             Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
                 "connect as a superuser or the owner of the outbox table with --admin-url, or have one run what `postrider init --print` prints"
             }
@@ -60,11 +65,25 @@ impl Error {
             }
             Some(_) => return None,
             None if source.is_closed() => "the server closed the connection: its log says why",
-            None => {
-                "check that the server runs and listens there: `postgres.host` and `postgres.port`, or those of --admin-url"
-            }
+            None => return None,
         };
         Some(help)
+    }
+}
+
+fn help_to_connect(error: &postgres::Error) -> Option<&'static str> {
+    match error.kind() {
+        postgres::Kind::Authentication => Some(
+            "check the user and the password: `postgres.user` with `postgres.password`, `password_file` or `passfile`, or those of --admin-url",
+        ),
+        postgres::Kind::Tls => Some(
+            "check `postgres.tls` and the files named beside it, or sslmode and sslrootcert of --admin-url: docs/operations.md, \"Secure connections\"",
+        ),
+        postgres::Kind::Unavailable => Some(
+            "check that the server runs and listens there: `postgres.host` and `postgres.port`, or those of --admin-url",
+        ),
+        _ if error.sqlstate() == Some("3D000") => Some("create the database, or name another with `postgres.database`"),
+        _ => None,
     }
 }
 
