@@ -1,6 +1,7 @@
 //! The composition root: configuration becomes a source, a sink and a supervisor. It alone knows every concrete type.
 
 pub(crate) mod kafka;
+mod parking;
 pub(crate) mod postgres;
 mod wal;
 
@@ -13,7 +14,10 @@ use tracing::{info, warn};
 use crate::admin::Admin;
 use crate::config::{self, Config};
 use crate::pipeline::backoff::Bounds;
-use crate::pipeline::{End, Ends, Error, Kind, Limits, Progress, Status, Stop, Supervision, supervise};
+use crate::pipeline::{
+    End, Ends, Error, Kind, Limits, Parking, ParkingOptions, Progress, Status, Stop, Supervision, supervise,
+};
+use crate::sinks::lots::{PostgresLot, PostgresLotOptions};
 use crate::sinks::{Kafka, KafkaOptions, Null};
 use crate::sources::wal::{Wal, WalOptions};
 use crate::telemetry::Metrics;
@@ -25,19 +29,24 @@ const IN_FLIGHT_BATCHES_MAX: usize = 512;
 /// Progress is made durable, and then confirmed to Postgres, at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The outbox to Kafka.
+/// The outbox to Kafka; what Kafka cannot take is parked in Postgres.
 struct OutboxToKafka {
     wal: Arc<WalOptions>,
     kafka: KafkaOptions,
+    lot: PostgresLotOptions,
+    parking: ParkingOptions,
     metrics: Arc<Metrics>,
 }
 
 impl Ends for OutboxToKafka {
     type Source = Wal;
-    type Sink = Kafka;
+    type Sink = Parking<Kafka, PostgresLot>;
 
-    async fn open_sink(&self) -> Result<(Kafka, Option<Progress>), Error> {
-        Kafka::open(self.kafka.clone(), Some(&self.wal.slot), Arc::clone(&self.metrics)).await
+    async fn open_sink(&self) -> Result<(Self::Sink, Option<Progress>), Error> {
+        let (kafka, progress) =
+            Kafka::open(self.kafka.clone(), Some(&self.wal.slot), Arc::clone(&self.metrics)).await?;
+        let lot = PostgresLot::new(self.lot.clone());
+        Ok((Parking::open(kafka, lot, self.parking.clone()).await?, progress))
     }
 
     async fn open_source(&self, progress: Option<Progress>) -> Result<Wal, Error> {
@@ -103,7 +112,13 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         let ends = OutboxToNull { wal, metrics: Arc::clone(&metrics) };
         supervise(&ends, supervision, stop).await
     } else {
-        let ends = OutboxToKafka { wal, kafka: kafka::options(&config.kafka)?, metrics: Arc::clone(&metrics) };
+        let ends = OutboxToKafka {
+            wal,
+            kafka: kafka::options(&config.kafka)?,
+            lot: parking::lot(&config),
+            parking: parking::options(&config, &metrics, &status),
+            metrics: Arc::clone(&metrics),
+        };
         supervise(&ends, supervision, stop).await
     }
 }

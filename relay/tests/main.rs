@@ -1,6 +1,7 @@
 //! Tests of the relay that need real services, in one binary.
 
 mod command_line;
+mod lot_contract;
 mod postgres_client;
 mod sink_contract;
 mod source_contract;

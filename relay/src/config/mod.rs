@@ -15,6 +15,7 @@ pub mod key;
 pub mod log;
 mod nearest;
 pub mod outbox;
+pub mod parking;
 pub mod postgres;
 pub mod process;
 pub mod secret;
@@ -34,6 +35,7 @@ use crate::config::{
     kafka::Kafka,
     log::Log,
     outbox::Outbox,
+    parking::Parking,
     postgres::Postgres,
     process::{Retry, Shutdown},
     settings::Settings,
@@ -57,6 +59,8 @@ pub struct Config {
     pub outboxes: Vec<Outbox>,
     /// Where events are published.
     pub kafka: Kafka,
+    /// How much may be set aside.
+    pub parking: Parking,
     /// The endpoint for probes and metrics.
     pub admin: Admin,
     /// How the relay ends.
@@ -100,6 +104,7 @@ impl Config {
             source: Source::from_settings(&mut settings),
             outboxes: Outbox::all_from_settings(&mut settings),
             kafka: Kafka::from_settings(&mut settings),
+            parking: Parking::from_settings(&mut settings),
             admin: Admin::from_settings(&mut settings),
             shutdown: Shutdown::from_settings(&mut settings),
             retry: Retry::from_settings(&mut settings),

@@ -3,6 +3,8 @@
 //! A source fills [`Messages`] with spans of the buffer it read; what it has to make itself (an unescaped header, a
 //! position) goes to a side buffer. A sink reads [`MessageRef`]s. Dropping the batch gives the buffer back to its pool.
 
+mod redirect;
+
 use std::ops::Range;
 use std::sync::Arc;
 

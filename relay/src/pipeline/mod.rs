@@ -8,6 +8,7 @@
 pub mod backoff;
 pub mod error;
 pub mod message;
+pub mod parking;
 pub mod pump;
 pub mod sink;
 pub mod source;
@@ -19,6 +20,7 @@ pub mod times;
 
 pub use error::{Disposition, End, Error, Kind};
 pub use message::{Header, HeaderName, Message, MessageRef, Messages, Span, Unfit};
+pub use parking::{Lot, Parking, ParkingOptions};
 pub use pump::{Limits, Pump, Reached};
 pub use sink::{Durable, Receipt, ReceiptSender, Refused, Sink};
 pub use source::{Batch, Position, Progress, Source};

@@ -65,6 +65,10 @@ pub struct StatusSnapshot {
     pub delivered_messages: u64,
     /// The newest acknowledged position in the source's own words.
     pub acknowledged: Option<String>,
+    /// Events that are parked, those that wait behind another included.
+    pub parked_events: usize,
+    /// Keys whose events wait because an earlier one is parked.
+    pub held_keys: usize,
 }
 
 /// The shared status of one pipeline.
@@ -92,6 +96,8 @@ impl Status {
             in_flight_bytes: 0,
             delivered_messages: 0,
             acknowledged: None,
+            parked_events: 0,
+            held_keys: 0,
         };
         Self { began: Instant::now(), shown: Mutex::new(shown) }
     }
@@ -166,6 +172,12 @@ impl Status {
     /// Notes the newest acknowledged position.
     pub fn acknowledged(&self, position: String) {
         self.lock().acknowledged = Some(position);
+    }
+
+    /// Notes what is parked.
+    pub fn parked(&self, events: usize, held_keys: usize) {
+        let mut status = self.lock();
+        (status.parked_events, status.held_keys) = (events, held_keys);
     }
 
     fn lock(&self) -> MutexGuard<'_, StatusSnapshot> {

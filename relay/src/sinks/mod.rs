@@ -6,6 +6,7 @@
 //! Architecture invariant: a sink knows no source, and no source's form of a position.
 
 pub mod kafka;
+pub mod lots;
 pub mod null;
 
 pub use kafka::{Kafka, KafkaOptions};

@@ -5,6 +5,7 @@
 
 mod flow;
 mod kafka;
+mod parking;
 mod process;
 pub mod quantile;
 mod section;
@@ -21,6 +22,7 @@ use crate::telemetry::metrics::section::Set;
 
 pub use flow::{DELIVERY_BUCKETS_SECONDS, END, FlowMetrics, KIND};
 pub use kafka::KafkaMetrics;
+pub use parking::{OUTCOME, ParkingMetrics, WHY};
 pub use process::ProcessMetrics;
 pub use section::Description;
 pub use stages::{BatchMetrics, STAGE, Stage, StageMetrics};
@@ -28,7 +30,7 @@ pub use wal::WalMetrics;
 
 /// All of them, section by section.
 pub const ALL: &[&[Description]] =
-    &[FlowMetrics::ALL, BatchMetrics::ALL, WalMetrics::ALL, KafkaMetrics::ALL, ProcessMetrics::ALL];
+    &[FlowMetrics::ALL, BatchMetrics::ALL, WalMetrics::ALL, KafkaMetrics::ALL, ParkingMetrics::ALL, ProcessMetrics::ALL];
 
 /// The handles of all metrics, with a registry of their own.
 #[derive(Debug)]
@@ -45,6 +47,8 @@ pub struct Metrics {
     pub wal: WalMetrics,
     /// The Kafka sink.
     pub kafka: KafkaMetrics,
+    /// What is set aside.
+    pub parking: ParkingMetrics,
 }
 
 impl Metrics {
@@ -58,6 +62,7 @@ impl Metrics {
             stages: StageMetrics::new(&set),
             wal: WalMetrics::new(&set),
             kafka: KafkaMetrics::new(&set),
+            parking: ParkingMetrics::new(&set),
             process: ProcessMetrics::new(&set),
             waiting_us: AtomicI64::new(0),
             registry,
@@ -102,6 +107,8 @@ mod tests {
         metrics.flow.rewinds.with_label_values(&["sink"]).inc();
         metrics.flow.rebuilds.with_label_values(&["source"]).inc();
         metrics.flow.errors.with_label_values(&["sink", "unavailable"]).inc();
+        metrics.parking.parked.with_label_values(&["refused"]).inc();
+        metrics.parking.retried.with_label_values(&["delivered"]).inc();
         let text = metrics.encode();
         for description in ALL.iter().flat_map(|section| *section) {
             let help = format!("# HELP {} {}", description.name, description.help);

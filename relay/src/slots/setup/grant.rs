@@ -19,7 +19,7 @@ pub(super) struct Grant {
 /// Every right that is needed, in the order of the statements. `our_schema` tells whether `postrider migrate` was run.
 ///
 /// The relay reads the log, for which its REPLICATION attribute is enough; SELECT is for looking up what the log no
-/// longer has. Writers insert, and never read or change what they wrote.
+/// longer has. It parks what it cannot deliver, and takes it out again. Writers insert, and never read or change what they wrote.
 pub(super) fn grants(wanted: &Wanted, our_schema: bool) -> Vec<Grant> {
     let (relay, writer) = (&wanted.relay_role, &wanted.writer_role);
     let schema = &wanted.table.schema;
@@ -35,6 +35,11 @@ pub(super) fn grants(wanted: &Wanted, our_schema: bool) -> Vec<Grant> {
             grants.push(on_schema(writer, OUR_SCHEMA));
         }
         grants.push(on_functions(writer));
+        if schema != OUR_SCHEMA {
+            grants.push(on_schema(relay, OUR_SCHEMA));
+        }
+        grants.push(on_our_table(relay, "select, insert, update, delete", "parked"));
+        grants.push(on_our_table(relay, "select, insert", "parked_log"));
     }
     grants
 }
@@ -65,6 +70,23 @@ fn on_table(role: &str, right: &str, wanted: &Wanted) -> Grant {
         &format!("table {table}"),
         format!("has_table_privilege({}, {}, '{right}')", escape_literal(role), escape_literal(&table)),
     )
+}
+
+/// A table that an older version of `postrider migrate` did not make: then there is nothing to grant.
+fn on_our_table(role: &str, rights: &str, name: &str) -> Grant {
+    let table = format!("{}.{}", escape_identifier(OUR_SCHEMA), escape_identifier(name));
+    // Any one of several rights would do for `has_table_privilege`.
+    let checks: Vec<String> = rights
+        .split(", ")
+        .map(|right| {
+            format!(
+                "has_table_privilege({}, to_regclass({})::oid, '{right}')",
+                escape_literal(role),
+                escape_literal(&table)
+            )
+        })
+        .collect();
+    grant(role, rights, &format!("table {table}"), format!("coalesce({}, true)", checks.join(" and ")))
 }
 
 fn on_functions(role: &str) -> Grant {

@@ -59,6 +59,9 @@ grant usage on schema "public" to "postrider_writer";
 grant insert on table "public"."outbox_events" to "postrider_writer";
 grant usage on schema "postrider" to "postrider_writer";
 grant execute on all functions in schema "postrider" to "postrider_writer";
+grant usage on schema "postrider" to "postrider";
+grant select, insert, update, delete on table "postrider"."parked" to "postrider";
+grant select, insert on table "postrider"."parked_log" to "postrider";
 create publication "postrider" for table "public"."outbox_events" with (publish = 'insert', publish_via_partition_root = true);
 commit;
 -- The role has no password yet. In psql: \password "postrider"

@@ -1,0 +1,34 @@
+//! From the configuration to a sink that parks: which lot, which bounds, and what each route does.
+
+use std::sync::Arc;
+
+use crate::app::postgres;
+use crate::config::Config;
+use crate::pipeline::parking::{Capacity, OnRefusal, Policies, RoutePolicy};
+use crate::pipeline::{ParkingOptions, Status};
+use crate::sinks::lots::PostgresLotOptions;
+use crate::telemetry::Metrics;
+
+/// How the relay parks.
+pub(super) fn options(config: &Config, metrics: &Arc<Metrics>, status: &Arc<Status>) -> ParkingOptions {
+    ParkingOptions {
+        policies: policies(config),
+        capacity: Capacity { events_max: config.parking.events_max, bytes_max: config.parking.bytes_max },
+        metrics: Arc::clone(metrics),
+        status: Arc::clone(status),
+    }
+}
+
+/// Where it parks.
+pub(super) fn lot(config: &Config) -> PostgresLotOptions {
+    PostgresLotOptions {
+        connect: postgres::options(&config.postgres, false),
+        slot: config.source.slot.clone(),
+        poll_interval: config.parking.poll_interval,
+        keep: config.parking.keep,
+    }
+}
+
+fn policies(_config: &Config) -> Policies {
+    Policies::new(vec![RoutePolicy { name: "outbox".to_owned(), on_refusal: OnRefusal::Park }])
+}
