@@ -6,6 +6,7 @@ mod cut;
 mod idle;
 mod kill;
 mod mistakes;
+mod observe;
 mod outage;
 mod takeover;
 mod tidy;

@@ -223,6 +223,33 @@ fn every_metric_is_documented_and_every_documented_metric_exists() {
     assert_eq!(known.difference(&told).collect::<Vec<_>>(), Vec::<&String>::new(), "there, but not documented");
 }
 
+#[test]
+fn every_metric_that_an_alert_or_the_manual_names_exists() {
+    let known = metrics_of_the_code();
+    let mut found = Vec::new();
+    for file in tree::files().into_iter().filter(|file| file.is("md") || file.is("yml") || file.is("json")) {
+        let named = if file.is("md") { metric_names(&file.text, '`') } else { metric_words(&file.text) };
+        let unknown =
+            named.iter().filter(|name| !NO_METRICS.contains(&name.as_str()) && !known.contains(series_of(name)));
+        found.extend(unknown.map(|name| format!("{}: {name}", file.path.display())));
+    }
+    assert_none(&found);
+}
+
+/// Names of ours that look like metrics and are a role and a crate.
+const NO_METRICS: &[&str] = &["postrider_writer", "postrider_relay"];
+
+/// The metric that a series belongs to: a histogram has three.
+fn series_of(name: &str) -> &str {
+    ["_bucket", "_sum", "_count"].into_iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+}
+
+/// Every word of a text that begins as our metrics do.
+fn metric_words(text: &str) -> BTreeSet<String> {
+    let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+    words.filter(|word| word.starts_with("postrider_")).map(str::to_owned).collect()
+}
+
 /// The names of the sections' declarations.
 fn metrics_of_the_code() -> BTreeSet<String> {
     let sections = rust().filter(|file| file.path.starts_with("relay/src/telemetry/metrics"));
@@ -331,6 +358,9 @@ mod rules {
         let page = "| `postrider_errors_total{end=\"sink\"}` | `postrider_up` | postrider_prose `postrider run` |";
         let expected = BTreeSet::from(["postrider_errors_total".to_owned(), "postrider_up".to_owned()]);
         assert_eq!(metric_names(page, '`'), expected);
+        let rule = "expr: rate(postrider_delivery_seconds_bucket[5m]) > postrider_lost and postrider_up == 0";
+        let words: Vec<_> = metric_words(rule).into_iter().map(|word| series_of(&word).to_owned()).collect();
+        assert_eq!(words, ["postrider_delivery_seconds", "postrider_lost", "postrider_up"]);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 pub(crate) mod kafka;
 mod parking;
 pub(crate) mod postgres;
+mod traces;
 mod wal;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
-use tracing::{info, warn};
+use tracing::{Instrument, info, info_span, warn};
 
 use crate::admin::Admin;
 use crate::config::{self, Config};
@@ -28,6 +29,9 @@ const IN_FLIGHT_BATCHES_MAX: usize = 512;
 
 /// Progress is made durable, and then confirmed to Postgres, at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long the last spans may take to reach the collector when the relay stops.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
 
 /// The outbox to Kafka; what Kafka cannot take is parked in Postgres.
 struct OutboxToKafka {
@@ -96,6 +100,7 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
     });
     serve_admin(&config, &metrics, &status, stop.clone()).await?;
 
+    let (traces, flush) = traces::start(&config, &metrics)?;
     let supervision = Supervision {
         limits: Limits {
             in_flight_bytes_max: config.source.in_flight_bytes_max,
@@ -105,12 +110,15 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         },
         retry: Bounds { initial: config.retry.initial, max: config.retry.max },
         metrics: &metrics,
+        traces: &traces,
         status: &status,
     };
     let wal = Arc::new(wal::options(&config, accept_gap));
-    if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
+    // Every line that the flow logs names the slot.
+    let span = info_span!("relay", slot = config.source.slot);
+    let outcome = if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
         let ends = OutboxToNull { wal, metrics: Arc::clone(&metrics) };
-        supervise(&ends, supervision, stop).await
+        supervise(&ends, supervision, stop).instrument(span).await
     } else {
         let ends = OutboxToKafka {
             wal,
@@ -119,8 +127,13 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
             parking: parking::options(&config, &metrics, &status),
             metrics: Arc::clone(&metrics),
         };
-        supervise(&ends, supervision, stop).await
+        supervise(&ends, supervision, stop).instrument(span).await
+    };
+    drop(traces);
+    if let Some(flush) = flush {
+        flush.wait(FLUSH_MAX).await;
     }
+    outcome
 }
 
 fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Error> {

@@ -219,7 +219,8 @@ impl Relay {
     }
 
     /// The address of the admin server, which took a free port and logs it.
-    fn admin(&self) -> Option<SocketAddr> {
+    #[must_use]
+    pub fn admin(&self) -> Option<SocketAddr> {
         let log = self.log();
         let line = log.lines().find(|line| line.contains("/ready") && line.contains("127.0.0.1:"))?;
         let port = line.split("127.0.0.1:").nth(1)?;

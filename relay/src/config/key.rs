@@ -1,6 +1,6 @@
 //! The table of every key: its path, its variable, what it may hold, its default and its meaning; the file, the environment and `docs/configuration.md` are all held against it.
 
-use crate::config::{admin, kafka, log, outbox, parking, postgres, process, source};
+use crate::config::{admin, kafka, log, outbox, parking, postgres, process, source, tracing};
 
 /// One key of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -86,9 +86,19 @@ pub(super) fn variable(path: &str) -> String {
 
 /// Every key, section by section, in the order of the documentation.
 pub fn all() -> impl Iterator<Item = &'static Key> {
-    [postgres::KEYS, source::KEYS, outbox::KEYS, kafka::KEYS, parking::KEYS, admin::KEYS, process::KEYS, log::KEYS]
-        .into_iter()
-        .flatten()
+    [
+        postgres::KEYS,
+        source::KEYS,
+        outbox::KEYS,
+        kafka::KEYS,
+        parking::KEYS,
+        admin::KEYS,
+        process::KEYS,
+        log::KEYS,
+        tracing::KEYS,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// The key with this path. The keys of a further outbox, such as `outboxes.orders.topic`, are those of `[outbox]`.

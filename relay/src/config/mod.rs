@@ -21,6 +21,7 @@ pub mod process;
 pub mod secret;
 mod settings;
 pub mod source;
+pub mod tracing;
 
 use std::{
     ffi::OsString,
@@ -40,6 +41,7 @@ use crate::config::{
     process::{Retry, Shutdown},
     settings::Settings,
     source::Source,
+    tracing::Tracing,
 };
 
 /// The file that is read when no path is given and it is there.
@@ -69,6 +71,8 @@ pub struct Config {
     pub retry: Retry,
     /// What is logged, and how.
     pub log: Log,
+    /// Whether and how the relay traces.
+    pub tracing: Tracing,
 }
 
 impl Config {
@@ -109,6 +113,7 @@ impl Config {
             shutdown: Shutdown::from_settings(&mut settings),
             retry: Retry::from_settings(&mut settings),
             log: Log::from_settings(&mut settings),
+            tracing: Tracing::from_settings(&mut settings, &read),
         };
         settings.into_result(config)
     }

@@ -11,15 +11,17 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::{debug, warn};
 
 use crate::pipeline::error::{End, Error, Kind};
+use crate::pipeline::message::MessageRef;
 use crate::pipeline::sink::{Durable, Receipt, Sink};
 use crate::pipeline::source::{Batch, Position, Progress, Source};
 use crate::pipeline::status::{State, Status};
 use crate::pipeline::stop::Stop;
 use crate::pipeline::supervise::Supervision;
-use crate::pipeline::times::age_of;
+use crate::pipeline::times::{Times, age_of};
 use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
 use crate::telemetry::metrics::Stage;
+use crate::telemetry::traces::{BatchTrace, Moments, Parent, TRACEPARENT, TRACESTATE, Traces};
 
 /// Positions that may wait for a progress note. Far more than come between two notes; reached only while no note becomes
 /// durable, and then some five megabytes.
@@ -57,6 +59,8 @@ struct InFlight<P> {
     /// When its oldest message was committed, in microseconds since 1970.
     committed_us: Option<i64>,
     accepted_at: Moment,
+    times: Times,
+    trace: Option<Box<BatchTrace>>,
 }
 
 /// A progress note on its way, with the positions it covers.
@@ -106,6 +110,7 @@ pub struct Pump<'a, S: Source, K: Sink> {
     sink: &'a mut K,
     limits: Limits,
     metrics: &'a Metrics,
+    traces: &'a Traces,
     status: &'a Status,
     reached: &'a mut Reached,
     ring: VecDeque<InFlight<S::Position>>,
@@ -128,6 +133,7 @@ where
             sink,
             limits: with.limits,
             metrics: with.metrics,
+            traces: with.traces,
             status: with.status,
             reached,
             ring: VecDeque::new(),
@@ -199,7 +205,7 @@ where
                     tokio::select! {
                         biased;
                         () = stop.ordered() => return Ok(()),
-                        sent = forward(self.sink, self.metrics, batch) => self.accepted(sent.map_err(Halt::of_send)?),
+                        sent = forward(self.sink, (self.metrics, self.traces), batch) => self.accepted(sent.map_err(Halt::of_send)?),
                     }
                 }
             }
@@ -241,7 +247,7 @@ where
 
     /// The oldest batch in flight met its fate.
     async fn settle(&mut self, fate: Durable) -> Result<(), Error> {
-        let flight = self.ring.pop_front().expect("only the front of a ring that is not empty is settled");
+        let mut flight = self.ring.pop_front().expect("only the front of a ring that is not empty is settled");
         self.ring_bytes -= flight.bytes;
         self.show_in_flight();
         if let Some(refused) = fate.refused.first() {
@@ -249,7 +255,7 @@ where
                 .with_help("The stream waits here, so that order holds; make the broker accept the record."));
         }
         reach(Failpoint::PumpSettled);
-        self.count_delivered(&flight);
+        self.count_delivered(&mut flight);
         if flight.position.progress().is_some() {
             self.durable_at.get_or_insert_with(Moment::now);
             self.durable.push(flight.position);
@@ -302,7 +308,7 @@ where
         Ok(())
     }
 
-    fn count_delivered(&self, flight: &InFlight<S::Position>) {
+    fn count_delivered(&self, flight: &mut InFlight<S::Position>) {
         if flight.messages == 0 {
             return;
         }
@@ -312,6 +318,12 @@ where
         self.metrics.stages.observe(Stage::Deliver, flight.accepted_at.elapsed());
         if let Some(age) = flight.committed_us.and_then(age_of) {
             self.metrics.flow.delivery_seconds.observe(age.as_secs_f64());
+        }
+        if let Some(trace) = flight.trace.take() {
+            let Times { read_at, shaped_at, .. } = flight.times;
+            let (committed_us, accepted_at) = (flight.committed_us, flight.accepted_at);
+            let moments = Moments { committed_us, read_at, shaped_at, accepted_at };
+            trace.durable(&moments, flight.messages, flight.payload_bytes, &flight.position.to_string());
         }
         debug!(messages = flight.messages, bytes = flight.bytes, position = %flight.position, "batch durable");
     }
@@ -329,7 +341,11 @@ where
 }
 
 /// Gives a batch to the sink. Free of the pump, so that it can be dropped when the order to stop comes.
-async fn forward<P, K: Sink>(sink: &mut K, metrics: &Metrics, batch: Batch<P>) -> Result<InFlight<P>, Error> {
+async fn forward<P, K: Sink>(
+    sink: &mut K,
+    (metrics, traces): (&Metrics, &Traces),
+    batch: Batch<P>,
+) -> Result<InFlight<P>, Error> {
     let Batch { messages, end: position } = batch;
     let count = messages.len();
     reach(Failpoint::PumpBatch);
@@ -340,6 +356,7 @@ async fn forward<P, K: Sink>(sink: &mut K, metrics: &Metrics, batch: Batch<P>) -
     metrics.flow.source_batches.inc();
     metrics.flow.source_messages.inc_by(count as u64);
     metrics.flow.source_bytes.inc_by(payload_bytes as u64);
+    let trace = if count == 0 { None } else { traces.begin(|| messages.iter().map(parent).collect()) };
     let receipt = if count == 0 { Receipt::done() } else { sink.send(messages).await? };
     let accepted_at = Moment::now();
     if count > 0 {
@@ -349,7 +366,27 @@ async fn forward<P, K: Sink>(sink: &mut K, metrics: &Metrics, batch: Batch<P>) -
             metrics.stages.observe(Stage::Accept, accepted_at.saturating_duration_since(shaped_at));
         }
     }
-    Ok(InFlight { position, receipt, messages: count, bytes, payload_bytes, committed_us, accepted_at })
+    Ok(InFlight {
+        position,
+        receipt,
+        messages: count,
+        bytes,
+        payload_bytes,
+        committed_us,
+        accepted_at,
+        times,
+        trace: trace.map(Box::new),
+    })
+}
+
+/// What a trace needs to know of a message: never its key or value.
+fn parent(message: MessageRef<'_>) -> Parent<'_> {
+    Parent {
+        traceparent: message.header(TRACEPARENT),
+        tracestate: message.header(TRACESTATE),
+        topic: message.topic(),
+        committed_ms: message.timestamp_ms(),
+    }
 }
 
 /// Waits for the fate of the oldest batch in flight. Cancel safe.

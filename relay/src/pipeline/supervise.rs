@@ -17,7 +17,7 @@ use crate::pipeline::source::{Progress, Source};
 use crate::pipeline::stall;
 use crate::pipeline::status::{State, Status};
 use crate::pipeline::stop::Stop;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 
 /// Opens the two ends of a pipeline, as often as it takes.
 pub trait Ends: Send + Sync {
@@ -42,6 +42,8 @@ pub struct Supervision<'a> {
     pub retry: Bounds,
     /// Where to count.
     pub metrics: &'a Metrics,
+    /// Where to trace.
+    pub traces: &'a Traces,
     /// Where to show.
     pub status: &'a Status,
 }

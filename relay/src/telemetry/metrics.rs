@@ -10,6 +10,7 @@ mod process;
 pub mod quantile;
 mod section;
 mod stages;
+mod traces;
 mod wal;
 
 use std::sync::Arc;
@@ -26,11 +27,19 @@ pub use parking::{OUTCOME, ParkingMetrics, WHY};
 pub use process::ProcessMetrics;
 pub use section::Description;
 pub use stages::{BatchMetrics, STAGE, Stage, StageMetrics};
+pub use traces::TraceMetrics;
 pub use wal::WalMetrics;
 
 /// All of them, section by section.
-pub const ALL: &[&[Description]] =
-    &[FlowMetrics::ALL, BatchMetrics::ALL, WalMetrics::ALL, KafkaMetrics::ALL, ParkingMetrics::ALL, ProcessMetrics::ALL];
+pub const ALL: &[&[Description]] = &[
+    FlowMetrics::ALL,
+    BatchMetrics::ALL,
+    WalMetrics::ALL,
+    KafkaMetrics::ALL,
+    ParkingMetrics::ALL,
+    ProcessMetrics::ALL,
+    TraceMetrics::ALL,
+];
 
 /// The handles of all metrics, with a registry of their own.
 #[derive(Debug)]
@@ -49,6 +58,8 @@ pub struct Metrics {
     pub kafka: KafkaMetrics,
     /// What is set aside.
     pub parking: ParkingMetrics,
+    /// Spans.
+    pub traces: TraceMetrics,
 }
 
 impl Metrics {
@@ -57,13 +68,16 @@ impl Metrics {
     pub fn new() -> Arc<Self> {
         let registry = Registry::new();
         let set = Set(&registry);
+        let process = ProcessMetrics::new(&set);
+        process.begin();
         Arc::new(Self {
             flow: FlowMetrics::new(&set),
             stages: StageMetrics::new(&set),
             wal: WalMetrics::new(&set),
             kafka: KafkaMetrics::new(&set),
             parking: ParkingMetrics::new(&set),
-            process: ProcessMetrics::new(&set),
+            traces: TraceMetrics::new(&set),
+            process,
             waiting_us: AtomicI64::new(0),
             registry,
         })

@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use postrider_relay::pipeline::parking::{
-    Cause, Entry, Holding, Loaded, Lot, Returned, RunLimit,
-};
+use postrider_relay::pipeline::parking::{Cause, Entry, Holding, Loaded, Lot, Returned, RunLimit};
 use postrider_relay::pipeline::{HeaderName, Kind, Message, Messages, Refused};
 
 use self::database::Database;
@@ -76,15 +74,15 @@ async fn what_is_parked_comes_back_whole_and_parking_it_twice_changes_nothing() 
     park(&mut lot, &batch, &[7, 8]).await;
     park(&mut lot, &batch, &[]).await;
     let held = holding(&mut lot).await;
-    assert_eq!(held.rows.iter().map(|row| (row.position, row.key.is_some())).collect::<Vec<_>>(), [
-        (7, true),
-        (8, false),
-        (9, true)
-    ]);
+    assert_eq!(
+        held.rows.iter().map(|row| (row.position, row.key.is_some())).collect::<Vec<_>>(),
+        [(7, true), (8, false), (9, true)]
+    );
     assert_eq!((held.rows[0].topic.as_str(), held.rows[0].timestamp_ms), ("t", 1_700_000_000_123));
-    assert_eq!(database.texts("select state from postrider.parked order by position").await, [
-        "parked", "parked", "waiting"
-    ]);
+    assert_eq!(
+        database.texts("select state from postrider.parked order by position").await,
+        ["parked", "parked", "waiting"]
+    );
     let said = "select concat_ws(' ', reason, help, order_broken, event_id, route) from postrider.parked where position like '%7'";
     assert_eq!(database.texts(said).await, ["too large Raise it. t id-7 orders"]);
 
@@ -132,21 +130,28 @@ async fn what_became_of_each_is_noted_with_an_audit_of_every_act() {
     database.ask(3, "retry").await;
     let again = Returned { position: 3, refused: Refused::new(0, "still too large") };
     lot.conclude(&[1, 2], &[again]).await.unwrap();
-    let states = "select concat_ws(' ', right(position, 1), state, attempts, reason) from postrider.parked order by position";
-    assert_eq!(database.texts(states).await, ["1 delivered 1 too large", "2 delivered 1", "3 parked 1 still too large"]);
+    let states =
+        "select concat_ws(' ', right(position, 1), state, attempts, reason) from postrider.parked order by position";
+    assert_eq!(
+        database.texts(states).await,
+        ["1 delivered 1 too large", "2 delivered 1", "3 parked 1 still too large"]
+    );
     let settled: Vec<u128> = lot.settled(2).await.unwrap().iter().map(|row| row.position).collect();
     assert_eq!(settled, [2]);
     let log = "select concat_ws(' ', verb, right(position, 1), note) from postrider.parked_log order by id";
     let mut log = database.texts(log).await;
     log.sort();
-    assert_eq!(log, [
-        "deliver 1 to topic t",
-        "deliver 2 to topic t",
-        "park 1 too large",
-        "park 3 too large",
-        "refuse 3 still too large",
-        "wait 2"
-    ]);
+    assert_eq!(
+        log,
+        [
+            "deliver 1 to topic t",
+            "deliver 2 to topic t",
+            "park 1 too large",
+            "park 3 too large",
+            "refuse 3 still too large",
+            "wait 2"
+        ]
+    );
 }
 
 #[tokio::test]
@@ -244,7 +249,9 @@ async fn what_was_settled_long_ago_goes_and_the_audit_stays() {
     park(&mut lot, &messages(&[(1, "k"), (2, "k"), (3, "l")]), &[1, 3]).await;
     database.ask(1, "skipped").await;
     database.ask(3, "discarded").await;
-    database.run("update postrider.parked set changed_at = now() - interval '31 days' where position not like '%3'").await;
+    database
+        .run("update postrider.parked set changed_at = now() - interval '31 days' where position not like '%3'")
+        .await;
     holding(&mut lot).await;
     let left = "select concat_ws(' ', right(position, 1), state) from postrider.parked order by position";
     assert_eq!(database.texts(left).await, ["2 waiting", "3 discarded"]);

@@ -104,7 +104,9 @@ fn running() -> Result<Vec<Service>, Failure> {
 fn start_services() -> Result<(), Failure> {
     let progress = Progress::shown();
     services::obtain(&UpOptions { progress: progress.clone(), ..UpOptions::default() })?;
-    Ok(services::fetch_postgres(&[*MAJORS.start(), *MAJORS.end()], &progress)?)
+    services::fetch_postgres(&[*MAJORS.start(), *MAJORS.end()], &progress)?;
+    services::promtool::promtool(&progress)?;
+    Ok(())
 }
 
 fn tests(relay: &Path, what: &[&str], filter: &[String], soak: bool) -> Result<Counts, Failure> {

@@ -23,6 +23,7 @@ mod postgres;
 mod private;
 mod process;
 mod progress;
+pub mod promtool;
 mod redis;
 mod state;
 

@@ -3,10 +3,7 @@
 use std::{borrow::Cow, fmt, path::PathBuf, time::Duration};
 
 use crate::config::{
-    postgres::{
-        ChannelBinding, Target, TlsMode, application_name, name,
-        server::Place,
-    },
+    postgres::{ChannelBinding, Target, TlsMode, application_name, name, server::Place},
     secret::Secret,
 };
 

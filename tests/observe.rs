@@ -1,0 +1,4 @@
+//! What an operator sees: metrics, status, alerts, traces and logs of a relay at work.
+
+mod alerts;
+mod stages;
