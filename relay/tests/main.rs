@@ -1,6 +1,8 @@
 //! Tests of the relay that need real services, in one binary.
 
 mod command_line;
+#[cfg(feature = "fuzzing")]
+mod corpus;
 mod lot_contract;
 mod postgres_client;
 mod sink_contract;

@@ -51,7 +51,8 @@ pub(crate) fn files() -> Vec<File> {
 
 fn collect(path: &Path, found: &mut Vec<File>) {
     let whole = root().join(path);
-    if whole.is_symlink() || path.file_name().is_some_and(|name| name == "node_modules" || name == "__pycache__") {
+    let made = ["node_modules", "__pycache__", "artifacts", "target"];
+    if whole.is_symlink() || path.file_name().is_some_and(|name| made.iter().any(|made| name == *made)) {
         return;
     }
     if whole.is_dir() {

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::commands::{demo, services, test};
+use crate::commands::{demo, fuzz, services, test};
 
 /// The workspace's own commands.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Measure: `bench drain` reads a backlog beside pg_recvlogical, `bench latency` times events from commit to consumer
     Bench(demo::Named),
+    /// Feed every parser with what nobody would send, target by target
+    Fuzz(fuzz::Arguments),
     /// Run the long form of a test
     Soak(demo::Named),
     /// Check everything: form, lints, documentation, services and every test
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Services(arguments) => services::run(arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Bench(arguments) => demo::bench(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Soak(arguments) => demo::soak(&arguments),
         Command::Test(arguments) => test::run(&arguments),
     };

@@ -2,6 +2,7 @@
 
 pub(crate) mod cargo;
 pub(crate) mod demo;
+pub(crate) mod fuzz;
 pub(crate) mod services;
 pub(crate) mod test;
 

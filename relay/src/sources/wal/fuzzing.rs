@@ -1,6 +1,8 @@
 //! What fuzzers call here: however a stream is cut into reads, and wherever it is resumed, each event comes once and in order;
 //! and nothing that a server can send panics.
 
+use std::sync::{Arc, OnceLock};
+
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -153,7 +155,10 @@ fn cutter(from: Record) -> Cutter {
         },
         shape: OutboxOptions::usual("t.{aggregate_type}"),
     };
-    Cutter::new(Bytes::from_static(b"slot"), &[source], Metrics::new(), from, Vec::new()).expect("valid templates")
+    // To make them anew for each input would take most of the time.
+    static METRICS: OnceLock<Arc<Metrics>> = OnceLock::new();
+    let metrics = Arc::clone(METRICS.get_or_init(Metrics::new));
+    Cutter::new(Bytes::from_static(b"slot"), &[source], metrics, from, Vec::new()).expect("valid templates")
 }
 
 /// The frames that a server sends from `from` on, and the positions of all events of all transactions.

@@ -1,0 +1,64 @@
+//! The fuzzers' corpus as ordinary tests: what once led somewhere in the code still does no harm.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+
+use postrider_relay::config::fuzzing as config;
+use postrider_relay::postgres::fuzzing as postgres;
+use postrider_relay::shape::fuzzing as shape;
+use postrider_relay::sources::wal::fuzzing as wal;
+
+/// A function that judges one input.
+type Target = fn(&[u8]);
+
+/// Every target of `fuzz/fuzz_targets`, with the function that it calls.
+const TARGETS: &[(&str, Target)] = &[
+    ("decode", postgres::decode),
+    ("file", config::read_file),
+    ("frames", postgres::frames),
+    ("headers", shape::read_headers),
+    ("hostile", wal::cut_anything),
+    ("passwords", postgres::passwords),
+    ("records", wal::read_records),
+    ("resume", wal::cut_and_resume),
+    ("rows", shape::shape_rows),
+    ("session", postgres::talk),
+    ("texts", postgres::texts),
+    ("topics", shape::name_topics),
+    ("variables", config::read_variables),
+];
+
+fn fuzz(below: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz").join(below)
+}
+
+fn names_in(folder: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(fuzz(folder)).expect(folder).map(|entry| entry.expect("an entry").path());
+    entries.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned())).collect()
+}
+
+#[test]
+fn each_file_of_the_corpus_passes_through_its_target() {
+    for (name, target) in TARGETS {
+        let folder = fuzz("corpus").join(name);
+        let files: Vec<_> = fs::read_dir(&folder).expect(name).map(|entry| entry.expect("an entry").path()).collect();
+        assert!(files.len() >= 3, "{name} has {} files", files.len());
+        for file in files {
+            target(&fs::read(&file).expect("a file of the tree can be read"));
+        }
+        // What every fuzzer tries first.
+        target(b"");
+    }
+}
+
+#[test]
+fn each_fuzz_target_is_replayed_and_each_replayed_one_is_fuzzed() {
+    let replayed: BTreeSet<String> = TARGETS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    let manifest = fs::read_to_string(fuzz("Cargo.toml")).expect("the fuzzers' manifest");
+    assert_eq!(names_in("fuzz_targets"), replayed);
+    assert_eq!(names_in("corpus"), replayed);
+    for name in replayed {
+        assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "{name} is not in the manifest");
+    }
+}
