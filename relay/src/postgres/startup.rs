@@ -245,6 +245,10 @@ fn refused(connection: &Connection, options: &ConnectOptions, received: &Receive
 fn refusal_context(connection: &Connection, options: &ConnectOptions, report: &ServerError) -> String {
     let (peer, user, database) = (connection.peer(), &options.user, &options.database);
     match report.code.as_str() {
+        // A certificate of another role is reported so too.
+        "28P01" if options.tls.identity.is_some() => format!(
+            "{peer} refused the password of user {user:?}; check the configured password, and that the client certificate is for this role"
+        ),
         "28P01" => format!("{peer} refused the password of user {user:?}; check the configured password"),
         "3D000" => format!("{peer} has no database {database:?}; check the configured database name"),
         "28000" => {

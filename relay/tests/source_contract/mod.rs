@@ -80,6 +80,7 @@ macro_rules! promises {
 
 promises! {
     of_the_wal: wal::Outbox::new;
+    of_the_wal_over_tls: wal::Outbox::over_tls;
 }
 
 async fn everything_committed_comes_once_and_in_order(rig: &impl Rig) {

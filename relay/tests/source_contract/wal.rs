@@ -9,17 +9,29 @@ use postrider_relay::sources::wal::{OutboxColumns, OutboxSource, OutboxTable, Wa
 use postrider_relay::telemetry::Metrics;
 
 use crate::postgres_client::database::Database;
+use crate::postgres_client::secured::Secured;
 use crate::source_contract::Rig;
 
 /// An outbox of its own.
 pub(super) struct Outbox {
     database: Database,
     slot: String,
+    /// The server that is reached over TLS.
+    secured: Option<Arc<Secured>>,
 }
 
 impl Outbox {
     pub(super) fn new(test: &str) -> Self {
-        let database = Database::new(&format!("source_{test}"));
+        Self::in_database(Database::new(&format!("source_{test}")), None)
+    }
+
+    /// The same on a server that lets nobody in without TLS.
+    pub(super) fn over_tls(test: &str) -> Self {
+        let secured = Secured::shared();
+        Self::in_database(Database::on(secured.environment(), &format!("source_{test}")), Some(secured))
+    }
+
+    fn in_database(database: Database, secured: Option<Arc<Secured>>) -> Self {
         database.run(
             "create table outbox_events (seq bigserial, id uuid default gen_random_uuid(), aggregate_type text default 'a',
                aggregate_id text default 'k', event_type text default 'e', payload jsonb)",
@@ -27,7 +39,7 @@ impl Outbox {
         database.run("create publication outbox for table outbox_events with (publish = 'insert')");
         database.run("create table neighbour (n bigint)");
         let slot = database.slot("s");
-        Self { database, slot }
+        Self { database, slot, secured }
     }
 
     fn insert(numbers: &Range<u64>) -> String {
@@ -48,7 +60,10 @@ impl Rig for Outbox {
         self.database.wait_until_inactive(&self.slot);
         let column = str::to_owned;
         let options = WalOptions {
-            connect: self.database.options(),
+            connect: match &self.secured {
+                Some(server) => server.options("scram", &self.database.name),
+                None => self.database.options(),
+            },
             slot: self.slot.clone(),
             publication: column("outbox"),
             outboxes: vec![OutboxSource {

@@ -68,8 +68,13 @@ impl Cluster {
             ("password_encryption", "scram-sha-256"),
         ];
         let text = ours.iter().chain(settings).map(|(name, value)| setting(name, value)).collect::<String>();
-        let path = self.data.join("postrider.conf");
-        write_private(&path, &text)?;
+        self.write_own(home, "postrider.conf", &text)
+    }
+
+    /// Writes a file in the data directory that only the server may read.
+    pub(crate) fn write_own(&self, home: &Home, name: &str, text: &str) -> Result<()> {
+        let path = self.data.join(name);
+        write_private(&path, text)?;
         home.user().own(&path)
     }
 

@@ -99,6 +99,42 @@ impl PrivatePostgres {
         self.configure()
     }
 
+    /// Speaks TLS, from the next start on: with this certificate and key, and believing clients' certificates of `clients`.
+    /// All of them are PEM.
+    ///
+    /// # Errors
+    /// If a file cannot be written.
+    pub fn secure(&mut self, chain: &str, key: &str, clients: Option<&str>) -> Result<()> {
+        for (setting, name, text) in [
+            ("ssl_cert_file", "server.crt", Some(chain)),
+            ("ssl_key_file", "server.key", Some(key)),
+            ("ssl_ca_file", "clients.crt", clients),
+        ] {
+            let Some(text) = text else { continue };
+            // The server insists that its key is its own user's and nobody else's to read.
+            self.cluster.write_own(&self.place.home, name, text)?;
+            self.set(setting, name)?;
+        }
+        self.set("ssl", "on")
+    }
+
+    /// Lets in over TCP whom these lines of `pg_hba.conf` let in, and nobody else, from the next start on; the socket goes
+    /// on trusting.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn let_in(&self, lines: &str) -> Result<()> {
+        self.cluster.write_own(&self.place.home, "pg_hba.conf", &format!("local all all trust\n{lines}\n"))
+    }
+
+    /// Makes it a standby without a primary, from the next start on: it can be read, and waits for WAL that never comes.
+    ///
+    /// # Errors
+    /// If the file that says so cannot be written.
+    pub fn make_standby(&self) -> Result<()> {
+        self.cluster.write_own(&self.place.home, "standby.signal", "")
+    }
+
     /// Starts it after a stop: same port, same data.
     ///
     /// # Errors
