@@ -4,6 +4,7 @@ mod administrator;
 mod error;
 mod init;
 mod migrate;
+mod parked;
 mod run;
 mod status;
 mod top;
@@ -43,6 +44,7 @@ pub struct Cli {
 enum Verb {
     Init(init::Init),
     Migrate(migrate::Migrate),
+    Parked(parked::Parked),
     Run(run::Run),
     Status(status::Status),
     Top(top::Top),
@@ -56,6 +58,7 @@ impl Cli {
         let done = match self.verb {
             Verb::Init(init) => init.execute(config),
             Verb::Migrate(migrate) => migrate.execute(config),
+            Verb::Parked(parked) => parked.execute(config),
             Verb::Run(run) => run.execute(config),
             Verb::Status(status) => status.execute(config),
             Verb::Top(top) => top.execute(config),

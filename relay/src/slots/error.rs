@@ -60,6 +60,7 @@ impl Error {
             Some(code) if *code == SqlState::INSUFFICIENT_PRIVILEGE => {
                 "connect as a superuser or the owner of the outbox table with --admin-url, or have one run what `postrider init --print` prints"
             }
+            Some(code) if *code == SqlState::UNDEFINED_TABLE => "run `postrider migrate`",
             Some(code) if *code == SqlState::LOCK_NOT_AVAILABLE || *code == SqlState::QUERY_CANCELED => {
                 "something held a lock for too long: run it again"
             }

@@ -3,6 +3,7 @@
 mod backlog;
 mod database;
 mod init;
+mod parked;
 mod program;
 mod status;
 mod usage;

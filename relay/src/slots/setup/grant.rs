@@ -72,21 +72,25 @@ fn on_table(role: &str, right: &str, wanted: &Wanted) -> Grant {
     )
 }
 
-/// A table that an older version of `postrider migrate` did not make: then there is nothing to grant.
+/// A table that an older version of `postrider migrate` did not make: then there is nothing to grant. The catalog is asked
+/// by names, because a role without rights on the schema may not resolve them.
 fn on_our_table(role: &str, rights: &str, name: &str) -> Grant {
     let table = format!("{}.{}", escape_identifier(OUR_SCHEMA), escape_identifier(name));
     // Any one of several rights would do for `has_table_privilege`.
     let checks: Vec<String> = rights
         .split(", ")
-        .map(|right| {
-            format!(
-                "has_table_privilege({}, to_regclass({})::oid, '{right}')",
-                escape_literal(role),
-                escape_literal(&table)
-            )
-        })
+        .map(|right| format!("has_table_privilege({}, c.oid, '{right}')", escape_literal(role)))
         .collect();
-    grant(role, rights, &format!("table {table}"), format!("coalesce({}, true)", checks.join(" and ")))
+    let check = format!(
+        "coalesce((select {}\n\
+         from pg_catalog.pg_class c\n\
+         join pg_catalog.pg_namespace n on n.oid = c.relnamespace\n\
+         where n.nspname = {} and c.relname = {}), true)",
+        checks.join(" and "),
+        escape_literal(OUR_SCHEMA),
+        escape_literal(name),
+    );
+    grant(role, rights, &format!("table {table}"), check)
 }
 
 fn on_functions(role: &str) -> Grant {
