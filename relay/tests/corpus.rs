@@ -16,9 +16,11 @@ type Target = fn(&[u8]);
 const TARGETS: &[(&str, Target)] = &[
     ("decode", postgres::decode),
     ("file", config::read_file),
+    ("filters", shape::filter_values),
     ("frames", postgres::frames),
     ("headers", shape::read_headers),
     ("hostile", wal::cut_anything),
+    ("messages", shape::read_messages),
     ("passwords", postgres::passwords),
     ("records", wal::read_records),
     ("resume", wal::cut_and_resume),

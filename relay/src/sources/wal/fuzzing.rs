@@ -55,7 +55,11 @@ enum Change {
     Update,
     Delete,
     Truncate,
-    Message,
+    /// A logical message: of an outbox, if this says so, and in its transaction, if that does.
+    Message {
+        event: bool,
+        transactional: bool,
+    },
     Origin,
     Type,
     Relation,
@@ -64,32 +68,36 @@ enum Change {
 }
 
 /// A stream that keeps the protocol, in reads of any length: every event once, positions rise, and whichever batch is the last
-/// one known to be delivered, resuming there gives exactly the rest.
+/// one known to be delivered, resuming there gives exactly the rest; also if logical messages became, or ceased to be, events
+/// meanwhile: what was begun is counted on as it was begun.
 ///
 /// # Panics
 /// If that does not hold.
 pub fn cut_and_resume(data: &[u8]) {
     let mut input = Unstructured::new(data);
-    let Ok((cuts, again)) = <(u64, u16)>::arbitrary(&mut input) else { return };
+    let Ok((cuts, again, before, after)) = <(u64, u16, bool, bool)>::arbitrary(&mut input) else { return };
     let Ok(transactions) = Vec::<Transaction>::arbitrary(&mut input) else { return };
-    let (stream, expected) = write(&transactions, EndLsn::ZERO);
 
-    let mut records = vec![(start(), 0)];
-    let whole = read(&stream, cuts, start(), &mut records);
-    assert_eq!(whole, expected, "each event once, in order");
+    let mut records = vec![start()];
+    let stream = write(&transactions, EndLsn::ZERO);
+    let whole = read(&stream, cuts, (start(), before), &mut records);
+    assert_eq!(whole, events(&transactions, |_| before), "each event once, in order");
     assert!(whole.is_sorted_by(|before, after| before < after));
-    assert!(records.is_sorted_by(|(before, _), (after, _)| before.end_lsn <= after.end_lsn));
+    assert!(records.is_sorted_by(|before, after| before.end_lsn <= after.end_lsn));
 
-    let (from, delivered) = records[usize::from(again) % records.len()];
-    let (stream, _) = write(&transactions, from.end_lsn);
-    let rest = read(&stream, cuts.rotate_left(17), from, &mut Vec::new());
-    assert_eq!(rest, expected[delivered..], "resumed at {from:?}");
+    let from = records[usize::from(again) % records.len()];
+    let stream = write(&transactions, from.end_lsn);
+    let rest = read(&stream, cuts.rotate_left(17), (from, after), &mut Vec::new());
+    let mut expected = events(&transactions, |at| if at == from.commit_lsn { before } else { after });
+    let reached = EventPosition::new(EPOCH, from.commit_lsn.as_u64(), from.ordinal).as_u128();
+    expected.retain(|position| *position > reached);
+    assert_eq!(rest, expected, "resumed at {from:?}");
 }
 
 /// Whatever a server could send, in any order: an error, or batches whose messages can be read.
 pub fn cut_anything(data: &[u8]) {
     let mut input = Unstructured::new(data);
-    let mut cutter = cutter(start());
+    let mut cutter = cutter(start(), true);
     let mut stream = BytesMut::new();
     relation(&mut stream, OUTBOX, "outbox_events");
     while let Ok(step) = Step::arbitrary(&mut input) {
@@ -103,8 +111,10 @@ pub fn cut_anything(data: &[u8]) {
             Step::Restart => cutter.restart(start(), Vec::new()),
             Step::Cut => {
                 let Ok(Some(batch)) = cutter.cut(&stream.split().freeze()) else { continue };
-                for message in batch.messages.iter() {
-                    assert!(message.header("postrider-position").is_some_and(|hex| hex.len() == 32));
+                let unfit = batch.messages.unfit();
+                for (index, message) in batch.messages.iter().enumerate() {
+                    let whole = message.header("postrider-position").is_some_and(|hex| hex.len() == 32);
+                    assert!(whole || unfit.iter().any(|unfit| unfit.index == index));
                 }
             }
         }
@@ -139,12 +149,12 @@ fn start() -> Record {
     }
 }
 
-fn cutter(from: Record) -> Cutter {
+fn cutter(from: Record, messages: bool) -> Cutter {
     let name = |name: &str| Some(name.to_owned());
     let source = OutboxSource {
         name: "outbox".into(),
         table: Some(OutboxTable { schema: "public".into(), name: "outbox_events".into() }),
-        message_prefix: None,
+        message_prefix: messages.then(|| "outbox".into()),
         columns: OutboxColumns {
             id: name("id"),
             aggregate_type: name("aggregate_type"),
@@ -161,55 +171,66 @@ fn cutter(from: Record) -> Cutter {
     Cutter::new(Bytes::from_static(b"slot"), &[source], metrics, from, Vec::new()).expect("valid templates")
 }
 
-/// The frames that a server sends from `from` on, and the positions of all events of all transactions.
-fn write(transactions: &[Transaction], from: EndLsn) -> (Vec<Bytes>, Vec<u128>) {
-    let (mut stream, mut events) = (BytesMut::new(), Vec::new());
-    let mut frames = Vec::new();
-    let mut end = start().end_lsn.as_u64();
+/// The frames that a server sends from `from` on.
+fn write(transactions: &[Transaction], from: EndLsn) -> Vec<Bytes> {
+    let (mut stream, mut frames) = (BytesMut::new(), Vec::new());
     relation(&mut stream, OUTBOX, "outbox_events");
     relation(&mut stream, OTHER, "other");
-    for transaction in transactions {
-        let at = end + u64::from(transaction.gap);
+    for (at, end, transaction) in placed(transactions) {
         // The server sends what commits at or after the place it was told to start at.
-        let sent = at >= from.as_u64();
-        if sent && transaction.keepalive <= transaction.gap {
-            keepalive(&mut stream, end + u64::from(transaction.keepalive));
+        if at < from.as_u64() {
+            continue;
         }
-        let mut ordinal = 0;
-        if sent {
-            begin(&mut stream, at);
+        if transaction.keepalive <= transaction.gap {
+            keepalive(&mut stream, at - u64::from(transaction.gap - transaction.keepalive));
         }
+        begin(&mut stream, at);
         for of in &transaction.changes {
-            if matches!(of, Change::Event { .. }) {
-                events.push(EventPosition::new(EPOCH, at, ordinal).as_u128());
-            }
-            ordinal += u64::from(of.counts());
-            if sent {
-                change(&mut stream, of);
-                frames.push(stream.split().freeze());
-            }
-        }
-        // A commit record has a length.
-        end = at + 8;
-        if sent {
-            commit(&mut stream, at, end);
+            change(&mut stream, of);
             frames.push(stream.split().freeze());
         }
+        commit(&mut stream, at, end);
+        frames.push(stream.split().freeze());
     }
-    (frames, events)
+    frames
 }
 
-impl Change {
-    /// Whether it takes a number in its transaction.
-    fn counts(&self) -> bool {
-        matches!(self, Self::Event { .. } | Self::OtherRow | Self::Update | Self::Delete | Self::Truncate)
-    }
+/// The transactions with the start and the end of their commit records.
+fn placed(transactions: &[Transaction]) -> impl Iterator<Item = (u64, u64, &Transaction)> {
+    // A commit record has a length.
+    const RECORD_BYTES: u64 = 8;
+    transactions.iter().scan(start().end_lsn.as_u64(), |end, transaction| {
+        let at = *end + u64::from(transaction.gap);
+        *end = at + RECORD_BYTES;
+        Some((at, *end, transaction))
+    })
 }
 
-/// Cuts the frames in chunks that end where a bit of `cuts` says so; the positions of the messages. Each batch's end is kept
-/// with how many messages came until then.
-fn read(frames: &[Bytes], cuts: u64, from: Record, records: &mut Vec<(Record, usize)>) -> Vec<u128> {
-    let mut cutter = cutter(from);
+/// The positions of all events, where `messages` tells whether those of a transaction are events.
+fn events(transactions: &[Transaction], messages: impl Fn(CommitLsn) -> bool) -> Vec<u128> {
+    let mut found = Vec::new();
+    for (at, _, transaction) in placed(transactions) {
+        let messages = messages(CommitLsn::new(at));
+        let mut ordinal = 0;
+        for change in &transaction.changes {
+            let (is_event, counts) = match change {
+                Change::Event { .. } => (true, true),
+                Change::OtherRow | Change::Update | Change::Delete | Change::Truncate => (false, true),
+                Change::Message { event, transactional: true } if messages => (*event, true),
+                _ => (false, false),
+            };
+            if is_event {
+                found.push(EventPosition::new(EPOCH, at, ordinal).as_u128());
+            }
+            ordinal += u64::from(counts);
+        }
+    }
+    found
+}
+
+/// Cuts the frames in chunks that end where a bit of `cuts` says so; the positions of the messages. Each batch's end is kept.
+fn read(frames: &[Bytes], cuts: u64, (from, messages): (Record, bool), records: &mut Vec<Record>) -> Vec<u128> {
+    let mut cutter = cutter(from, messages);
     let mut found = Vec::new();
     let mut chunk = BytesMut::new();
     for (number, frame) in frames.iter().enumerate() {
@@ -220,7 +241,7 @@ fn read(frames: &[Bytes], cuts: u64, from: Record, records: &mut Vec<(Record, us
         }
         if let Some(batch) = cutter.cut(&chunk.split().freeze()).expect("it keeps the protocol") {
             found.extend(batch.messages.iter().map(|message| message.position()));
-            records.push((batch.end.record, found.len()));
+            records.push(batch.end.record);
         }
     }
     found
@@ -266,12 +287,21 @@ fn change(stream: &mut BytesMut, of: &Change) {
         Change::Update => xlog_data(stream, &row(b'U', OUTBOX, b'N', true)),
         Change::Delete => xlog_data(stream, &row(b'D', OUTBOX, b'K', true)),
         Change::Truncate => xlog_data(stream, &[b"T\0\0\0\x01\0", &OUTBOX.to_be_bytes()[..]].concat()),
-        Change::Message => xlog_data(stream, b"M\x01\0\0\0\0\0\0\0\x07note\0\0\0\0\x02hi"),
+        Change::Message { event, transactional } => logical(stream, *event, *transactional),
         Change::Origin => xlog_data(stream, b"O\0\0\0\0\0\0\0\x07elsewhere\0"),
         Change::Type => xlog_data(stream, b"Y\0\0\0\x63public\0mood\0"),
         Change::Relation => relation(stream, OUTBOX, "outbox_events"),
         Change::Keepalive(end) => keepalive(stream, *end),
     }
+}
+
+fn logical(stream: &mut BytesMut, event: bool, transactional: bool) {
+    const CONTENT: &[u8] = br#"{"aggregate_type": "order", "aggregate_id": "1", "payload": {}}"#;
+    let prefix: &[u8] = if event { b"outbox\0" } else { b"note\0" };
+    let mut message = [b"M", &[u8::from(transactional)][..], &7_u64.to_be_bytes(), prefix].concat();
+    message.put_u32(CONTENT.len() as u32);
+    message.put_slice(CONTENT);
+    xlog_data(stream, &message);
 }
 
 fn row(kind: u8, relation: u32, tuple: u8, payload: bool) -> Vec<u8> {
