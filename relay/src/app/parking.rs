@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::app::postgres;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::pipeline::parking::{Capacity, OnRefusal, Policies, RoutePolicy};
 use crate::pipeline::{ParkingOptions, Status};
 use crate::sinks::lots::PostgresLotOptions;
@@ -29,6 +29,15 @@ pub(super) fn lot(config: &Config) -> PostgresLotOptions {
     }
 }
 
-fn policies(_config: &Config) -> Policies {
-    Policies::new(vec![RoutePolicy { name: "outbox".to_owned(), on_refusal: OnRefusal::Park }])
+/// What each outbox does with an event that cannot be delivered; its place in the configuration is its route's number.
+fn policies(config: &Config) -> Policies {
+    let routes = config.outboxes.iter().map(|outbox| RoutePolicy {
+        name: outbox.name.clone(),
+        on_refusal: match &outbox.on_refusal {
+            config::outbox::OnRefusal::Park => OnRefusal::Park,
+            config::outbox::OnRefusal::Block => OnRefusal::Block,
+            config::outbox::OnRefusal::DeadLetter(topic) => OnRefusal::DeadLetter(Arc::from(topic.as_str())),
+        },
+    });
+    Policies::new(routes.collect())
 }
