@@ -4,7 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "what these helpers cannot do is a failure of the test that asks for it")]
 
+mod admission;
 mod batch;
+mod creation;
 mod kafka;
 mod null;
 mod outage;

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Instant, SystemTime};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -95,4 +97,46 @@ pub(super) async fn create(bootstrap: &str, topic: &str, partitions: i32, config
     new.config = config.to_vec();
     let outcome = admin(bootstrap).create_topics([&new], &AdminOptions::new()).await.unwrap();
     outcome.into_iter().next().unwrap().unwrap();
+}
+
+/// Changes what a topic is configured with; what is not named goes back to its default.
+pub(super) async fn alter(bootstrap: &str, topic: &str, config: &[(&str, &str)]) {
+    let mut change = AlterConfig::new(ResourceSpecifier::Topic(topic));
+    for (name, value) in config {
+        change = change.set(name, value);
+    }
+    let outcome = admin(bootstrap).alter_configs([&change], &AdminOptions::new()).await.unwrap();
+    outcome.into_iter().next().unwrap().unwrap();
+}
+
+/// Gives a topic more partitions.
+pub(super) async fn extend(bootstrap: &str, topic: &str, partitions: usize) {
+    let more = NewPartitions::new(topic, partitions);
+    let outcome = admin(bootstrap).create_partitions([&more], &AdminOptions::new()).await.unwrap();
+    outcome.into_iter().next().unwrap().unwrap();
+}
+
+/// The names of all topics.
+pub(super) fn names(bootstrap: &str) -> Vec<String> {
+    let metadata = admin(bootstrap).inner().fetch_metadata(None, PATIENCE).unwrap();
+    metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
+}
+
+/// One entry of a topic's configuration.
+pub(super) async fn config(bootstrap: &str, topic: &str, name: &str) -> String {
+    let resource = [ResourceSpecifier::Topic(topic)];
+    let described = admin(bootstrap).describe_configs(&resource, &AdminOptions::new()).await.unwrap();
+    let config = described.into_iter().next().unwrap().unwrap();
+    config.get(name).unwrap().value.clone().unwrap()
+}
+
+/// Deletes a topic and waits until nobody lists it.
+pub(super) async fn delete(bootstrap: &str, topic: &str) {
+    admin(bootstrap).delete_topics(&[topic], &AdminOptions::new()).await.unwrap().into_iter().for_each(|outcome| {
+        outcome.unwrap();
+    });
+    let deadline = Instant::now() + PATIENCE;
+    while names(bootstrap).iter().any(|name| name == topic) {
+        assert!(Instant::now() < deadline, "{topic} is still listed");
+    }
 }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 pub(super) struct BatchLimit {
     bytes: AtomicU32,
     shrink: AtomicBool,
+    alone: AtomicBool,
 }
 
 impl BatchLimit {
@@ -18,7 +19,7 @@ impl BatchLimit {
     const STEP: u32 = 16;
 
     pub(super) fn new() -> Self {
-        Self { bytes: AtomicU32::new(Self::FULL), shrink: AtomicBool::new(false) }
+        Self { bytes: AtomicU32::new(Self::FULL), shrink: AtomicBool::new(false), alone: AtomicBool::new(false) }
     }
 
     /// librdkafka's `batch.size`. A batch takes its first record whatever the bound, so that 1 means one record a request.
@@ -28,7 +29,12 @@ impl BatchLimit {
 
     /// Whether a refusal says which record is meant.
     pub(super) fn is_one_record(&self) -> bool {
-        self.bytes() == 1
+        self.bytes() == 1 || self.alone.load(Ordering::Acquire)
+    }
+
+    /// Whether the next record is sent while nothing else is in flight.
+    pub(super) fn set_alone(&self, alone: bool) {
+        self.alone.store(alone, Ordering::Release);
     }
 
     /// Whether requests are smaller than usual.
@@ -48,7 +54,7 @@ impl BatchLimit {
 
     /// Shrinks if that was asked for; true if it did.
     pub(super) fn shrink(&self) -> bool {
-        if !self.shrink.swap(false, Ordering::Relaxed) || self.is_one_record() {
+        if !self.shrink.swap(false, Ordering::Relaxed) || self.bytes() == 1 {
             return false;
         }
         let smaller = self.bytes() / Self::STEP;

@@ -11,10 +11,12 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use tracing::{debug, error, warn};
 
 use crate::pipeline::Kind;
+use crate::sinks::kafka::admission::raise_limit;
 use crate::sinks::kafka::batches::BatchLimit;
 use crate::sinks::kafka::deliveries::{Deliveries, Failure, Ticket};
 use crate::sinks::kafka::reachability::Reachability;
-use crate::sinks::kafka::refusal::{ID_HEADER, POSITION_HEADER, Verdict, judge, name_event};
+use crate::sinks::kafka::refusal::{Class, ID_HEADER, POSITION_HEADER, Refusal, Verdict, judge, name_event};
+use crate::sinks::kafka::topics::denied;
 
 /// What the producer's poll thread calls.
 #[derive(Debug)]
@@ -31,7 +33,7 @@ pub(super) struct ReaderEvents(pub(super) Arc<Reachability>);
 
 impl ClientContext for ProducerEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        log(&self.reachability, level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -45,11 +47,17 @@ impl ProducerContext for ProducerEvents {
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
         let ticket = Ticket::unpack(ticket);
         match result {
-            Ok(_) => {
+            Ok(message) => {
                 self.reachability.reached();
+                if self.deliveries.is_troubled() {
+                    self.deliveries.delivered_in_trouble(ticket, (message.topic(), message.key()));
+                }
                 self.deliveries.delivered(ticket);
             }
-            Err((error, message)) => self.deliveries.failed(ticket, self.failure(error, message)),
+            Err((error, message)) => {
+                let record = (message.topic(), message.key());
+                self.deliveries.failed(ticket, record, self.failure(error, message));
+            }
         }
     }
 }
@@ -59,24 +67,56 @@ impl ProducerEvents {
         let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Unknown);
         let header = |name: &str| message.headers()?.iter().find(|header| header.key == name)?.value;
         let event = name_event(message.topic(), header(ID_HEADER), header(POSITION_HEADER));
+        let refused = |help: &str| {
+            let reason = format!("kafka refused {event}: {}", said(code));
+            Failure::Refused(Refusal::new(Class::Broker, reason, help.to_owned()))
+        };
         match judge(code) {
-            Verdict::Refused => Failure::Refused(format!("kafka refused {event}: {code}")),
-            Verdict::RequestRefused if self.batches.is_one_record() => {
-                Failure::Refused(format!("kafka refused {event}: {code}"))
+            Verdict::Refused => {
+                let refusal = denied(message.topic(), "Write");
+                let failure = refused(&refusal.help);
+                self.deliveries.refusals.forbid(message.topic(), refusal);
+                failure
             }
+            Verdict::RequestRefused if self.batches.is_one_record() => refused(&mend(code, message.topic())),
             Verdict::RequestRefused => {
                 self.batches.ask_for_less();
-                let reason = format!("kafka refused a request that began with or held {event}: {code}");
+                let reason = format!("kafka refused a request that began with or held {event}: {}", said(code));
                 Failure::Other(Kind::Refused, reason)
             }
+            Verdict::TopicChanged => Failure::Other(
+                Kind::Refused,
+                format!("{event} was not delivered: {code}; the topic is looked at again"),
+            ),
             Verdict::Failed(kind) => Failure::Other(kind, format!("{event} was not delivered: {code}")),
         }
     }
 }
 
+/// A broker's refusal in words.
+fn said(code: RDKafkaErrorCode) -> String {
+    match code {
+        RDKafkaErrorCode::MessageSizeTooLarge => {
+            "it is larger than the topic's max.message.bytes allows (too large)".into()
+        }
+        RDKafkaErrorCode::TopicAuthorizationFailed => "the relay lacks the right Write on the topic".into(),
+        code => code.to_string(),
+    }
+}
+
+/// What makes the broker take it.
+fn mend(code: RDKafkaErrorCode, topic: &str) -> String {
+    match code {
+        RDKafkaErrorCode::MessageSizeTooLarge => raise_limit(topic, None),
+        _ => format!(
+            "See the broker's log; the topic's configuration tells: kafka-configs.sh --bootstrap-server … --describe --topic {topic}"
+        ),
+    }
+}
+
 impl ClientContext for ReaderEvents {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(level, facility, message);
+        log(&self.0, level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -86,9 +126,14 @@ impl ClientContext for ReaderEvents {
 
 impl ConsumerContext for ReaderEvents {}
 
+/// What librdkafka calls its log lines about requests that a broker did not answer.
+const TIMED_OUT: &str = "REQTMOUT";
+
 /// librdkafka's log lines. Connection failures come as errors too and are told from there.
-fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+fn log(reachability: &Reachability, level: RDKafkaLogLevel, facility: &str, message: &str) {
     match (level, facility) {
+        // It comes as no error, and again with every request.
+        (_, TIMED_OUT) => reachability.silent(message),
         (RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical, _) => {
             error!(facility, "librdkafka: {message}");
         }

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use crate::pipeline::{Durable, End, Error, Kind, Receipt, ReceiptSender, Refused};
+use crate::sinks::kafka::refusal::Refusal;
+use crate::sinks::kafka::refusals::{Refusals, Turn};
 use crate::telemetry::Metrics;
 
 /// Batches that may be accepted and not durable at once. A power of two; far above what a pump keeps in flight.
@@ -37,7 +39,7 @@ impl Ticket {
 #[derive(Debug)]
 pub(super) enum Failure {
     /// The broker will never take this very message.
-    Refused(String),
+    Refused(Refusal),
     /// It may or may not have arrived, or shared its request with a message that was refused.
     Other(Kind, String),
 }
@@ -52,6 +54,8 @@ pub(super) struct Deliveries {
     troubled: AtomicBool,
     /// The first failure since the last reset: those that follow are its consequences.
     trouble: Mutex<Option<Trouble>>,
+    /// What brokers refused.
+    pub(super) refusals: Refusals,
     metrics: Arc<Metrics>,
 }
 
@@ -66,6 +70,10 @@ struct Slot {
 struct Open {
     sender: ReceiptSender,
     bytes: usize,
+    /// The batch's number.
+    sequence: u64,
+    /// What names each of its messages.
+    positions: Vec<u128>,
     refused: Vec<Refused>,
     failed: Option<Trouble>,
 }
@@ -75,6 +83,7 @@ struct Open {
 struct Trouble {
     kind: Kind,
     reason: String,
+    help: Option<String>,
 }
 
 impl Deliveries {
@@ -86,12 +95,14 @@ impl Deliveries {
             room: Notify::new(),
             troubled: AtomicBool::new(false),
             trouble: Mutex::new(None),
+            refusals: Refusals::default(),
             metrics,
         }
     }
 
-    /// Opens the batch number `sequence` of `messages` messages as soon as there is room for its `bytes`.
-    pub(super) async fn begin(&self, sequence: u64, messages: u32, bytes: usize) -> (Accepting<'_>, Receipt) {
+    /// Opens the batch number `sequence` of messages with these positions as soon as there is room for its `bytes`.
+    pub(super) async fn begin(&self, sequence: u64, positions: Vec<u128>, bytes: usize) -> (Accepting<'_>, Receipt) {
+        let messages = u32::try_from(positions.len()).expect("spans address less than 2 GiB, so messages are fewer");
         let slot = (sequence % BATCHES as u64) as u32;
         if !self.has_room(slot, bytes) {
             self.metrics.kafka.queue_waits.inc();
@@ -104,7 +115,7 @@ impl Deliveries {
         let total = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         self.metrics.kafka.queue_bytes.set(total as i64);
         let place = &self.slots[slot as usize];
-        *place.lock() = Some(Open { sender, bytes, refused: Vec::new(), failed: None });
+        *place.lock() = Some(Open { sender, bytes, sequence, positions, refused: Vec::new(), failed: None });
         place.remaining.store(messages + 1, Ordering::Release);
         (Accepting { deliveries: self, slot, accepted: 0, messages }, receipt)
     }
@@ -114,18 +125,34 @@ impl Deliveries {
         self.settle(ticket.slot, 1);
     }
 
-    /// The message of this ticket is not, and the producer must be reset before it takes more.
-    pub(super) fn failed(&self, ticket: Ticket, failure: Failure) {
+    /// The message of this ticket, with this topic and key, is durable although one before it failed.
+    pub(super) fn delivered_in_trouble(&self, ticket: Ticket, record: (&str, Option<&[u8]>)) {
+        if let Some(turn) = self.turn(ticket) {
+            self.refusals.taken(record, turn);
+        }
+    }
+
+    /// The message of this ticket, with this topic and key, is not, and the producer must be reset before it takes more.
+    pub(super) fn failed(&self, ticket: Ticket, record: (&str, Option<&[u8]>), failure: Failure) {
         let own = match &failure {
-            Failure::Refused(reason) => Trouble { kind: Kind::Refused, reason: reason.clone() },
-            Failure::Other(kind, reason) => Trouble { kind: *kind, reason: reason.clone() },
+            Failure::Refused(refusal) => Trouble {
+                kind: Kind::Refused,
+                reason: refusal.reason.clone(),
+                help: (!refusal.help.is_empty()).then(|| refusal.help.clone()),
+            },
+            Failure::Other(kind, reason) => Trouble { kind: *kind, reason: reason.clone(), help: None },
         };
         let first = self.note(own);
         if let Some(batch) = self.slots[ticket.slot as usize].lock().as_mut() {
             match failure {
-                Failure::Refused(reason) => {
+                Failure::Refused(refusal) => {
                     self.metrics.kafka.refused.inc();
-                    batch.refused.push(Refused::new(ticket.index as usize, reason));
+                    let index = ticket.index as usize;
+                    let mut refused = Refused::new(index, refusal.reason.clone());
+                    refused.help = (!refusal.help.is_empty()).then(|| refusal.help.clone());
+                    batch.refused.push(refused);
+                    let position = batch.positions.get(index).copied().unwrap_or_default();
+                    self.refusals.remember(position, record, (batch.sequence, ticket.index), refusal);
                 }
                 Failure::Other(..) => {
                     self.metrics.kafka.delivery_errors.inc();
@@ -134,6 +161,11 @@ impl Deliveries {
             }
         }
         self.settle(ticket.slot, 1);
+    }
+
+    fn turn(&self, ticket: Ticket) -> Option<Turn> {
+        let slot = self.slots[ticket.slot as usize].lock();
+        slot.as_ref().map(|batch| (batch.sequence, ticket.index))
     }
 
     /// Whether a delivery failed since the last [`Deliveries::forget_trouble`].
@@ -203,7 +235,10 @@ impl Open {
         let fate = match (self.failed, self.refused.first()) {
             (None, _) => Ok(Durable { refused: self.refused }),
             // A refusal stops the producer, so its neighbours fail with it: the refusal is what a person must see.
-            (Some(_), Some(first)) => Err(Trouble { kind: Kind::Refused, reason: first.reason.clone() }.into()),
+            (Some(_), Some(first)) => {
+                let (reason, help) = (first.reason.clone(), first.help.clone());
+                Err(Trouble { kind: Kind::Refused, reason, help }.into())
+            }
             (Some(trouble), None) => Err(trouble.into()),
         };
         (self.sender, fate)
@@ -213,11 +248,12 @@ impl Open {
 impl From<Trouble> for Error {
     fn from(trouble: Trouble) -> Self {
         let error = Self::new(End::Sink, trouble.kind, trouble.reason);
-        match trouble.kind {
-            Kind::Refused => {
+        match trouble.help {
+            Some(help) => error.with_help(help),
+            None if trouble.kind == Kind::Refused => {
                 error.with_help("The stream waits here, so that order holds; make the broker accept the record.")
             }
-            _ => error,
+            None => error,
         }
     }
 }
@@ -249,7 +285,7 @@ impl Drop for Accepting<'_> {
         if missing > 0 {
             let reason = "the batch was given up before all of it was accepted".into();
             // What is accepted next would overtake what is missing here.
-            let first = self.deliveries.note(Trouble { kind: Kind::Unavailable, reason });
+            let first = self.deliveries.note(Trouble { kind: Kind::Unavailable, reason, help: None });
             if let Some(batch) = self.deliveries.slots[self.slot as usize].lock().as_mut() {
                 batch.failed.get_or_insert(first);
             }
@@ -264,6 +300,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::sinks::kafka::refusal::Class;
 
     fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
         let mut future = std::pin::pin!(future);
@@ -273,6 +310,10 @@ mod tests {
         }
     }
 
+    fn refusal(reason: &str) -> Failure {
+        Failure::Refused(Refusal::new(Class::Broker, reason.into(), String::new()))
+    }
+
     fn deliveries(bytes_max: usize) -> Deliveries {
         Deliveries::new(bytes_max, Metrics::new())
     }
@@ -280,7 +321,7 @@ mod tests {
     /// Accepts a whole batch and returns its tickets.
     fn accept(deliveries: &Deliveries, sequence: u64, messages: u32, bytes: usize) -> (Vec<Ticket>, Receipt) {
         let (mut accepting, receipt) =
-            now_or_never(deliveries.begin(sequence, messages, bytes)).expect("there is room");
+            now_or_never(deliveries.begin(sequence, vec![0; messages as usize], bytes)).expect("there is room");
         let mut tickets = Vec::new();
         for _ in 0..messages {
             tickets.push(Ticket::unpack(accepting.ticket().pack()));
@@ -303,7 +344,7 @@ mod tests {
     #[test]
     fn a_batch_delivered_while_it_is_accepted_waits_for_its_last_message() {
         let deliveries = deliveries(100);
-        let (mut accepting, mut receipt) = now_or_never(deliveries.begin(0, 2, 10)).expect("room");
+        let (mut accepting, mut receipt) = now_or_never(deliveries.begin(0, vec![0; 2], 10)).expect("room");
         deliveries.delivered(accepting.ticket());
         accepting.accepted();
         assert!(now_or_never(&mut receipt).is_none());
@@ -318,8 +359,8 @@ mod tests {
     fn refused_messages_are_named_in_order_and_stop_the_flow() {
         let deliveries = deliveries(100);
         let (tickets, receipt) = accept(&deliveries, 0, 3, 10);
-        deliveries.failed(tickets[2], Failure::Refused("late".into()));
-        deliveries.failed(tickets[0], Failure::Refused("early".into()));
+        deliveries.failed(tickets[2], ("t", None), refusal("late"));
+        deliveries.failed(tickets[0], ("t", None), refusal("early"));
         deliveries.delivered(tickets[1]);
         let durable = now_or_never(receipt).expect("resolved").expect("all were delivered or refused");
         let indexes: Vec<usize> = durable.refused.iter().map(|refused| refused.index).collect();
@@ -330,7 +371,7 @@ mod tests {
     #[test]
     fn a_batch_given_up_midway_settles_when_its_accepted_part_does() {
         let deliveries = deliveries(100);
-        let (mut accepting, mut receipt) = now_or_never(deliveries.begin(0, 3, 10)).expect("room");
+        let (mut accepting, mut receipt) = now_or_never(deliveries.begin(0, vec![0; 3], 10)).expect("room");
         let ticket = accepting.ticket();
         accepting.accepted();
         drop(accepting);
@@ -345,8 +386,8 @@ mod tests {
         let deliveries = deliveries(100);
         let (before, front) = accept(&deliveries, 0, 1, 10);
         let (tickets, refused) = accept(&deliveries, 1, 1, 10);
-        deliveries.failed(tickets[0], Failure::Refused("too large".into()));
-        deliveries.failed(before[0], Failure::Other(Kind::Unavailable, "purged".into()));
+        deliveries.failed(tickets[0], ("t", None), refusal("too large"));
+        deliveries.failed(before[0], ("t", None), Failure::Other(Kind::Unavailable, "purged".into()));
         assert_eq!(now_or_never(refused).expect("resolved").expect("decided").refused.len(), 1);
         for receipt in [front, deliveries.follow().expect("nothing is accepted now")] {
             let error = now_or_never(receipt).expect("resolved").expect_err("not durable");
@@ -360,7 +401,7 @@ mod tests {
     fn a_batch_waits_for_room_and_a_larger_one_passes_alone() {
         let deliveries = deliveries(100);
         let (tickets, _receipt) = accept(&deliveries, 0, 1, 400);
-        let mut waiting = std::pin::pin!(deliveries.begin(1, 1, 1));
+        let mut waiting = std::pin::pin!(deliveries.begin(1, vec![0], 1));
         assert!(now_or_never(&mut waiting).is_none());
         deliveries.delivered(tickets[0]);
         assert!(now_or_never(&mut waiting).is_some());
@@ -370,7 +411,7 @@ mod tests {
     fn a_full_ring_waits_for_its_oldest_batch() {
         let deliveries = deliveries(usize::MAX);
         let held: Vec<_> = (0..BATCHES as u64).map(|sequence| accept(&deliveries, sequence, 1, 1)).collect();
-        let mut waiting = std::pin::pin!(deliveries.begin(BATCHES as u64, 1, 1));
+        let mut waiting = std::pin::pin!(deliveries.begin(BATCHES as u64, vec![0], 1));
         assert!(now_or_never(&mut waiting).is_none());
         deliveries.delivered(held[1].0[0]);
         assert!(now_or_never(&mut waiting).is_none(), "its slot is the oldest one's");

@@ -5,33 +5,50 @@
 //! in which they were sent, whatever is repeated; nothing is skipped, for a message has no time limit. While no broker
 //! can be reached, sending waits.
 
+//!
+//! What a topic will never take is refused before it enters the producer (`admission`), and topics that are missing are
+//! created there (`topics`, `creation`). What a broker refuses all the same stops the producer, so that nothing overtakes it;
+//! it is remembered (`refusals`) and refused before it enters the producer when it is sent again.
+
+mod admission;
 mod batches;
 mod client;
+mod creation;
 mod deliveries;
+mod inspector;
+mod murmur2;
 mod options;
 mod producer;
 mod progress;
+mod questions;
 mod reachability;
 mod refusal;
+mod refusals;
+mod topic;
+mod topics;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
-use crate::pipeline::{End, Error, Kind, Messages, Progress, Receipt, Sink};
+use crate::pipeline::message::MessageRef;
+use crate::pipeline::{End, Error, Kind, Messages, Progress, Receipt, Refused, Sink};
+use crate::sinks::kafka::admission::{Rules, largest_of, must_go_alone};
 use crate::sinks::kafka::batches::BatchLimit;
 use crate::sinks::kafka::client::ProducerEvents;
-use crate::sinks::kafka::deliveries::Deliveries;
-use crate::sinks::kafka::producer::{NotTaken, Producer};
+use crate::sinks::kafka::deliveries::{Accepting, Deliveries};
+use crate::sinks::kafka::producer::{Dispatch, NotTaken, Producer};
 use crate::sinks::kafka::progress::{PARTITION, Reader};
+use crate::sinks::kafka::questions::Run;
 use crate::sinks::kafka::reachability::Reachability;
-use crate::sinks::kafka::refusal::inspect;
+use crate::sinks::kafka::topics::{TopicId, Topics};
 use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
 
-pub use options::{Compression, KafkaOptions};
+pub use creation::TopicCreation;
+pub use options::{Compression, KafkaOptions, Untimely};
 
 /// How long to wait when librdkafka's own queue is full, which our bound makes rare: a delivery frees it only after the
 /// callback that tells of it, so that there is nothing to be woken by.
@@ -43,6 +60,12 @@ const TROUBLE_LOOK: Duration = Duration::from_millis(100);
 /// How long the report of a record for which the producer stopped may take; it is on its way already.
 const REPORT_MAX: Duration = Duration::from_secs(1);
 
+/// Memory that librdkafka spends on a message besides its bytes: the message, its list of headers, the allocator's share.
+const MESSAGE_MEMORY: usize = 320;
+
+/// Memory that librdkafka spends on a header besides its bytes.
+const HEADER_MEMORY: usize = 80;
+
 /// Messages after which a refusal counts as overcome. One record at a time is slow: not for longer than it helps.
 const OVERCOME_AFTER: u64 = 1000;
 
@@ -53,6 +76,10 @@ pub struct Kafka {
     deliveries: Arc<Deliveries>,
     reachability: Arc<Reachability>,
     batches: Arc<BatchLimit>,
+    topics: Topics,
+    rules: Rules,
+    metrics: Arc<Metrics>,
+    started: Instant,
     /// Batches begun so far: the next one's number.
     sequence: u64,
     /// Messages accepted since the last reset.
@@ -70,16 +97,36 @@ impl Kafka {
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Option<Progress>), Error> {
         let reachability = Arc::new(Reachability::new(&options.bootstrap_servers, Arc::clone(&metrics)));
-        let deliveries = Arc::new(Deliveries::new(options.queue_bytes_max, metrics));
+        let deliveries = Arc::new(Deliveries::new(options.queue_bytes_max, Arc::clone(&metrics)));
         let batches = Arc::new(BatchLimit::new());
         let producer = start_producer(&options, &deliveries, &reachability, &batches)?;
-        let sink = Self { options, producer, deliveries, reachability, batches, sequence: 0, accepted: 0 };
+        let topics = Topics::new(&options, &reachability, Arc::clone(&metrics));
+        let (rules, started) = (Rules::new(&options), Instant::now());
+        let sink = Self {
+            options,
+            producer,
+            deliveries,
+            reachability,
+            batches,
+            topics,
+            rules,
+            metrics,
+            started,
+            sequence: 0,
+            accepted: 0,
+        };
         let progress = match progress_key {
             Some(key) => sink.read_progress(key).await?,
             None => None,
         };
         sink.await_broker().await?;
         Ok((sink, progress))
+    }
+
+    /// Over how many partitions the keys of a topic are spread at present, if it is in use.
+    #[must_use]
+    pub fn partitions(&self, topic: &str) -> Option<usize> {
+        self.topics.find(topic).map(|id| self.topics.topic(id).partition_count())
     }
 
     /// The newest progress record of `key`; creates the topic if it is missing.
@@ -123,56 +170,121 @@ impl Kafka {
         Err(Error::new(End::Sink, Kind::Unavailable, context).because(self.reachability.last_trouble()))
     }
 
-    /// Waits until everything accepted is delivered; false as soon as something failed.
-    async fn delivered(&self) -> bool {
-        while !self.deliveries.is_troubled() {
-            if self.producer.drain(Instant::now() + TROUBLE_LOOK).await {
-                return !self.deliveries.is_troubled();
-            }
-        }
-        false
-    }
-
     /// Goes back to requests of the usual size if a refusal was overcome.
     async fn restore(&mut self) -> Result<(), Error> {
-        if self.batches.is_reduced() && self.accepted >= OVERCOME_AFTER && self.delivered().await {
+        if self.batches.is_reduced()
+            && self.accepted >= OVERCOME_AFTER
+            && delivered(&self.producer, &self.deliveries).await
+        {
             self.batches.restore();
-            self.producer = start_producer(&self.options, &self.deliveries, &self.reachability, &self.batches)?;
+            self.renew()?;
         }
         Ok(())
+    }
+
+    /// Starts a new producer, which no partition knows. Only while nothing is in flight.
+    fn renew(&mut self) -> Result<(), Error> {
+        self.producer = start_producer(&self.options, &self.deliveries, &self.reachability, &self.batches)?;
+        self.topics.renewed();
+        self.accepted = 0;
+        Ok(())
+    }
+
+    /// Hands one message to the producer; false if a delivery failed instead, which the receipt tells.
+    async fn publish(
+        &mut self,
+        message: &MessageRef<'_>,
+        topic: TopicId,
+        (largest, now_ms): (usize, i64),
+        accepting: &mut Accepting<'_>,
+    ) -> Result<bool, Error> {
+        let now = u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        let alone = must_go_alone(self.topics.topic(topic), message, largest);
+        let place = self.topics.topic_mut(topic).place(message.key(), now);
+        if place.wait || alone {
+            if !delivered(&self.producer, &self.deliveries).await {
+                return Ok(false);
+            }
+            self.topics.settled();
+        }
+        if let (true, Some(partition)) = (place.first, place.partition) {
+            self.topics.probe(topic, partition);
+        }
+        let clamped = self.topics.topic(topic).limits.clamp(message.timestamp_ms(), now_ms);
+        if clamped.is_some() {
+            self.metrics.kafka.clamped.inc();
+        }
+        let dispatch = Dispatch {
+            ticket: accepting.ticket(),
+            partition: place.partition.map(|partition| partition as i32),
+            timestamp_ms: clamped.unwrap_or(message.timestamp_ms()),
+            instead_of_ms: clamped.map(|_| message.timestamp_ms()),
+        };
+        self.batches.set_alone(alone);
+        while let Err(not_taken) = self.producer.take(message, dispatch) {
+            if !await_room(not_taken, &self.deliveries).await? {
+                return Ok(false);
+            }
+        }
+        accepting.accepted();
+        reach(Failpoint::KafkaTaken);
+        // A broker takes any first sequence number from a producer that it does not know yet, so that a request on its way
+        // behind a refused one would overtake it. After a refusal there is none: one record at a time.
+        if alone || self.batches.is_reduced() {
+            let all = delivered(&self.producer, &self.deliveries).await;
+            self.batches.set_alone(false);
+            if all {
+                self.topics.settled();
+            }
+            return Ok(all);
+        }
+        Ok(true)
     }
 }
 
 impl Sink for Kafka {
+    async fn admit(&mut self, messages: &Messages) -> Result<Vec<Refused>, Error> {
+        // While something failed nothing is accepted: the receipt will tell.
+        if self.deliveries.is_troubled() {
+            return Ok(Vec::new());
+        }
+        self.prepare(messages).await?;
+        let mut found = self.judge(messages);
+        if self.look_again(messages, &found).await? {
+            self.take_over_changes().await?;
+            found = self.judge(messages);
+        }
+        Ok(self.report(messages, found))
+    }
+
     async fn send(&mut self, messages: Messages) -> Result<Receipt, Error> {
         self.restore().await?;
         if let Some(failed) = self.deliveries.follow() {
             return Ok(failed);
         }
         reach(Failpoint::KafkaSend);
-        let bytes = inspect(&messages, self.options.message_bytes_max)?;
-        let count = u32::try_from(messages.len()).expect("spans address less than 2 GiB, so messages are fewer");
-        let (mut accepting, receipt) = self.deliveries.begin(self.sequence, count, bytes).await;
+        self.insist_on_topics(&messages).await?;
+        let memory =
+            messages.bytes() + messages.len() * MESSAGE_MEMORY + messages.header_mark() as usize * HEADER_MEMORY;
+        let positions = messages.iter().map(|message| message.position()).collect();
+        let deliveries = Arc::clone(&self.deliveries);
+        let (mut accepting, receipt) = deliveries.begin(self.sequence, positions, memory).await;
         self.sequence += 1;
+        let at = (largest_of(&messages), now_ms());
+        let mut run = Run::default();
         for message in messages.iter() {
             // Whatever failed meanwhile took its successors with it: this message must not overtake them.
-            if self.deliveries.is_troubled() {
+            if deliveries.is_troubled() {
                 return Ok(receipt);
             }
-            while let Err(not_taken) = self.producer.take(&message, accepting.ticket()) {
-                if !await_room(not_taken, &self.deliveries).await? {
-                    return Ok(receipt);
-                }
-            }
-            accepting.accepted();
-            reach(Failpoint::KafkaTaken);
-            // A broker takes any first sequence number from a producer that it does not know yet, so that a request on its
-            // way behind a refused one would overtake it. After a refusal there is none: one record at a time.
-            if self.batches.is_reduced() && !self.delivered().await {
-                break;
+            let Some(topic) = run.topic(&self.topics, &message) else {
+                return Err(Error::new(End::Sink, Kind::Broken, "a topic was forgotten while a batch was sent"));
+            };
+            if !self.publish(&message, topic, at, &mut accepting).await? {
+                return Ok(receipt);
             }
         }
-        self.accepted += u64::from(count);
+        self.accepted += messages.len() as u64;
         reach(Failpoint::KafkaSent);
         Ok(receipt)
     }
@@ -182,7 +294,7 @@ impl Sink for Kafka {
             return Ok(failed);
         }
         let bytes = progress.key.len() + progress.value.len();
-        let (mut accepting, receipt) = self.deliveries.begin(self.sequence, 1, bytes).await;
+        let (mut accepting, receipt) = self.deliveries.begin(self.sequence, vec![0], bytes).await;
         self.sequence += 1;
         let place = (self.options.progress_topic.as_str(), PARTITION);
         while let Err(not_taken) = self.producer.take_for(place, (&progress.key, &progress.value), accepting.ticket()) {
@@ -206,10 +318,13 @@ impl Sink for Kafka {
             let bytes = self.batches.bytes();
             warn!(bytes, "a request was refused; the next ones are smaller, to find the record that is meant");
         }
+        self.batches.set_alone(false);
         // With nothing in flight a new one is cheap and certain: this one may have stopped for good, remember that a
         // topic is missing, or have a gap in its sequence numbers.
-        self.producer = start_producer(&self.options, &self.deliveries, &self.reachability, &self.batches)?;
-        self.accepted = 0;
+        self.renew()?;
+        for (topic, refusal) in self.deliveries.refusals.forbidden() {
+            self.topics.forbid(&topic, refusal);
+        }
         self.deliveries.forget_trouble();
         reach(Failpoint::KafkaRenewed);
         Ok(())
@@ -239,6 +354,22 @@ fn start_producer(
     };
     Producer::start(&options.producer(batches.bytes()), events)
         .map_err(|error| Error::new(End::Sink, Kind::Setup, "the kafka producer does not start").because(error))
+}
+
+/// Waits until everything accepted is delivered; false as soon as something failed.
+async fn delivered(producer: &Producer, deliveries: &Deliveries) -> bool {
+    while !deliveries.is_troubled() {
+        if producer.drain(Instant::now() + TROUBLE_LOOK).await {
+            return !deliveries.is_troubled();
+        }
+    }
+    false
+}
+
+/// Milliseconds since 1970.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Waits until the producer may take the record; false if a delivery failed instead, which the receipt tells.

@@ -7,6 +7,8 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use tracing::level_filters::LevelFilter;
 
+use crate::sinks::kafka::creation::TopicCreation;
+
 /// The largest message by default, in bytes: what a broker with default limits takes (`max.message.bytes` is 1 048 588,
 /// of which a batch of one record spends 61), hence every event that the writer library lets pass.
 const MESSAGE_BYTES_MAX: usize = 1_048_500;
@@ -47,8 +49,26 @@ pub struct KafkaOptions {
     pub request_timeout: Duration,
     /// How long opening waits for a broker.
     pub connect_timeout: Duration,
+    /// How topics that do not exist come into being.
+    pub topics: TopicCreation,
+    /// How often the topics in use are looked at again: their limits, and the number of their partitions.
+    pub topic_refresh_interval: Duration,
+    /// What happens to a message whose commit time a topic does not take.
+    pub untimely: Untimely,
     /// Further librdkafka properties by name, for security above all. The fixed ones win.
     pub properties: Vec<(String, String)>,
+}
+
+/// What happens to a message whose commit time lies outside what its topic takes: a database's clock is wrong, or the message
+/// waited longer than the topic's window is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Untimely {
+    /// It is published with the nearest time that the topic takes; the header `postrider-commit-time` tells its own. Nothing
+    /// is wrong with the event itself.
+    #[default]
+    Clamp,
+    /// It is refused.
+    Refuse,
 }
 
 impl KafkaOptions {
@@ -67,6 +87,9 @@ impl KafkaOptions {
             compression: Compression::Lz4,
             request_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
+            topics: TopicCreation::default(),
+            topic_refresh_interval: Duration::from_secs(30),
+            untimely: Untimely::Clamp,
             properties: Vec::new(),
         }
     }
@@ -86,7 +109,7 @@ impl KafkaOptions {
             // A message never times out: librdkafka would skip it and deliver its successors.
             .set("message.timeout.ms", "0")
             .set("request.timeout.ms", self.request_timeout.as_millis().to_string())
-            // The same partition that Java's clients choose for a key.
+            // Of what has no key: the partition of a key is told with each record.
             .set("partitioner", "murmur2_random")
             .set("compression.codec", self.compression.name())
             .set("linger.ms", (self.linger.as_secs_f64() * 1000.0).to_string())
@@ -110,7 +133,6 @@ impl KafkaOptions {
             .set("group.id", &self.progress_topic)
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
-            .set("allow.auto.create.topics", "false")
             .set("isolation.level", "read_committed")
             // An offset that is gone must not pass for the end of the topic.
             .set("auto.offset.reset", "error")
@@ -142,6 +164,8 @@ impl KafkaOptions {
             .set("bootstrap.servers", &self.bootstrap_servers)
             .set("client.id", &self.client_id)
             .set("socket.timeout.ms", self.request_timeout.as_millis().clamp(10, 300_000).to_string())
+            // A topic is created by a request to do so, never by asking for it.
+            .set("allow.auto.create.topics", "false")
             // Client metrics go to Prometheus, not through the brokers.
             .set("enable.metrics.push", "false")
             .set_log_level(log_level());

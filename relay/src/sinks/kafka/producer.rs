@@ -28,6 +28,10 @@ const DRAIN_LOOK: Duration = Duration::from_millis(1);
 /// How often a purge is repeated: a request that fails puts its messages back into the queue.
 const PURGE_AGAIN: Duration = Duration::from_millis(100);
 
+/// The header that carries an event's commit time, in milliseconds since 1970, where the topic does not take it as the
+/// record's timestamp.
+const COMMIT_TIME_HEADER: &str = "postrider-commit-time";
+
 /// A record on its way into the producer.
 type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
 
@@ -35,6 +39,17 @@ type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
 pub(super) struct Producer {
     native: Arc<BaseProducer<ProducerEvents>>,
     gone: Arc<AtomicBool>,
+}
+
+/// How a message is published.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dispatch {
+    pub(super) ticket: Ticket,
+    /// None leaves it to librdkafka, which spreads what has no key.
+    pub(super) partition: Option<i32>,
+    pub(super) timestamp_ms: i64,
+    /// The commit time, if the topic does not take it as timestamp.
+    pub(super) instead_of_ms: Option<i64>,
 }
 
 /// Why the producer did not take a record.
@@ -73,20 +88,25 @@ impl Producer {
     }
 
     /// Hands a message over. Never blocks.
-    pub(super) fn take(&self, message: &MessageRef<'_>, ticket: Ticket) -> Result<(), NotTaken> {
-        let headers = (message.header_count() > 0).then(|| {
-            message.headers().fold(OwnedHeaders::new_with_capacity(message.header_count()), |headers, (key, value)| {
-                headers.insert(Header { key, value })
-            })
+    pub(super) fn take(&self, message: &MessageRef<'_>, how: Dispatch) -> Result<(), NotTaken> {
+        let count = message.header_count() + usize::from(how.instead_of_ms.is_some());
+        let headers = (count > 0).then(|| {
+            let headers = OwnedHeaders::new_with_capacity(count);
+            let headers =
+                message.headers().fold(headers, |headers, (key, value)| headers.insert(Header { key, value }));
+            match how.instead_of_ms {
+                None => headers,
+                Some(ms) => headers.insert(Header { key: COMMIT_TIME_HEADER, value: Some(&ms.to_string()) }),
+            }
         });
         self.enqueue(BaseRecord {
             topic: message.topic(),
-            partition: None,
+            partition: how.partition,
             payload: message.value(),
             key: message.key(),
-            timestamp: Some(message.timestamp_ms()),
+            timestamp: Some(how.timestamp_ms),
             headers,
-            delivery_opaque: ticket.pack(),
+            delivery_opaque: how.ticket.pack(),
         })
     }
 
@@ -112,7 +132,9 @@ impl Producer {
     pub(super) fn fatal(&self) -> Option<Error> {
         let (code, reason) = self.native.client().fatal_error()?;
         let kind = match judge(code) {
-            Verdict::Failed(Kind::Unavailable) | Verdict::Refused | Verdict::RequestRefused => Kind::Broken,
+            Verdict::Failed(Kind::Unavailable) | Verdict::Refused | Verdict::RequestRefused | Verdict::TopicChanged => {
+                Kind::Broken
+            }
             Verdict::Failed(kind) => kind,
         };
         Some(Error::new(End::Sink, kind, "the kafka producer stopped").because(reason))

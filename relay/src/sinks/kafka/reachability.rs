@@ -29,6 +29,8 @@ struct Outage {
     /// The newest failure in librdkafka's words: it names the broker.
     cause: Option<String>,
     told_at: Option<Instant>,
+    /// When it was last told that a broker does not answer. Deliveries by other brokers do not end that.
+    silence_told_at: Option<Instant>,
 }
 
 impl Reachability {
@@ -52,10 +54,26 @@ impl Reachability {
         if !self.doubtful.load(Ordering::Relaxed) || !self.doubtful.swap(false, Ordering::Relaxed) {
             return;
         }
-        let before = std::mem::take(&mut *self.lock());
+        let mut outage = self.lock();
+        let silence_told_at = outage.silence_told_at;
+        let before = std::mem::replace(&mut *outage, Outage { silence_told_at, ..Outage::default() });
+        drop(outage);
         if before.told_at.is_some() {
             self.metrics.kafka.reachable.set(1);
             info!(brokers = self.bootstrap_servers, "broker reachable again");
+        }
+    }
+
+    /// A broker did not answer a request in time, though it holds the connection. Another one may go on meanwhile, so
+    /// that this is no outage yet; whether deliveries stand still, the pipeline sees.
+    pub(super) fn silent(&self, cause: &str) {
+        self.metrics.kafka.connection_errors.inc();
+        debug!(cause, "a request timed out");
+        let mut outage = self.lock();
+        if outage.silence_told_at.is_none_or(|at| at.elapsed() >= WARN_INTERVAL) {
+            outage.silence_told_at = Some(Instant::now());
+            let brokers = &self.bootstrap_servers;
+            warn!(brokers, cause, "a broker does not answer; delivery will go on when it is back");
         }
     }
 
@@ -73,7 +91,7 @@ impl Reachability {
             }
         }
         self.doubtful.store(true, Ordering::Relaxed);
-        if let Outage { all_down: true, cause: Some(cause), told_at } = &mut *outage
+        if let Outage { all_down: true, cause: Some(cause), told_at, .. } = &mut *outage
             && told_at.is_none_or(|at| at.elapsed() >= WARN_INTERVAL)
         {
             *told_at = Some(Instant::now());

@@ -1,26 +1,18 @@
-//! What Kafka will never take: known before a record enters the producer where it can be, and told by the broker else.
+//! What a refusal says, and what an error of a broker means for a record.
 
 use rdkafka::error::RDKafkaErrorCode as Code;
 
+use crate::pipeline::Kind;
 use crate::pipeline::message::MessageRef;
-use crate::pipeline::{End, Error, Kind, Messages};
 
-/// The longest topic name, in characters, that [Kafka allows].
-///
-/// [Kafka allows]: https://github.com/apache/kafka/blob/4.1/clients/src/main/java/org/apache/kafka/common/internals/Topic.java
-const TOPIC_NAME_MAX: usize = 249;
+/// What frames the records of a batch, in bytes.
+pub(super) const BATCH_OVERHEAD: usize = 61;
 
 /// librdkafka's bound for what frames a record, in bytes: `RD_KAFKAP_MESSAGE_V2_MAX_OVERHEAD`.
 const RECORD_OVERHEAD_MAX: usize = 36;
 
 /// The longest varint that gives a length, in bytes; a header has two of them.
 const VARINT_MAX: usize = 5;
-
-/// Memory that librdkafka spends on a message besides its bytes: the message, its list of headers, the allocator's share.
-const MESSAGE_MEMORY: usize = 320;
-
-/// Memory that librdkafka spends on a header besides its bytes.
-const HEADER_MEMORY: usize = 80;
 
 /// How much an error shows of what a writer chose, in bytes: more than any topic's name and any UUID.
 const SHOWN_BYTES: usize = 256;
@@ -31,42 +23,64 @@ pub(super) const ID_HEADER: &str = "id";
 /// The header that carries an event's position.
 pub(super) const POSITION_HEADER: &str = "postrider-position";
 
-/// Refuses a batch of which one message can never be published. Else tells the memory it will take, in bytes.
-pub(super) fn inspect(messages: &Messages, message_bytes_max: usize) -> Result<usize, Error> {
-    let mut memory = 0;
-    // Runs of messages go to the same topic, whose name is then the same memory.
-    let mut allowed: *const str = "";
-    for message in messages.iter() {
-        let topic = message.topic();
-        if !std::ptr::eq(allowed, topic) {
-            check_topic(topic).map_err(|reason| refused(&message, &reason))?;
-            allowed = topic;
-        }
-        let size = Size::of(&message).map_err(|reason| refused(&message, &reason))?;
-        if size.wire > message_bytes_max {
-            let reason = format!("it may take {} bytes and {message_bytes_max} are allowed", size.wire);
-            return Err(refused(&message, &reason).with_help(
-                "Raise message.max.bytes under [kafka.properties], and max.message.bytes of the topic with it.",
-            ));
-        }
-        memory += size.memory;
-    }
-    Ok(memory)
+/// Why a message is not taken, by what a person would have to mend: the label of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Class {
+    /// The topic's name is illegal, reserved, or collides with another's.
+    Name,
+    /// The topic does not exist and may not be created.
+    Missing,
+    /// The relay has no right to the topic.
+    Denied,
+    /// More topics than may be created.
+    TooMany,
+    /// It is larger than the topic or the relay allows.
+    Size,
+    /// Its headers cannot be written.
+    Header,
+    /// It has no key and the topic is compacted.
+    Key,
+    /// It was committed at a time that the topic does not accept.
+    Time,
+    /// A broker refused it.
+    Broker,
 }
 
-/// Whether Kafka has no topic of that name, and why.
-pub(super) fn check_topic(name: &str) -> Result<(), String> {
-    if name.is_empty() || name == "." || name == ".." {
-        return Err(format!("{name:?} is not a topic's name"));
+impl Class {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Missing => "missing",
+            Self::Denied => "denied",
+            Self::TooMany => "too_many",
+            Self::Size => "size",
+            Self::Header => "header",
+            Self::Key => "key",
+            Self::Time => "time",
+            Self::Broker => "broker",
+        }
     }
-    if name.len() > TOPIC_NAME_MAX {
-        return Err(format!("the topic's name has {} characters and {TOPIC_NAME_MAX} are allowed", name.len()));
+}
+
+/// Why something is not taken, and what a person can do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) class: Class,
+    pub(super) reason: String,
+    pub(super) help: String,
+}
+
+impl Refusal {
+    pub(super) fn new(class: Class, reason: String, help: String) -> Self {
+        Self { class, reason, help }
     }
-    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    match name.bytes().all(is_legal) {
-        true => Ok(()),
-        false => Err("a topic's name has only letters, digits, dots, underscores and hyphens".into()),
-    }
+}
+
+/// What a refused message is called: its topic, its id and its position; what it says stays out.
+pub(super) fn name_message(message: &MessageRef<'_>) -> String {
+    let position = format!("{:032x}", message.position());
+    let position = message.header(POSITION_HEADER).unwrap_or(position.as_bytes());
+    name_event(message.topic(), message.header(ID_HEADER), Some(position))
 }
 
 /// Names an event without telling what it says: its topic, its id and its position.
@@ -79,11 +93,8 @@ pub(super) fn name_event(topic: &str, id: Option<&[u8]>, position: Option<&[u8]>
 /// What a broker's or librdkafka's error says about a message that was not delivered.
 pub(super) fn judge(code: Code) -> Verdict {
     match code {
-        Code::InvalidTopic
-        | Code::TopicAuthorizationFailed
-        | Code::UnknownTopic
-        | Code::UnknownTopicOrPartition
-        | Code::UnknownPartition => Verdict::Refused,
+        Code::InvalidTopic | Code::TopicAuthorizationFailed => Verdict::Refused,
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => Verdict::TopicChanged,
         // Of a request with several records the broker does not say, or not always, whose fault it was.
         Code::MessageSizeTooLarge
         | Code::InvalidMessageSize
@@ -109,38 +120,51 @@ pub(super) enum Verdict {
     Refused,
     /// The record's own or that of one that shared its request.
     RequestRefused,
+    /// The topic was deleted or made anew since it was looked at: it must be looked at again.
+    TopicChanged,
     /// Not the record's.
     Failed(Kind),
 }
 
-fn refused(message: &MessageRef<'_>, reason: &str) -> Error {
-    let event = name_event(message.topic(), message.header(ID_HEADER), message.header(POSITION_HEADER));
-    Error::new(End::Sink, Kind::Refused, format!("kafka cannot take {event}: {reason}"))
-}
-
-/// What a message takes.
-struct Size {
-    /// In a request at most, in bytes; never less than librdkafka reckons.
-    wire: usize,
-    /// In librdkafka's queue, roughly, in bytes.
-    memory: usize,
+/// What a message takes in a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    /// At most, in bytes; never less than librdkafka reckons.
+    pub(super) most: usize,
+    /// Alone in an uncompressed [record batch], in bytes: exactly what a broker holds against a topic's limit.
+    ///
+    /// [record batch]: https://kafka.apache.org/documentation/#recordbatch
+    pub(super) alone: usize,
 }
 
 impl Size {
-    fn of(message: &MessageRef<'_>) -> Result<Self, String> {
-        let mut bytes = message.key().map_or(0, <[u8]>::len) + message.value().map_or(0, <[u8]>::len);
+    pub(super) fn of(message: &MessageRef<'_>) -> Self {
+        let (key, value) = (message.key().map(<[u8]>::len), message.value().map(<[u8]>::len));
+        let bytes = key.unwrap_or(0) + value.unwrap_or(0);
+        // Attributes, the difference to the batch's time and that to its offset, which are nought.
+        let mut record = 3 + prefixed(key) + prefixed(value) + varint(message.header_count());
+        let mut headers = 0;
         for (name, value) in message.headers() {
-            if name.contains('\0') {
-                return Err("the name of one of its headers holds a NUL character".into());
-            }
-            bytes += name.len() + value.map_or(0, <[u8]>::len);
+            let value = value.map(<[u8]>::len);
+            headers += name.len() + value.unwrap_or(0);
+            record += prefixed(Some(name.len())) + prefixed(value);
         }
-        let headers = message.header_count();
-        Ok(Self {
-            wire: bytes + RECORD_OVERHEAD_MAX + headers * 2 * VARINT_MAX,
-            memory: bytes + MESSAGE_MEMORY + headers * HEADER_MEMORY,
-        })
+        Self {
+            most: bytes + headers + RECORD_OVERHEAD_MAX + message.header_count() * 2 * VARINT_MAX,
+            alone: BATCH_OVERHEAD + varint(record) + record,
+        }
     }
+}
+
+/// Bytes of a field with its length before it; null is the length -1.
+fn prefixed(len: Option<usize>) -> usize {
+    len.map_or(1, |len| varint(len) + len)
+}
+
+/// Bytes of a length as a zigzag varint, which doubles it.
+fn varint(len: usize) -> usize {
+    let bits = usize::BITS - (len << 1 | 1).leading_zeros();
+    bits.div_ceil(7) as usize
 }
 
 #[cfg(test)]
@@ -150,75 +174,57 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::pipeline::{HeaderName, Message};
+    use crate::pipeline::{HeaderName, Message, Messages};
 
-    /// One message with an id, a position, another header and a value of `value_bytes`.
-    fn one(topic: &str, header: &str, value_bytes: usize) -> Messages {
+    #[test]
+    fn a_message_is_named_by_its_headers_or_its_position_and_never_by_its_value() {
         let mut messages = Messages::over(Bytes::new());
-        let id = messages.keep(b"0190-id");
-        let position = messages.keep(b"0001/0/7");
-        let name = messages.keep(header.as_bytes());
-        let value = messages.keep(&vec![b'x'; value_bytes]);
+        let value = messages.keep(b"secret");
+        for headers in [0..0, 0..2] {
+            let message = Message {
+                topic: Arc::from("orders"),
+                key: None,
+                value: Some(value),
+                headers,
+                timestamp_ms: 1,
+                position: 0xabc,
+                route: 0,
+            };
+            messages.push(message);
+        }
+        let (id, position) = (messages.keep(b"0190-id"), messages.keep(b"0001/7"));
         messages.header(HeaderName::Static(ID_HEADER), Some(id));
         messages.header(HeaderName::Static(POSITION_HEADER), Some(position));
-        messages.header(HeaderName::Span(name), None);
-        let headers = 0..messages.header_mark();
+        let names: Vec<String> = messages.iter().map(|message| name_message(&message)).collect();
+        assert_eq!(names[0], "event unknown at position 00000000000000000000000000000abc for topic \"orders\"");
+        assert_eq!(names[1], "event 0190-id at position 0001/7 for topic \"orders\"");
+    }
+
+    #[test]
+    fn a_record_alone_takes_what_the_format_says() {
+        let mut messages = Messages::over(Bytes::new());
+        let value = messages.keep(&[b'x'; 100]);
         messages.push(Message {
-            topic: Arc::from(topic),
+            topic: Arc::from("t"),
             key: None,
             value: Some(value),
-            headers,
+            headers: 0..0,
             timestamp_ms: 1,
-            position: 7,
+            position: 0,
             route: 0,
         });
-        messages
-    }
-
-    #[test]
-    fn a_message_beyond_the_size_is_refused_by_name_and_without_its_value() {
-        let error = inspect(&one("orders", "h", 2000), 1000).expect_err("too large");
-        assert_eq!(error.kind(), Kind::Refused);
-        let text = error.to_string();
-        for part in ["0190-id", "0001/0/7", "orders", "1000"] {
-            assert!(text.contains(part), "{part} is missing in {text}");
-        }
-        assert!(!text.contains("xx"), "{text}");
-    }
-
-    #[test]
-    fn a_message_within_the_size_is_accounted_with_its_overhead() {
-        let memory = inspect(&one("orders", "h", 500), 1000).expect("fits");
-        assert!(memory > 500 + MESSAGE_MEMORY, "{memory}");
-    }
-
-    #[test]
-    fn a_header_name_with_nul_is_refused() {
-        let error = inspect(&one("orders", "a\0b", 1), 1000).expect_err("NUL");
-        assert!(error.to_string().contains("NUL"), "{error}");
-    }
-
-    #[test]
-    fn topic_names_follow_kafkas_rule() {
-        for legal in ["a", "outbox.event.Order_2-x", &"t".repeat(249)] {
-            assert_eq!(check_topic(legal), Ok(()), "{legal}");
-        }
-        for illegal in ["", ".", "..", "a b", "a/b", "ä", "a\0", &"t".repeat(250)] {
-            assert!(check_topic(illegal).is_err(), "{illegal:?}");
-        }
-    }
-
-    #[test]
-    fn an_illegal_topic_is_refused_before_anything_is_sent() {
-        let error = inspect(&one("no topic", "h", 1), 1000).expect_err("illegal");
-        assert_eq!(error.kind(), Kind::Refused);
-        assert!(error.to_string().contains("\"no topic\""), "{error}");
+        let size = Size::of(&messages.at(0).expect("one"));
+        // Length 2; attributes, times, offset 3; no key 1; value 2 + 100; no headers 1.
+        assert_eq!(size.alone, BATCH_OVERHEAD + 2 + 3 + 1 + 102 + 1);
+        assert!(size.most >= 100 + RECORD_OVERHEAD_MAX);
+        assert_eq!([varint(0), varint(63), varint(64), varint(8191), varint(8192)], [1, 1, 2, 2, 3]);
     }
 
     #[test]
     fn what_a_record_is_refused_for_is_told_from_what_ails_the_cluster() {
-        assert_eq!(judge(Code::UnknownTopic), Verdict::Refused);
+        assert_eq!(judge(Code::TopicAuthorizationFailed), Verdict::Refused);
         assert_eq!(judge(Code::MessageSizeTooLarge), Verdict::RequestRefused);
+        assert_eq!(judge(Code::UnknownTopic), Verdict::TopicChanged);
         assert_eq!(judge(Code::PurgeQueue), Verdict::Failed(Kind::Unavailable));
         assert_eq!(judge(Code::Fenced), Verdict::Failed(Kind::Fenced));
         assert_eq!(judge(Code::Fatal), Verdict::Failed(Kind::Broken));

@@ -1,8 +1,12 @@
 //! Metrics of the Kafka sink.
 
-use prometheus::{IntCounter, IntGauge};
+use prometheus::{IntCounter, IntCounterVec, IntGauge};
 
 use crate::telemetry::metrics::section::section;
+
+/// The label that says why an event was refused before it was sent: `name`, `missing`, `denied`, `too_many`, `size`, `header`,
+/// `key`, `time`, or `broker` for one that a broker had refused when it was sent before.
+pub(super) const REASON: &str = "reason";
 
 section! {
     /// The producer and its connections.
@@ -13,5 +17,10 @@ section! {
         delivery_errors: IntCounter = counter("postrider_kafka_delivery_errors_total", "Messages that were not delivered for other reasons, purged ones included.");
         connection_errors: IntCounter = counter("postrider_kafka_connection_errors_total", "Failed or lost connections to brokers.");
         reachable: IntGauge = level("postrider_kafka_reachable", "0 from the moment when no broker can be reached until one acknowledges again.");
+        admission_refused: IntCounterVec = family("postrider_kafka_admission_refused_total", "Messages refused before they were sent, by reason; each attempt counts.", &[REASON]);
+        topics: IntGauge = level("postrider_kafka_topics", "Topics in use.");
+        topics_created: IntCounter = counter("postrider_kafka_topics_created_total", "Topics that the relay created.");
+        partition_changes: IntCounter = counter("postrider_kafka_partition_changes_total", "Changes of a topic's number of partitions that were taken over.");
+        clamped: IntCounter = counter("postrider_kafka_clamped_times_total", "Messages published with another time than their commit's, which the topic does not take.");
     }
 }
