@@ -82,7 +82,8 @@ impl Drop for Proxy {
 }
 
 /// Carries one connection until one side, or the script, ends it.
-async fn carry(client: TcpStream, port: u16, script: Script) -> io::Result<()> {
+async fn carry(mut client: TcpStream, port: u16, script: Script) -> io::Result<()> {
+    let startup = read_startup(&mut client).await?;
     let server = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))).await?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
@@ -91,7 +92,7 @@ async fn carry(client: TcpStream, port: u16, script: Script) -> io::Result<()> {
     let (confirmed, confirmations) = watch::channel(0);
     // Whichever ends first takes the other with it.
     tokio::select! {
-        ended = upstream(from_client, to_server, &script, &confirmed) => ended,
+        ended = upstream(from_client, to_server, startup, &script, &confirmed) => ended,
         ended = downstream(from_server, to_client, &script, confirmations) => ended,
     }
 }
@@ -100,12 +101,11 @@ async fn carry(client: TcpStream, port: u16, script: Script) -> io::Result<()> {
 async fn upstream(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
+    startup: Vec<u8>,
     script: &Script,
     confirmed: &watch::Sender<u64>,
 ) -> io::Result<()> {
-    // The startup packet alone has no type.
-    let mut frame = Vec::new();
-    read_body(&mut from, &mut frame).await?;
+    let mut frame = startup;
     to.write_all(&frame).await?;
     loop {
         frame.clear();
@@ -156,6 +156,22 @@ async fn downstream(
                 return Ok(());
             }
         }
+    }
+}
+
+/// The startup packet, which alone has no type. What is not plain text could not be cut, so requests for encryption that
+/// come before it are declined: <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SSL>.
+async fn read_startup(client: &mut TcpStream) -> io::Result<Vec<u8>> {
+    /// An SSLRequest and a GSSENCRequest, each instead of a protocol's version.
+    const ENCRYPTION: [[u8; 4]; 2] = [80_877_103_u32.to_be_bytes(), 80_877_104_u32.to_be_bytes()];
+    let mut packet = Vec::new();
+    loop {
+        packet.clear();
+        read_body(client, &mut packet).await?;
+        if !ENCRYPTION.iter().any(|request| packet.get(4..) == Some(request)) {
+            return Ok(packet);
+        }
+        client.write_all(b"N").await?;
     }
 }
 

@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Row};
 
 use crate::pipeline::{End, Error, Kind};
 use crate::postgres::options::ConnectOptions;
-use crate::postgres::session;
+use crate::postgres::{self, session};
 
 /// How long one operation may take before the server counts as away; the server gives a statement up before that.
 const OPERATION_MAX: Duration = Duration::from_secs(60);
@@ -38,9 +38,7 @@ impl Session {
         if let Some(client) = self.client.as_ref().filter(|client| !client.is_closed()) {
             return Ok(Arc::clone(client));
         }
-        let client = session::connect(&self.options).await.map_err(|error| {
-            Error::new(End::Sink, Kind::Unavailable, "the table of parked events cannot be reached").because(error)
-        })?;
+        let client = session::connect(&self.options).await.map_err(|error| unreachable(&self.options, error))?;
         within("prepare the session", client.batch_execute(PREPARE)).await?;
         let client = Arc::new(client);
         self.client = Some(Arc::clone(&client));
@@ -50,6 +48,31 @@ impl Session {
     /// Lets go of it.
     pub(super) fn close(&mut self) {
         self.client = None;
+    }
+}
+
+/// Why there is no session. What only a person can mend ends the process, as it does when the slot is opened.
+fn unreachable(options: &ConnectOptions, error: postgres::error::Error) -> Error {
+    use postgres::error::Kind as K;
+
+    let (kind, context, help) = match error.kind() {
+        K::Authentication => (
+            Kind::Setup,
+            format!("Postgres refused user {:?}", options.user),
+            Some("Check [postgres] user, password or password_file, and the server's pg_hba.conf."),
+        ),
+        K::Rejected => (
+            Kind::Setup,
+            format!("Postgres refused a session in database {:?}", options.database),
+            Some("Check [postgres] database and user; the role needs LOGIN and CONNECT: run `postrider init`."),
+        ),
+        K::Prerequisite => (Kind::Setup, "Postgres cannot be used as it is set up".to_owned(), None),
+        _ => (Kind::Unavailable, "Postgres cannot be reached for the table of parked events".to_owned(), None),
+    };
+    let error = Error::new(End::Sink, kind, context).because(error);
+    match help {
+        Some(help) => error.with_help(help),
+        None => error,
     }
 }
 
