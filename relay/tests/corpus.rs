@@ -5,9 +5,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use postrider_relay::config::fuzzing as config;
+use postrider_relay::postgres::connection::Connection;
 use postrider_relay::postgres::fuzzing as postgres;
+use postrider_relay::postgres::options::{ConnectOptions, Host, Secret};
 use postrider_relay::shape::fuzzing as shape;
 use postrider_relay::sources::wal::fuzzing as wal;
+use xtask::services;
 
 /// A function that judges one input.
 type Target = fn(&[u8]);
@@ -26,6 +29,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("resume", wal::cut_and_resume),
     ("rows", shape::shape_rows),
     ("session", postgres::talk),
+    ("tables", config::read_tables),
     ("texts", postgres::texts),
     ("topics", shape::name_topics),
     ("variables", config::read_variables),
@@ -63,4 +67,25 @@ fn each_fuzz_target_is_replayed_and_each_replayed_one_is_fuzzed() {
     for name in replayed {
         assert!(manifest.contains(&format!("path = \"fuzz_targets/{name}.rs\"")), "{name} is not in the manifest");
     }
+}
+
+#[test]
+fn a_table_that_the_configuration_accepts_is_the_one_that_postgres_reads() {
+    let server = services::current().expect("the services run").postgres;
+    let mut session = Connection::connect(&ConnectOptions {
+        password: Some(Secret::new(&server.password)),
+        replication: false,
+        ..ConnectOptions::new(Host::Tcp(server.host.clone()), server.port, "postgres", &server.user)
+    })
+    .expect("the server lets us in");
+    let mut accepted = 0;
+    for file in fs::read_dir(fuzz("corpus/tables")).expect("the corpus").map(|entry| entry.expect("an entry").path()) {
+        let text = fs::read_to_string(&file).expect("a text");
+        let Some((schema, name)) = config::table(&text) else { continue };
+        accepted += 1;
+        let sql = format!("select p[1], p[2], cardinality(p) from parse_ident('{}') p", text.replace('\'', "''"));
+        let rows = session.simple_query(&sql).expect("Postgres reads it too");
+        assert_eq!(rows, [[Some(schema), Some(name), Some("2".to_owned())]], "{text}");
+    }
+    assert!(accepted >= 5, "only {accepted} were accepted");
 }

@@ -47,6 +47,28 @@ pub fn read_variables(data: &[u8]) {
     judge("", &variables);
 }
 
+/// The name of a table: what is accepted is what SQL would read, and in quotes it is the same.
+///
+/// # Panics
+/// If it is not.
+pub fn read_tables(data: &[u8]) {
+    let Some((schema, name)) = str::from_utf8(data).ok().and_then(table) else { return };
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let written = format!("{}.{}", quoted(&schema), quoted(&name));
+    assert_eq!(table(&written), Some((schema, name)));
+}
+
+/// Schema and name of the table that `text` means as a value of `outbox.table`, if it may be one.
+#[must_use]
+pub fn table(text: &str) -> Option<(String, String)> {
+    let least = LEAST.into_iter().chain([("POSTRIDER_OUTBOX_TABLE", text)]);
+    let variables = least.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+    let read = |_: &std::path::Path| Ok::<_, io::Error>(String::new());
+    let config = Config::parse("postrider.toml", "", variables, read).ok()?;
+    let table = config.outboxes.into_iter().next()?.table?;
+    Some((table.schema, table.name))
+}
+
 fn judge(text: &str, variables: &[(String, String)]) {
     let least = LEAST.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
     let given = variables.iter().map(|(name, value)| (OsString::from(name), OsString::from(value)));
