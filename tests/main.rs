@@ -8,6 +8,7 @@ mod kill;
 mod mistakes;
 mod observe;
 mod outage;
+mod routing;
 mod takeover;
 mod tidy;
 mod travel;

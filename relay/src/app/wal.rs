@@ -4,7 +4,8 @@ use std::sync::atomic::AtomicBool;
 
 use crate::app::postgres;
 use crate::config::Config;
-use crate::config::outbox::{Outbox, Patterns};
+use crate::config::outbox::{self, Debezium, Outbox, Patterns};
+use crate::shape::debezium::{Converter, Place, Placement, RouterOptions};
 use crate::shape::filter::Filter;
 use crate::shape::outbox::{FormOptions, Headers, OutboxOptions};
 use crate::shape::row::Field;
@@ -25,6 +26,16 @@ pub(super) fn options(config: &Config, accept_gap: bool) -> WalOptions {
 fn source(route: u16, outbox: &Outbox) -> OutboxSource {
     let columns = &outbox.columns;
     let further = outbox.further_columns();
+    let form = match &outbox.debezium {
+        Some(debezium) => FormOptions::Debezium(router(outbox, debezium, &further)),
+        None => FormOptions::Native {
+            topic: outbox.topic.clone(),
+            key: outbox.key.clone(),
+            headers: headers(outbox, &further),
+        },
+    };
+    let may_be_missing =
+        |name: &String| outbox.debezium.as_ref().is_some_and(|debezium| !debezium.required_columns().contains(name));
     OutboxSource {
         name: outbox.name.clone(),
         table: outbox
@@ -40,18 +51,9 @@ fn source(route: u16, outbox: &Outbox) -> OutboxSource {
             payload: columns.payload.clone(),
             payload_bytes: columns.payload_bytes.clone(),
             headers: columns.headers.clone(),
-            further: further.iter().map(|name| (name.clone(), true)).collect(),
+            further: further.iter().map(|name| (name.clone(), !may_be_missing(name))).collect(),
         },
-        shape: OutboxOptions {
-            route,
-            filter: filter(outbox),
-            form: FormOptions::Native {
-                topic: outbox.topic.clone(),
-                key: outbox.key.clone(),
-                headers: headers(outbox, &further),
-            },
-            further,
-        },
+        shape: OutboxOptions { route, filter: filter(outbox), form, further },
     }
 }
 
@@ -72,5 +74,51 @@ fn headers(outbox: &Outbox, further: &[String]) -> Headers {
         event_type: names.event_type.clone(),
         position: names.position.clone(),
         from_columns: names.from_columns.iter().map(|(name, column)| (name.clone(), field(column))).collect(),
+    }
+}
+
+/// The event router's options, its columns as places among the further ones.
+fn router(outbox: &Outbox, debezium: &Debezium, further: &[String]) -> RouterOptions {
+    let place = |column: &String| {
+        let place = further.iter().position(|known| known == column);
+        place.expect("further_columns names every column of the event router")
+    };
+    let table = outbox.table.as_ref().map(ToString::to_string).unwrap_or_default();
+    RouterOptions {
+        schema_name: format!("{}.{table}", debezium.prefix),
+        topic_regex: debezium.topic_regex.clone(),
+        topic_replacement: debezium.topic_replacement.clone(),
+        placements: debezium
+            .placements
+            .iter()
+            .map(|placement| Placement {
+                column: place(&placement.column),
+                place: match placement.place {
+                    outbox::Place::Header => Place::Header,
+                    outbox::Place::Envelope => Place::Envelope,
+                    outbox::Place::Partition => Place::Partition,
+                },
+                alias: placement.alias.clone(),
+            })
+            .collect(),
+        expand: debezium.expand,
+        keep_nulls: debezium.keep_nulls,
+        keep_empty_arrays: debezium.keep_empty_arrays,
+        tombstone_on_empty: debezium.tombstone_on_empty,
+        timestamp: debezium.timestamp.as_ref().map(place),
+        schema_version: debezium.schema_version.as_ref().map(place),
+        key: converter(debezium.key_converter),
+        value: converter(debezium.value_converter),
+        header: converter(debezium.header_converter),
+        position: outbox.headers.position.clone(),
+    }
+}
+
+fn converter(of: outbox::Converter) -> Converter {
+    match of {
+        outbox::Converter::Text => Converter::Text,
+        outbox::Converter::Simple => Converter::Simple,
+        outbox::Converter::Json { schemas } => Converter::Json { schemas },
+        outbox::Converter::Binary => Converter::Binary,
     }
 }

@@ -8,10 +8,10 @@ use crate::{
         administrator::{Administrator, block_on},
         print,
     },
-    config::{DatabaseConfig, outbox::TableName, postgres::is_name, secret::Secret},
+    config::{DatabaseConfig, postgres::is_name, secret::Secret},
     slots::{
-        error::Error as SetupError,
-        setup::{self, BacklogWanted, Choice, Found, Table, Wanted},
+        error::{Error as SetupError, Refusal},
+        setup::{self, BacklogWanted, Choice, Found, FurtherTable, Table, Wanted},
     },
 };
 
@@ -64,7 +64,7 @@ enum Backlog {
 impl Init {
     pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
         let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
-        let wanted = self.wanted(&config);
+        let wanted = self.wanted(&config).map_err(|refusal| SetupError::Refused(vec![refusal]))?;
         if self.print {
             let plan = setup::plan(&wanted, &Found::fresh(&wanted)).map_err(SetupError::Refused)?;
             return print(&setup::script(&wanted, &plan));
@@ -83,15 +83,20 @@ impl Init {
         }
     }
 
-    fn wanted(&self, config: &DatabaseConfig) -> Wanted {
-        let outbox = &config.outboxes[0];
-        let table = outbox.table.clone().unwrap_or_else(|| TableName { schema: String::new(), name: String::new() });
-        Wanted {
+    fn wanted(&self, config: &DatabaseConfig) -> Result<Wanted, Refusal> {
+        let mut tables = config.outboxes.iter().filter_map(|outbox| {
+            let table = outbox.table.as_ref()?;
+            let table = Table { schema: table.schema.clone(), name: table.name.clone() };
+            Some(FurtherTable { table, columns: outbox.required_columns() })
+        });
+        let FurtherTable { table, columns } = tables.next().ok_or_else(|| without_tables(config))?;
+        Ok(Wanted {
             database: config.postgres.database.clone(),
             relay_role: config.postgres.user.clone(),
             writer_role: self.writer_role.clone(),
-            table: Table { schema: table.schema, name: table.name },
-            columns: outbox.required_columns(),
+            table,
+            columns,
+            further: tables.collect(),
             publication: config.source.publication.clone(),
             slot: config.source.slot.clone(),
             failover: self.failover,
@@ -103,7 +108,25 @@ impl Init {
                 order: self.backlog_order.clone(),
                 block_ms_max: self.backlog_block_ms_max,
             },
-        }
+        })
+    }
+}
+
+/// A name as SQL takes it.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// There is no table whose rights could be given: what is left is little, and said.
+fn without_tables(config: &DatabaseConfig) -> Refusal {
+    let (role, publication) = (quoted(&config.postgres.user), quoted(&config.source.publication));
+    Refusal {
+        what: "every configured outbox is without a table, so there is none to publish".to_owned(),
+        mend: format!(
+            "run these yourself, in this order: `create role {role} login replication`, `create publication {publication} with \
+             (publish = 'insert')`, `select pg_create_logical_replication_slot('{}', 'pgoutput')`",
+            config.source.slot
+        ),
     }
 }
 

@@ -105,6 +105,8 @@ pub struct Messages {
     headers: Vec<Header>,
     list: Vec<Message>,
     unfit: Vec<Unfit>,
+    /// Place and partition of the messages whose key does not choose their partition, in order: most batches have none.
+    partitions: Vec<(usize, i32)>,
     times: Times,
 }
 
@@ -118,6 +120,7 @@ impl Messages {
             headers: Vec::new(),
             list: Vec::new(),
             unfit: Vec::new(),
+            partitions: Vec::new(),
             times: Times::default(),
         }
     }
@@ -191,6 +194,13 @@ impl Messages {
         self.list.push(message);
     }
 
+    /// Sends the message that was added last to this partition, whatever its key says.
+    pub fn choose_partition(&mut self, partition: i32) {
+        if let Some(last) = self.list.len().checked_sub(1) {
+            self.partitions.push((last, partition));
+        }
+    }
+
     /// The messages that must not be sent, in order.
     #[must_use]
     pub fn unfit(&self) -> &[Unfit] {
@@ -209,6 +219,12 @@ impl Messages {
             let gone = indexes.partition_point(|index| *index < unfit.index);
             let keep = indexes.get(gone) != Some(&unfit.index);
             unfit.index -= gone;
+            keep
+        });
+        self.partitions.retain_mut(|(index, _)| {
+            let gone = indexes.partition_point(|removed| *removed < *index);
+            let keep = indexes.get(gone) != Some(index);
+            *index -= gone;
             keep
         });
     }
@@ -248,13 +264,13 @@ impl Messages {
 
     /// The messages in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = MessageRef<'_>> {
-        self.list.iter().map(|message| MessageRef { messages: self, message })
+        self.list.iter().enumerate().map(|(index, message)| MessageRef { messages: self, message, index })
     }
 
     /// The message at `index`, counted from 0 in the order of pushing.
     #[must_use]
     pub fn at(&self, index: usize) -> Option<MessageRef<'_>> {
-        self.list.get(index).map(|message| MessageRef { messages: self, message })
+        self.list.get(index).map(|message| MessageRef { messages: self, message, index })
     }
 }
 
@@ -263,6 +279,7 @@ impl Messages {
 pub struct MessageRef<'a> {
     messages: &'a Messages,
     message: &'a Message,
+    index: usize,
 }
 
 impl<'a> MessageRef<'a> {
@@ -300,6 +317,17 @@ impl<'a> MessageRef<'a> {
     #[must_use]
     pub fn route(&self) -> u16 {
         self.message.route
+    }
+
+    /// The partition to send it to; `None` leaves it to the key.
+    #[must_use]
+    pub fn partition(&self) -> Option<i32> {
+        let partitions = &self.messages.partitions;
+        if partitions.is_empty() {
+            return None;
+        }
+        let at = partitions.binary_search_by_key(&self.index, |(index, _)| *index).ok()?;
+        Some(partitions[at].1)
     }
 
     /// How many headers it carries.
@@ -397,8 +425,13 @@ mod tests {
                 1 | 4 => messages.push_unfit(message, position.to_string()),
                 _ => messages.push(message),
             }
+            if position > 2 {
+                messages.choose_partition(position as i32 + 10);
+            }
         }
         messages.remove(&[0, 1, 3]);
+        let partitions: Vec<_> = messages.iter().map(|message| message.partition()).collect();
+        assert_eq!(partitions, [None, Some(14), Some(15)]);
         assert_eq!(messages.iter().map(|message| message.position()).collect::<Vec<_>>(), [2, 4, 5]);
         assert_eq!(messages.unfit(), [Unfit { index: 1, reason: "4".into() }]);
     }

@@ -1,6 +1,7 @@
 //! Pure: a change becomes a message. No I/O, no state but caches.
 
 pub mod content;
+pub mod debezium;
 pub mod filter;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

@@ -5,8 +5,11 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use thiserror::Error;
+
 use crate::pipeline::message::Span;
 use crate::pipeline::{HeaderName, Message, Messages};
+use crate::shape::debezium::{Router, RouterOptions};
 use crate::shape::filter::Filter;
 use crate::shape::headers;
 use crate::shape::position::EventPosition;
@@ -68,6 +71,19 @@ pub enum FormOptions {
         /// The headers that the relay writes.
         headers: Headers,
     },
+    /// That of Debezium's outbox event router.
+    Debezium(RouterOptions),
+}
+
+/// Why events cannot be shaped as the options say.
+#[derive(Debug, Error)]
+pub enum FormError {
+    /// A template that is none.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// A regular expression that is none.
+    #[error("the routing expression is not one")]
+    Expression(#[from] regex::Error),
 }
 
 /// The headers that the relay writes, beside the event's own.
@@ -119,8 +135,15 @@ pub enum Shaped {
 pub struct Outbox {
     route: u16,
     filter: Filter,
-    form: Native,
+    form: Form,
     no_topic: Arc<str>,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each outbox, and the usual form needs no way round")]
+enum Form {
+    Native(Native),
+    Debezium(Box<Router>),
 }
 
 /// The form that is ours.
@@ -154,25 +177,30 @@ enum Name {
 }
 
 /// What is known of an event that may turn out unfit.
-struct Parts {
-    topic: Option<Arc<str>>,
-    key: Option<Span>,
-    value: Option<Span>,
+#[derive(Default)]
+pub(super) struct Parts {
+    pub(super) topic: Option<Arc<str>>,
+    pub(super) key: Option<Span>,
+    pub(super) value: Option<Span>,
+    /// The record's time, if it is not that of the commit.
+    pub(super) timestamp_ms: Option<i64>,
+    /// The partition, if the key does not choose it.
+    pub(super) partition: Option<i32>,
 }
 
 impl Outbox {
     /// A shaper of what `options` say.
     ///
     /// # Errors
-    /// A template that is none.
-    pub fn new(options: &OutboxOptions) -> Result<Self, TemplateError> {
-        let FormOptions::Native { topic, key, headers } = &options.form;
-        Ok(Self {
-            route: options.route,
-            filter: options.filter.clone(),
-            form: Native::new(topic, key, headers, &options.further)?,
-            no_topic: Arc::from(""),
-        })
+    /// A template or a regular expression that is none.
+    pub fn new(options: &OutboxOptions) -> Result<Self, FormError> {
+        let form = match &options.form {
+            FormOptions::Native { topic, key, headers } => {
+                Form::Native(Native::new(topic, key, headers, &options.further)?)
+            }
+            FormOptions::Debezium(options) => Form::Debezium(Box::new(Router::new(options)?)),
+        };
+        Ok(Self { route: options.route, filter: options.filter.clone(), form, no_topic: Arc::from("") })
     }
 
     /// Adds the message of `row`, whose slices lie best in the arena of `messages`: then nothing is copied. `types` tells
@@ -192,21 +220,27 @@ impl Outbox {
             return Shaped::Filtered;
         }
         let mark = messages.header_mark();
-        let mut parts = Parts { topic: None, key: None, value: None };
-        let shaped = self.form.shape(row, types, committed.position, &mut parts, messages);
+        let mut parts = Parts::default();
         let Committed { position, timestamp_ms } = committed;
+        let shaped = match &mut self.form {
+            Form::Native(form) => form.shape(row, types, position, &mut parts, messages),
+            Form::Debezium(form) => form.shape(row, types, position, &mut parts, messages),
+        };
         let message = Message {
             topic: parts.topic.unwrap_or_else(|| Arc::clone(&self.no_topic)),
             key: parts.key,
             value: parts.value,
             headers: mark..messages.header_mark(),
-            timestamp_ms,
+            timestamp_ms: parts.timestamp_ms.unwrap_or(timestamp_ms),
             position: position.as_u128(),
             route: self.route,
         };
         match shaped {
             Ok(shaped) => {
                 messages.push(message);
+                if let Some(partition) = parts.partition {
+                    messages.choose_partition(partition);
+                }
                 shaped
             }
             Err(why) => {

@@ -49,7 +49,9 @@ pub struct Wanted {
     pub table: Table,
     /// The columns that the relay reads.
     pub columns: Vec<String>,
-    /// The publication of that table alone.
+    /// The tables of further outboxes.
+    pub further: Vec<FurtherTable>,
+    /// The publication of these tables and no other.
     pub publication: String,
     /// The slot.
     pub slot: String,
@@ -57,6 +59,27 @@ pub struct Wanted {
     pub failover: bool,
     /// What becomes of rows that are older than the slot.
     pub backlog: BacklogWanted,
+}
+
+/// The table of a further outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FurtherTable {
+    /// Its name.
+    pub table: Table,
+    /// The columns that the relay reads.
+    pub columns: Vec<String>,
+}
+
+impl Wanted {
+    /// Every table that is published.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Table> + Clone {
+        std::iter::once(&self.table).chain(self.further.iter().map(|further| &further.table))
+    }
+
+    /// Every table as SQL lists them.
+    fn quoted_tables(&self) -> String {
+        self.tables().map(Table::quoted).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// A table with its schema, as the catalog spells them.
@@ -83,6 +106,8 @@ pub struct Found {
     pub server: Server,
     /// The outbox table.
     pub table: Option<TableFound>,
+    /// The tables of further outboxes, in their order.
+    pub further: Vec<FurtherFound>,
     /// Whether `postrider migrate` was run here.
     pub our_schema: bool,
     /// The relay's role.
@@ -129,6 +154,15 @@ pub struct TableFound {
     pub is_partition: bool,
     /// Its columns.
     pub columns: Vec<String>,
+}
+
+/// What the table of a further outbox is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FurtherFound {
+    /// The table, if it is there.
+    pub table: Option<TableFound>,
+    /// Rows in it that a new slot would never see, counted as far as it matters; 0 where nobody looks.
+    pub rows: i64,
 }
 
 /// What a role may.
@@ -198,6 +232,13 @@ pub struct Plan {
     pub creates_relay_role: bool,
 }
 
+impl TableFound {
+    /// A table that has these columns and nothing wrong.
+    fn with(columns: &[String]) -> Self {
+        Self { is_table: true, logged: true, is_partition: false, columns: columns.to_vec() }
+    }
+}
+
 impl Found {
     /// A database where only the table is: what a printed script starts from.
     #[must_use]
@@ -214,12 +255,12 @@ impl Found {
                 slots: 0,
                 senders_max: 1,
             },
-            table: Some(TableFound {
-                is_table: true,
-                logged: true,
-                is_partition: false,
-                columns: wanted.columns.clone(),
-            }),
+            table: Some(TableFound::with(&wanted.columns)),
+            further: wanted
+                .further
+                .iter()
+                .map(|further| FurtherFound { table: Some(TableFound::with(&further.columns)), rows: 0 })
+                .collect(),
             our_schema: ours,
             relay: None,
             writer: false,
@@ -276,7 +317,7 @@ fn transaction(wanted: &Wanted, found: &Found) -> Vec<Step> {
             format!(
                 "create publication {} for table {} with (publish = 'insert', publish_via_partition_root = true)",
                 escape_identifier(&wanted.publication),
-                wanted.table.quoted()
+                wanted.quoted_tables()
             ),
         ));
     }

@@ -168,8 +168,21 @@ impl Debezium {
         }
     }
 
-    /// The further columns that must be there.
-    pub(super) fn required_columns(&self) -> Vec<String> {
+    /// The columns that are read beside the mapped ones, each once.
+    pub(super) fn further_columns(&self) -> Vec<String> {
+        let placed = self.placements.iter().map(|placement| &placement.column);
+        let mut columns: Vec<String> = Vec::new();
+        for column in placed.chain(&self.timestamp).chain(&self.schema_version) {
+            if !columns.contains(column) {
+                columns.push(column.clone());
+            }
+        }
+        columns
+    }
+
+    /// Those of them that must be there.
+    #[must_use]
+    pub fn required_columns(&self) -> Vec<String> {
         let placed = self.placements.iter().filter(|_| !self.missing_ignored).map(|placement| &placement.column);
         placed.chain(&self.timestamp).chain(&self.schema_version).cloned().collect()
     }

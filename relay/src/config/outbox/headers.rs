@@ -54,7 +54,13 @@ pub struct Headers {
 }
 
 impl Headers {
-    pub(super) fn from_settings(settings: &mut Settings) -> Self {
+    /// The event router's form has an `id`, and the position only if it is asked for.
+    pub(super) fn from_settings(settings: &mut Settings, debezium: bool) -> Self {
+        if debezium {
+            let position = settings.given(&POSITION).is_some();
+            let position = position.then(|| settings.checked(&POSITION, |name| name.len() <= NAME_BYTES_MAX));
+            return Self { position: position.filter(|name| !name.is_empty()), ..Self::default() };
+        }
         let mut optional =
             |key| Some(settings.checked(key, |name| name.len() <= NAME_BYTES_MAX)).filter(|name| !name.is_empty());
         let (id, event_type, position) = (optional(&ID), optional(&EVENT_TYPE), optional(&POSITION));

@@ -193,7 +193,7 @@ impl Outbox {
             message_prefix,
             topic: settings.checked(&TOPIC, template::is_topic),
             key: settings.checked(&KEY, template::is_key),
-            headers: Headers::from_settings(settings),
+            headers: Headers::from_settings(settings, debezium.is_some()),
             columns,
             filter,
             on_refusal: OnRefusal::from_settings(settings),
@@ -206,7 +206,8 @@ impl Outbox {
     /// Refuses templates that name a column which the table is said not to have, and what the form of Debezium sets itself.
     fn check(&self, settings: &mut Settings) {
         if self.debezium.is_some() {
-            let ours = [&TOPIC, &KEY, &headers::FROM].into_iter().chain(columns::KEYS);
+            let ours =
+                [&TOPIC, &KEY, &headers::FROM, &headers::ID, &headers::EVENT_TYPE].into_iter().chain(columns::KEYS);
             for key in ours.filter(|key| settings.is_given(&settings.path(key))).collect::<Vec<_>>() {
                 let message =
                     "does not go with `compatibility = \"debezium\"`: the options of [outbox.debezium] say it";
@@ -234,7 +235,10 @@ impl Outbox {
     /// The columns that templates and headers read beside the mapped ones, each once.
     #[must_use]
     pub fn further_columns(&self) -> Vec<String> {
-        let templates = if self.debezium.is_some() { ["", ""] } else { [self.topic.as_str(), self.key.as_str()] };
+        if let Some(debezium) = &self.debezium {
+            return debezium.further_columns();
+        }
+        let templates = [self.topic.as_str(), self.key.as_str()];
         let pieces = templates.into_iter().flat_map(|text| template::pieces(text).unwrap_or_default());
         let named = pieces.filter_map(|piece| match piece {
             Piece::Column(column) => Some(column),

@@ -51,6 +51,15 @@ impl Rules {
                 format!("Write a key (aggregate_id), or: {} cleanup.policy=delete", alter(&topic.name)),
             ));
         }
+        let partitions = topic.partition_count();
+        if message.partition().is_some_and(|chosen| usize::try_from(chosen).map_or(true, |chosen| chosen >= partitions))
+        {
+            return Err(Refusal::new(
+                Class::Partition,
+                format!("it names a partition that topic {:?} does not have: there are {partitions}", topic.name),
+                "Correct the column that names the partition, or add partitions to the topic.".into(),
+            ));
+        }
         if self.untimely == Untimely::Refuse && topic.limits.clamp(message.timestamp_ms(), now_ms).is_some() {
             return Err(Refusal::new(
                 Class::Time,

@@ -200,7 +200,10 @@ impl Kafka {
     ) -> Result<bool, Error> {
         let now = u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX).saturating_add(1);
         let alone = must_go_alone(self.topics.topic(topic), message, largest);
-        let place = self.topics.topic_mut(topic).place(message.key(), now);
+        let place = match message.partition().and_then(|partition| usize::try_from(partition).ok()) {
+            Some(partition) => self.topics.topic_mut(topic).place_in(partition, now),
+            None => self.topics.topic_mut(topic).place(message.key(), now),
+        };
         if place.wait || alone {
             if !delivered(&self.producer, &self.deliveries).await {
                 return Ok(false);

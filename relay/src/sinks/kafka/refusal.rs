@@ -40,6 +40,8 @@ pub(super) enum Class {
     Header,
     /// It has no key and the topic is compacted.
     Key,
+    /// The partition that it names does not exist.
+    Partition,
     /// It was committed at a time that the topic does not accept.
     Time,
     /// A broker refused it.
@@ -56,6 +58,7 @@ impl Class {
             Self::Size => "size",
             Self::Header => "header",
             Self::Key => "key",
+            Self::Partition => "partition",
             Self::Time => "time",
             Self::Broker => "broker",
         }

@@ -102,8 +102,14 @@ impl Topic {
     /// something, the broker itself refuses what would leave a gap.
     pub(super) fn place(&mut self, key: Option<&[u8]>, now: u32) -> Place {
         let Some(key) = key else { return Place { partition: None, first: false, wait: false } };
-        let index = partition_of(key, self.partitions.len());
-        let partition = &mut self.partitions[index];
+        self.place_in(partition_of(key, self.partitions.len()), now)
+    }
+
+    /// The same for a record whose partition is chosen already; one that does not exist was refused before.
+    pub(super) fn place_in(&mut self, index: usize, now: u32) -> Place {
+        let Some(partition) = self.partitions.get_mut(index) else {
+            return Place { partition: Some(index), first: false, wait: false };
+        };
         let forgotten = u64::from(now.saturating_sub(partition.used_at)) > REMEMBERED.as_secs();
         let first = !partition.probed && (partition.used_at == 0 || forgotten);
         let place = Place { partition: Some(index), first, wait: partition.probed };

@@ -7,8 +7,8 @@ use tokio_postgres::{Client, Row, types::ToSql};
 use crate::slots::{
     error::Error,
     setup::{
-        BacklogFound, Choice, Found, OUR_SCHEMA, PublicationFound, RoleFound, Server, SlotFound, Table, TableFound,
-        Wanted, backlog, grant::grants,
+        BacklogFound, Choice, Found, FurtherFound, FurtherTable, OUR_SCHEMA, PublicationFound, RoleFound, Server,
+        SlotFound, Table, TableFound, Wanted, backlog, grant::grants,
     },
 };
 
@@ -23,7 +23,13 @@ pub async fn read(client: &Client, wanted: &Wanted) -> Result<Found, Error> {
     let relay = relay.map(|row| RoleFound { login: row.get("login"), replication: row.get("replication") });
     let writer = optional(client, ROLE, &[&wanted.writer_role]).await?.is_some();
     let mut granted = BTreeSet::new();
-    if table.is_some() {
+    let slot = slot(client, &wanted.slot).await?;
+    let look = slot.is_none() && wanted.backlog.choice != Some(Choice::Skip);
+    let mut further = Vec::new();
+    for wanted in &wanted.further {
+        further.push(further_table(client, wanted, look).await?);
+    }
+    if table.is_some() && further.iter().all(|found| found.table.is_some()) {
         for grant in grants(wanted, our_schema) {
             let exists = if grant.role == wanted.relay_role { relay.is_some() } else { writer };
             if exists && one(client, &format!("select {}", grant.check), &[]).await?.get(0) {
@@ -31,7 +37,6 @@ pub async fn read(client: &Client, wanted: &Wanted) -> Result<Found, Error> {
             }
         }
     }
-    let slot = slot(client, &wanted.slot).await?;
     let backlog = match &table {
         Some(found) if slot.is_none() && found.is_table => backlog_of(client, wanted, found).await?,
         _ => None,
@@ -39,6 +44,7 @@ pub async fn read(client: &Client, wanted: &Wanted) -> Result<Found, Error> {
     Ok(Found {
         server: server(client).await?,
         table,
+        further,
         our_schema,
         relay,
         writer,
@@ -104,6 +110,19 @@ async fn table(client: &Client, table: &Table) -> Result<Option<TableFound>, Err
         is_partition: row.get("is_partition"),
         columns: row.get("columns"),
     }))
+}
+
+/// The table of a further outbox, and, where `look`, how many rows of it wait.
+async fn further_table(client: &Client, wanted: &FurtherTable, look: bool) -> Result<FurtherFound, Error> {
+    let table = table(client, &wanted.table).await?;
+    let rows = match &table {
+        Some(found) if look && found.is_table => {
+            let has_published_at = found.columns.iter().any(|column| column == "published_at");
+            one(client, &backlog::count(&wanted.table, has_published_at), &[]).await?.get(0)
+        }
+        _ => 0,
+    };
+    Ok(FurtherFound { table, rows })
 }
 
 const PUBLICATION: &str = "

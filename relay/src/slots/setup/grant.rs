@@ -2,7 +2,7 @@
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use crate::slots::setup::{OUR_SCHEMA, Wanted};
+use crate::slots::setup::{OUR_SCHEMA, Table, Wanted};
 
 /// One right of one role.
 pub(super) struct Grant {
@@ -22,20 +22,23 @@ pub(super) struct Grant {
 /// longer has. It parks what it cannot deliver, and takes it out again. Writers insert, and never read or change what they wrote.
 pub(super) fn grants(wanted: &Wanted, our_schema: bool) -> Vec<Grant> {
     let (relay, writer) = (&wanted.relay_role, &wanted.writer_role);
-    let schema = &wanted.table.schema;
-    let mut grants = vec![
-        on_database(relay, &wanted.database),
-        on_schema(relay, schema),
-        on_table(relay, "select", wanted),
-        on_schema(writer, schema),
-        on_table(writer, "insert", wanted),
-    ];
+    let mut schemas: Vec<&str> = Vec::new();
+    for table in wanted.tables() {
+        if !schemas.contains(&table.schema.as_str()) {
+            schemas.push(&table.schema);
+        }
+    }
+    let mut grants = vec![on_database(relay, &wanted.database)];
+    for (role, right) in [(relay, "select"), (writer, "insert")] {
+        grants.extend(schemas.iter().map(|schema| on_schema(role, schema)));
+        grants.extend(wanted.tables().map(|table| on_table(role, right, table)));
+    }
     if our_schema {
-        if schema != OUR_SCHEMA {
+        if !schemas.contains(&OUR_SCHEMA) {
             grants.push(on_schema(writer, OUR_SCHEMA));
         }
         grants.push(on_functions(writer));
-        if schema != OUR_SCHEMA {
+        if !schemas.contains(&OUR_SCHEMA) {
             grants.push(on_schema(relay, OUR_SCHEMA));
         }
         grants.push(on_our_table(relay, "select, insert, update, delete", "parked"));
@@ -62,8 +65,8 @@ fn on_schema(role: &str, schema: &str) -> Grant {
     )
 }
 
-fn on_table(role: &str, right: &str, wanted: &Wanted) -> Grant {
-    let table = wanted.table.quoted();
+fn on_table(role: &str, right: &str, table: &Table) -> Grant {
+    let table = table.quoted();
     grant(
         role,
         right,

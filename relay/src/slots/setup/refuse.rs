@@ -16,7 +16,11 @@ const VERSION_MIN: i32 = 150_000;
 /// Everything that is wrong, so that it can be mended at once.
 pub(super) fn refusals(wanted: &Wanted, found: &Found) -> Vec<Refusal> {
     let mut refusals = refuse_server(wanted, found);
-    refusals.extend(refuse_table(wanted, found.table.as_ref()));
+    refusals.extend(refuse_table(wanted, (&wanted.table, &wanted.columns), found.table.as_ref()));
+    for (further, found) in wanted.further.iter().zip(&found.further) {
+        refusals.extend(refuse_table(wanted, (&further.table, &further.columns), found.table.as_ref()));
+        refusals.extend(refuse_rows(&further.table, found.rows));
+    }
     if let Some(publication) = &found.publication {
         refusals.extend(refuse_publication(wanted, publication));
     }
@@ -82,8 +86,8 @@ fn refuse_server(wanted: &Wanted, found: &Found) -> Vec<Refusal> {
     refusals
 }
 
-fn refuse_table(wanted: &Wanted, found: Option<&TableFound>) -> Vec<Refusal> {
-    let table = wanted.table.quoted();
+fn refuse_table(wanted: &Wanted, (table, columns): (&Table, &[String]), found: Option<&TableFound>) -> Vec<Refusal> {
+    let table = table.quoted();
     let Some(found) = found else {
         let mend =
             "run `postrider migrate`, which creates public.outbox_events, or name your own table with `outbox.table`";
@@ -104,8 +108,7 @@ fn refuse_table(wanted: &Wanted, found: Option<&TableFound>) -> Vec<Refusal> {
         let mend = "name the table above the partitions with `outbox.table`: rows of all of them travel under its name";
         refusals.push(refusal(format!("table {table} is a partition"), mend));
     }
-    let missing: Vec<_> =
-        wanted.columns.iter().filter(|column| !found.columns.contains(column)).map(String::as_str).collect();
+    let missing: Vec<_> = columns.iter().filter(|column| !found.columns.contains(column)).map(String::as_str).collect();
     if !missing.is_empty() {
         refusals.push(refusal(
             format!("table {table} has no column {}", missing.join(", ")),
@@ -115,10 +118,18 @@ fn refuse_table(wanted: &Wanted, found: Option<&TableFound>) -> Vec<Refusal> {
     refusals
 }
 
+/// Rows of a further outbox that nobody would publish: only those of the first can be published anew.
+fn refuse_rows(table: &Table, rows: i64) -> Option<Refusal> {
+    let what = format!("table {} holds rows that the new slot would never see", table.quoted());
+    let mend = "run this with --backlog skip, which leaves the rows of every outbox unpublished, then publish these yourself: delete and \
+                insert them again; --backlog publish knows only the first outbox";
+    (rows > 0).then(|| refusal(what, mend))
+}
+
 fn refuse_publication(wanted: &Wanted, found: &PublicationFound) -> Vec<Refusal> {
     let (name, quoted) = (&wanted.publication, escape_identifier(&wanted.publication));
     let own = "or name another with `source.publication` and run this again";
-    let set_table = format!("run `alter publication {quoted} set table {}`, {own}", wanted.table.quoted());
+    let set_table = format!("run `alter publication {quoted} set table {}`, {own}", wanted.quoted_tables());
     let mut refusals = Vec::new();
     if found.by_rule {
         let mend = format!("name another with `source.publication` and run this again; {name} stays as it is");
@@ -136,11 +147,11 @@ fn refuse_publication(wanted: &Wanted, found: &PublicationFound) -> Vec<Refusal>
         refusals.push(refusal(what, set_table.clone()));
     }
     // Without the option, partitions are listed rather than their root: then the option is what to mend first.
-    if found.options_fit && found.tables != BTreeSet::from([wanted.table.clone()]) {
+    if found.options_fit && found.tables != wanted.tables().cloned().collect::<BTreeSet<_>>() {
         let others: Vec<_> = found.tables.iter().map(Table::quoted).collect();
         let what = match others.len() {
             0 => format!("publication {name} publishes no table"),
-            _ => format!("publication {name} publishes {}, not {} alone", others.join(", "), wanted.table.quoted()),
+            _ => format!("publication {name} publishes {}, not {} alone", others.join(", "), wanted.quoted_tables()),
         };
         refusals.push(refusal(what, set_table));
     }

@@ -9,6 +9,7 @@ fn wanted() -> Wanted {
         writer_role: "postrider_writer".to_owned(),
         table: Table { schema: "public".to_owned(), name: "outbox_events".to_owned() },
         columns: vec!["id".to_owned(), "payload".to_owned()],
+        further: Vec::new(),
         publication: "postrider".to_owned(),
         slot: "postrider".to_owned(),
         failover: false,
@@ -71,6 +72,27 @@ select pg_create_logical_replication_slot('postrider', 'pgoutput');
 -- Every service that writes events: grant "postrider_writer" to the_service;
 "#
     );
+}
+
+#[test]
+fn every_table_of_several_outboxes_is_granted_and_published() {
+    let table = Table { schema: "sales".to_owned(), name: "orders_outbox".to_owned() };
+    let wanted = Wanted { further: vec![FurtherTable { table, columns: vec!["id".to_owned()] }], ..wanted() };
+    let both = plan(&wanted, &Found::fresh(&wanted)).unwrap();
+    let sql: Vec<_> = both.transaction.iter().map(|step| step.sql.as_str()).collect();
+    for expected in [
+        r#"grant usage on schema "sales" to "postrider""#,
+        r#"grant select on table "sales"."orders_outbox" to "postrider""#,
+        r#"grant insert on table "sales"."orders_outbox" to "postrider_writer""#,
+        r#"create publication "postrider" for table "public"."outbox_events", "sales"."orders_outbox" with (publish = 'insert', publish_via_partition_root = true)"#,
+    ] {
+        assert!(sql.contains(&expected), "{expected} is missing: {sql:#?}");
+    }
+    let mut found = Found::fresh(&wanted);
+    found.further[0].rows = 3;
+    assert!(plan(&wanted, &found).unwrap_err()[0].what.contains("would never see"));
+    found.further[0] = FurtherFound { table: None, rows: 0 };
+    assert!(plan(&wanted, &found).unwrap_err()[0].what.contains("\"sales\".\"orders_outbox\" does not exist"));
 }
 
 #[test]
