@@ -3,6 +3,7 @@
 
 mod crash;
 mod cut;
+mod faults;
 mod idle;
 mod kill;
 mod mistakes;

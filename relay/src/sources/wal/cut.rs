@@ -232,7 +232,11 @@ impl Cutter {
             Shaped::Whole => {}
             Shaped::HeadersMalformed => {
                 self.metrics.wal.header_errors.inc();
-                warn!(%position, "an event's headers are not a JSON object; they travel as text");
+                warn!(
+                    %position,
+                    help = "The writer should send a flat object of strings: docs/guarantees.md says what else becomes of it.",
+                    "an event's headers are not a JSON object; they travel as text"
+                );
             }
             Shaped::Filtered => self.metrics.wal.filtered_events.inc(),
             Shaped::Unfit(why) => {
