@@ -1,6 +1,6 @@
-//! How a relay is brought to a failpoint: most are on everybody's way, some need a stop or a refusal.
+//! How a relay is brought to a failpoint: most are on everybody's way, some need a stop, a refusal or an event that is parked.
 
-use harness::{Ended, PATIENCE, Relay, Site, TopicReader, until};
+use harness::{Ended, Launch, PATIENCE, Site, TopicReader, until};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -14,13 +14,22 @@ pub(crate) enum Provocation {
     Stop,
     /// The broker refuses what it would have taken before.
     Refuse,
+    /// An event is larger than its topic takes.
+    Park,
+    /// The same, once it is parked and its topic takes it.
+    Retry,
 }
+
+/// The greatest batch that a topic takes usually, in bytes.
+const USUAL_BYTES: &str = "1000000";
 
 impl Provocation {
     pub(crate) fn of(point: &str) -> Self {
         match point {
             "pump.drain" | "pump.drained" | "kafka.close" | "source.close" => Self::Stop,
             "kafka.reset" | "kafka.renewed" | "source.rewind" | "source.stopped" | "source.rewound" => Self::Refuse,
+            "parking.sorted" | "parking.park" | "parking.parked" => Self::Park,
+            "parking.due" | "parking.again" | "parking.concluded" | "parking.served" => Self::Retry,
             _ => Self::Load,
         }
     }
@@ -30,23 +39,68 @@ impl Provocation {
         self != Self::Load
     }
 
-    /// Waits until `relay` has ended.
-    pub(crate) async fn provoke(self, site: &Site, reader: &TopicReader, relay: Relay) -> Ended {
-        let records = reader.count();
-        if self != Self::Load {
-            until("records arrive", PATIENCE, async || (reader.count() > records).then_some(())).await;
-        }
+    /// Starts `armed` and waits until it has ended.
+    pub(crate) async fn provoke(self, site: &Site, reader: &TopicReader, armed: &Launch) -> Ended {
         match self {
-            Self::Stop => relay.terminate().await,
-            Self::Load => relay.ended().await,
+            Self::Load => armed.start().ended().await,
+            Self::Stop => {
+                let relay = armed.start();
+                events_arrive(reader).await;
+                relay.terminate().await
+            }
             Self::Refuse => {
+                let relay = armed.start();
+                events_arrive(reader).await;
                 limit(site, "200").await;
                 let ended = relay.ended().await;
-                limit(site, "1000000").await;
+                limit(site, USUAL_BYTES).await;
                 ended
+            }
+            Self::Park => {
+                write_what_is_too_large(site).await;
+                let ended = armed.start().ended().await;
+                limit(site, USUAL_BYTES).await;
+                ended
+            }
+            Self::Retry => {
+                write_what_is_too_large(site).await;
+                let relay = site.relay().start();
+                until("the event is parked", PATIENCE, async || (unsettled(site).await > 0).then_some(())).await;
+                relay.terminate().await.expect(0, &[]);
+                limit(site, USUAL_BYTES).await;
+                retry(site);
+                armed.start().ended().await
             }
         }
     }
+}
+
+async fn events_arrive(reader: &TopicReader) {
+    let records = reader.count();
+    until("records arrive", PATIENCE, async || (reader.count() > records).then_some(())).await;
+}
+
+/// One event, of a key of its own, that does not compress to what its topic takes; and two behind it.
+async fn write_what_is_too_large(site: &Site) {
+    limit(site, "20000").await;
+    let large = "insert into outbox_events (id, aggregate_type, aggregate_id, event_type, payload)
+                 select gen_random_uuid(), 'order', 'large-' || txid_current(), 'Changed',
+                        jsonb_build_object('n', n, 'text', case n when 1 then random.text else '' end)
+                 from (select string_agg(md5(random()::text), '') text from generate_series(1, 4000)) random,
+                      generate_series(1, 3) n";
+    site.sql(large).await;
+}
+
+/// Lets the relay try again what is parked.
+pub(crate) fn retry(site: &Site) {
+    site.administrator().argument("retry").argument("--all").complete("parked").expect(0, &[]);
+}
+
+/// How many events are parked, wait, or are tried again.
+pub(crate) async fn unsettled(site: &Site) -> u64 {
+    let sql = "select count(*) from postrider.parked where slot = $1 and state in ('parked', 'waiting', 'retry')";
+    let row = site.db().query_one(sql, &[&site.name()]).await.expect("the parked events can be counted");
+    row.get::<_, i64>(0).unsigned_abs()
 }
 
 /// Sets the greatest batch of one of the topics.

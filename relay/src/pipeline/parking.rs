@@ -26,6 +26,7 @@ use crate::pipeline::sink::{Receipt, Refused, Sink};
 use crate::pipeline::source::Progress;
 use crate::pipeline::status::Status;
 use crate::telemetry::Metrics;
+use crate::telemetry::failpoint::{Failpoint, reach};
 
 pub use dead_letter::{POSITION, REASON, ROUTE, TOPIC};
 pub use key::KeyHash;
@@ -208,7 +209,9 @@ impl<S: Sink, L: Lot> Parking<S, L> {
         let Some(first) = entries.first() else { return Ok(()) };
         self.insist_on_room(first, &entries).await?;
         let began = Instant::now();
+        reach(Failpoint::ParkingPark);
         self.lot.park(&entries).await?;
+        reach(Failpoint::ParkingParked);
         self.options.metrics.parking.lot_seconds.observe(began.elapsed().as_secs_f64());
         for entry in &entries {
             self.held.add(&entry.message, weight(&entry.message));
@@ -257,8 +260,10 @@ impl<S: Sink, L: Lot> Parking<S, L> {
         if messages.is_empty() {
             self.load().await?;
             self.options.metrics.parking.full.set(0);
+            reach(Failpoint::ParkingServed);
             return Ok(true);
         }
+        reach(Failpoint::ParkingDue);
         let refused = self.inner.admit(&messages).await?;
         let (gone, returned) = leave_out(&messages, refused);
         messages.remove(&gone);
@@ -278,7 +283,9 @@ impl<S: Sink, L: Lot> Parking<S, L> {
             outcome.0.retain(|position| outcome.1.iter().all(|returned| returned.position != *position));
         }
         let (delivered, returned) = outcome;
+        reach(Failpoint::ParkingAgain);
         self.lot.conclude(&delivered, &returned).await?;
+        reach(Failpoint::ParkingConcluded);
         self.newest_settled = self.newest_settled.max(delivered.iter().max().copied());
         let metrics = &self.options.metrics.parking;
         metrics.retried.with_label_values(&["delivered"]).inc_by(delivered.len() as u64);
@@ -297,6 +304,7 @@ impl<S: Sink, L: Lot> Sink for Parking<S, L> {
     /// Parks what cannot be delivered, and sends the rest: the receipt is that of the rest.
     async fn send(&mut self, mut messages: Messages) -> Result<Receipt, Error> {
         let refused = self.inner.admit(&messages).await?;
+        reach(Failpoint::ParkingAdmitted);
         self.look_back(&messages).await?;
         let quiet = self.held.is_empty() && self.settled.is_empty();
         if quiet && refused.is_empty() && messages.unfit().is_empty() {
@@ -307,6 +315,7 @@ impl<S: Sink, L: Lot> Sink for Parking<S, L> {
             refused.insert(unfit.index, Refused::new(unfit.index, unfit.reason.clone()));
         }
         let sorted = self.sort(&mut messages, &mut refused).await?;
+        reach(Failpoint::ParkingSorted);
         self.park(&messages, &sorted, &refused).await?;
         let mut gone = sorted.known;
         gone.extend(sorted.aside.iter().map(|aside| aside.index));

@@ -61,6 +61,26 @@ failpoints! {
     SourceRewound = "source.rewound",
     /// The source is about to close.
     SourceClose = "source.close",
+    /// The Kafka sink is about to look what of a batch its topics take.
+    KafkaAdmit = "kafka.admit",
+    /// The topics that it needs are known, or made.
+    KafkaAdmitted = "kafka.admitted",
+    /// What surrounds the sink knows what of a batch is refused.
+    ParkingAdmitted = "parking.admitted",
+    /// Some of it must be set aside or left out, and nothing is yet.
+    ParkingSorted = "parking.sorted",
+    /// It is about to be parked.
+    ParkingPark = "parking.park",
+    /// It is parked; the rest of the batch is not sent.
+    ParkingParked = "parking.parked",
+    /// Parked events are to be tried again and were read.
+    ParkingDue = "parking.due",
+    /// They are delivered; the lot does not know.
+    ParkingAgain = "parking.again",
+    /// The lot knows.
+    ParkingConcluded = "parking.concluded",
+    /// Nothing more is to be tried again.
+    ParkingServed = "parking.served",
     /// It is about to give a batch to the producer.
     KafkaSend = "kafka.send",
     /// The producer has the first message of a batch.

@@ -251,7 +251,9 @@ impl Sink for Kafka {
         if self.deliveries.is_troubled() {
             return Ok(Vec::new());
         }
+        reach(Failpoint::KafkaAdmit);
         self.prepare(messages).await?;
+        reach(Failpoint::KafkaAdmitted);
         let mut found = self.judge(messages);
         if self.look_again(messages, &found).await? {
             self.take_over_changes().await?;
