@@ -61,6 +61,11 @@ fn unreachable(options: &ConnectOptions, error: postgres::error::Error) -> Error
             format!("Postgres refused user {:?}", options.user),
             Some("Check [postgres] user, password or password_file, and the server's pg_hba.conf."),
         ),
+        K::Tls => (
+            Kind::Setup,
+            "the way to Postgres cannot be made as safe as the configuration demands".to_owned(),
+            Some("Check [postgres] tls and the files named beside it; docs/operations.md, \"Secure connections\"."),
+        ),
         K::Rejected => (
             Kind::Setup,
             format!("Postgres refused a session in database {:?}", options.database),
