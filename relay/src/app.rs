@@ -1,5 +1,6 @@
 //! The composition root: configuration becomes a source, a sink and a supervisor. It alone knows every concrete type.
 
+pub(crate) mod care;
 pub(crate) mod kafka;
 mod parking;
 pub(crate) mod postgres;
@@ -99,6 +100,7 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         order.order();
     });
     serve_admin(&config, &metrics, &status, stop.clone()).await?;
+    care::keep(&config, &metrics, &stop);
 
     let (traces, flush) = traces::start(&config, &metrics)?;
     let supervision = Supervision {

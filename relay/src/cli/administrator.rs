@@ -13,7 +13,7 @@ pub(crate) struct Administrator {
     ///
     /// The variable keeps a password out of the list of processes. What the URL does not name, such as the
     /// host, the database or how TLS is checked, is as configured.
-    #[arg(long, value_name = "URL", env = "POSTRIDER_ADMIN_URL", hide_env_values = true)]
+    #[arg(long, value_name = "URL", env = "POSTRIDER_ADMIN_URL", hide_env_values = true, verbatim_doc_comment)]
     admin_url: Option<String>,
 }
 

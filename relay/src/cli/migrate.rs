@@ -3,12 +3,17 @@
 use std::{env, path::Path};
 
 use crate::{
+    app::care,
     cli::{
         Error,
         administrator::{Administrator, block_on},
         print,
     },
     config::DatabaseConfig,
+    slots::{
+        error::{Error as SetupError, Refusal},
+        outbox::partitions::{self, Outcome},
+    },
 };
 
 /// Creates or upgrades the table public.outbox_events and the schema postrider.
@@ -21,8 +26,21 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Migrate {
+    /// Cut the outbox table by days of created_at, so that old days leave whole instead of row by row.
+    ///
+    /// The table must be empty; columns, checks, grants and publications stay. Its primary key becomes the
+    /// id and created_at together, so that Postgres no longer refuses a second event of the same id.
+    #[arg(long, value_name = "PERIOD", value_enum, verbatim_doc_comment)]
+    partition_by: Option<Period>,
     #[command(flatten)]
     administrator: Administrator,
+}
+
+/// What one partition holds.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Period {
+    /// A day in UTC
+    Day,
 }
 
 impl Migrate {
@@ -30,11 +48,24 @@ impl Migrate {
         let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
         let applied = block_on(async {
             let mut client = self.administrator.connect(&config.postgres).await?;
-            postrider::migrations::run(&mut client).await.map_err(Error::Migrate)
+            let mut said: Vec<_> = postrider::migrations::run(&mut client).await.map_err(Error::Migrate)?;
+            for name in &mut said {
+                name.insert_str(0, "applied: ");
+            }
+            if let Some(Period::Day) = self.partition_by {
+                let outbox = &config.outboxes[0];
+                let care = care::of(outbox, &config.source, &config.partitions).ok_or_else(|| {
+                    let what = "the outbox has no table that could be cut".to_owned();
+                    SetupError::Refused(vec![Refusal { what, mend: "name one with `outbox.table`".to_owned() }])
+                })?;
+                let outcomes = partitions::convert(&client, &care).await?;
+                said.extend(outcomes.into_iter().map(|Outcome { what, .. }| format!("done: {what}")));
+            }
+            Ok(said)
         })?;
         match applied.is_empty() {
             true => print("nothing to do: every migration was applied before\n"),
-            false => print(&applied.iter().map(|name| format!("applied: {name}\n")).collect::<String>()),
+            false => print(&applied.iter().map(|line| format!("{line}\n")).collect::<String>()),
         }
     }
 }

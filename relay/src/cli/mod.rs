@@ -4,6 +4,7 @@ mod administrator;
 mod error;
 mod init;
 mod migrate;
+mod outbox;
 mod parked;
 mod run;
 mod status;
@@ -44,6 +45,7 @@ pub struct Cli {
 enum Verb {
     Init(init::Init),
     Migrate(migrate::Migrate),
+    Outbox(outbox::Outbox),
     Parked(parked::Parked),
     Run(run::Run),
     Status(status::Status),
@@ -58,6 +60,7 @@ impl Cli {
         let done = match self.verb {
             Verb::Init(init) => init.execute(config),
             Verb::Migrate(migrate) => migrate.execute(config),
+            Verb::Outbox(outbox) => outbox.execute(config),
             Verb::Parked(parked) => parked.execute(config),
             Verb::Run(run) => run.execute(config),
             Verb::Status(status) => status.execute(config),
@@ -122,6 +125,7 @@ mod tests {
                 "init --backlog-order",
                 "init --backlog-block-ms-max",
                 "init --admin-url",
+                "migrate --partition-by",
                 "migrate --admin-url",
                 "run --accept-gap",
                 "status --url",

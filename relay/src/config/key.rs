@@ -1,6 +1,6 @@
 //! The table of every key: its path, its variable, what it may hold, its default and its meaning; the file, the environment and `docs/configuration.md` are all held against it.
 
-use crate::config::{admin, kafka, log, outbox, parking, postgres, process, source, tracing};
+use crate::config::{admin, kafka, log, outbox, parking, partitions, postgres, process, source, tracing};
 
 /// One key of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -92,6 +92,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         outbox::KEYS,
         kafka::KEYS,
         parking::KEYS,
+        partitions::KEYS,
         admin::KEYS,
         process::KEYS,
         log::KEYS,

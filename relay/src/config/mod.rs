@@ -16,6 +16,7 @@ pub mod log;
 mod nearest;
 pub mod outbox;
 pub mod parking;
+pub mod partitions;
 pub mod postgres;
 pub mod process;
 pub mod secret;
@@ -37,6 +38,7 @@ use crate::config::{
     log::Log,
     outbox::Outbox,
     parking::Parking,
+    partitions::Partitions,
     postgres::Postgres,
     process::{Retry, Shutdown},
     settings::Settings,
@@ -63,6 +65,8 @@ pub struct Config {
     pub kafka: Kafka,
     /// How much may be set aside.
     pub parking: Parking,
+    /// How the days of an outbox come and go.
+    pub partitions: Partitions,
     /// The endpoint for probes and metrics.
     pub admin: Admin,
     /// How the relay ends.
@@ -109,6 +113,7 @@ impl Config {
             outboxes: Outbox::all_from_settings(&mut settings),
             kafka: Kafka::from_settings(&mut settings),
             parking: Parking::from_settings(&mut settings),
+            partitions: Partitions::from_settings(&mut settings),
             admin: Admin::from_settings(&mut settings),
             shutdown: Shutdown::from_settings(&mut settings),
             retry: Retry::from_settings(&mut settings),
@@ -128,6 +133,8 @@ pub struct DatabaseConfig {
     pub source: Source,
     /// What to publish; at least one.
     pub outboxes: Vec<Outbox>,
+    /// How the days of an outbox come and go.
+    pub partitions: Partitions,
 }
 
 impl DatabaseConfig {
@@ -145,6 +152,7 @@ impl DatabaseConfig {
             postgres: Postgres::from_settings(&mut settings, &read_file),
             source: Source::from_settings(&mut settings),
             outboxes: Outbox::all_from_settings(&mut settings),
+            partitions: Partitions::from_settings(&mut settings),
         };
         settings.into_result(config)
     }

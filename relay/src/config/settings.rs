@@ -221,6 +221,14 @@ impl Settings {
         self.parsed(key, |text| words.iter().position(|word| *word == text)).unwrap_or_default()
     }
 
+    /// Whether a key whose choices are false and true is true; the file may say it with or without quotes.
+    pub(super) fn flag(&mut self, key: &Key) -> bool {
+        match self.given(key).map(|given| &given.scalar) {
+            Some(Scalar::Boolean(value)) => *value,
+            _ => self.choice(key) == 1,
+        }
+    }
+
     /// The names and values of an open table, with the place of each.
     pub(super) fn properties(&mut self, key: &Key) -> BTreeMap<String, (String, Origin)> {
         if let Some(given) = self.given(key) {

@@ -3,6 +3,7 @@
 //! Nothing here is on the way of an event; every statement runs because a person asked for it.
 
 pub mod error;
+pub mod outbox;
 pub mod parked;
 pub mod session;
 pub mod setup;

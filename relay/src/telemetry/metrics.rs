@@ -5,6 +5,7 @@
 
 mod flow;
 mod kafka;
+mod outbox;
 mod parking;
 mod process;
 pub mod quantile;
@@ -23,6 +24,7 @@ use crate::telemetry::metrics::section::Set;
 
 pub use flow::{DELIVERY_BUCKETS_SECONDS, END, FlowMetrics, KIND};
 pub use kafka::KafkaMetrics;
+pub use outbox::OutboxMetrics;
 pub use parking::{OUTCOME, ParkingMetrics, WHY};
 pub use process::ProcessMetrics;
 pub use section::Description;
@@ -37,6 +39,7 @@ pub const ALL: &[&[Description]] = &[
     WalMetrics::ALL,
     KafkaMetrics::ALL,
     ParkingMetrics::ALL,
+    OutboxMetrics::ALL,
     ProcessMetrics::ALL,
     TraceMetrics::ALL,
 ];
@@ -58,6 +61,8 @@ pub struct Metrics {
     pub kafka: KafkaMetrics,
     /// What is set aside.
     pub parking: ParkingMetrics,
+    /// Care of the outbox table.
+    pub outbox: OutboxMetrics,
     /// Spans.
     pub traces: TraceMetrics,
 }
@@ -76,6 +81,7 @@ impl Metrics {
             wal: WalMetrics::new(&set),
             kafka: KafkaMetrics::new(&set),
             parking: ParkingMetrics::new(&set),
+            outbox: OutboxMetrics::new(&set),
             traces: TraceMetrics::new(&set),
             process,
             waiting_us: AtomicI64::new(0),

@@ -37,7 +37,7 @@ fn delivered(database: &Database) -> Vec<String> {
 
 fn aggregate_id(hex: &str) -> String {
     let bytes: Vec<u8> =
-        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal")).collect();
     let Message::Insert(insert) = pgoutput::decode(&bytes).expect("pgoutput") else { panic!("an insertion") };
     let Some(Column::Text(id)) = insert.new.columns().nth(2) else { panic!("a text") };
     String::from_utf8(id.to_vec()).expect("UTF-8")

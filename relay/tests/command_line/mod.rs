@@ -3,6 +3,8 @@
 mod backlog;
 mod database;
 mod init;
+mod outbox;
+mod outbox_partitions;
 mod parked;
 mod program;
 mod status;
