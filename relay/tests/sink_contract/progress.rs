@@ -1,6 +1,7 @@
 //! The progress topic in the states that years of use leave behind.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use postrider_relay::pipeline::{Progress, Sink};
@@ -10,6 +11,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::kafka::{KEY, Shared};
+use super::batch::{batch, keyed};
 use super::{PATIENCE, Rig, durable, note, topic};
 
 /// Records one note of the rig's key.
@@ -112,6 +114,21 @@ async fn values_that_nobody_here_wrote_are_handed_on_as_they_are() {
     write(&rig, Some(b"\x00\xff not ours"));
     let (_, progress) = rig.open().await;
     assert_eq!(progress.unwrap().value, Bytes::from_static(b"\x00\xff not ours"));
+}
+
+#[tokio::test]
+async fn a_batch_given_up_half_accepted_does_not_stop_the_progress_of_those_before_it() {
+    let rig = Shared::new();
+    let (mut sink, _) = rig.open().await;
+    let first = sink.send(batch(rig.topic(), &[keyed(1, 1)])).await.unwrap();
+    // Nothing may follow the first record of a producer until that one is delivered, so this call waits; its caller does not.
+    let second = sink.send(batch(rig.topic(), &[keyed(1, 2), keyed(1, 3)]));
+    assert!(tokio::time::timeout(Duration::ZERO, second).await.is_err(), "nothing was given up");
+    durable(first).await;
+    recorded(&mut sink, "after the first").await;
+    sink.close(PATIENCE).await.unwrap();
+    let (_, progress) = rig.open().await;
+    assert_eq!(progress.map(|progress| progress.value), Some(Bytes::from_static(b"after the first")));
 }
 
 #[tokio::test]

@@ -294,10 +294,8 @@ impl Sink for Kafka {
         Ok(receipt)
     }
 
+    /// Also behind a batch that failed or was given up: what a progress record names is durable.
     async fn record(&mut self, progress: Progress) -> Result<Receipt, Error> {
-        if let Some(failed) = self.deliveries.follow() {
-            return Ok(failed);
-        }
         let bytes = progress.key.len() + progress.value.len();
         let (mut accepting, receipt) = self.deliveries.begin(self.sequence, vec![0], bytes).await;
         self.sequence += 1;
