@@ -124,7 +124,7 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
     } else {
         let ends = OutboxToKafka {
             wal,
-            kafka: kafka::options(&config.kafka)?,
+            kafka: kafka::options(&config.kafka, &config.topics)?,
             lot: parking::lot(&config),
             parking: parking::options(&config, &metrics, &status),
             metrics: Arc::clone(&metrics),

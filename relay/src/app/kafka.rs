@@ -1,16 +1,19 @@
 //! From the configuration's `[kafka]` to the sink's options.
 
+use regex::Regex;
+
 use crate::config;
+use crate::config::kafka::{Password, Sasl};
 use crate::pipeline::{End, Error, Kind};
 use crate::sinks::KafkaOptions;
-use crate::sinks::kafka::Compression;
+use crate::sinks::kafka::{Compression, KafkaLogin, KafkaSecurity, KafkaTls, TopicCreation, Untimely};
 use crate::sources::wal::Record;
 
 /// The librdkafka property for the largest message; the sink must know it, to refuse a larger one before it is sent.
 const MESSAGE_BYTES_MAX: &str = "message.max.bytes";
 
 /// What the sink is told.
-pub(crate) fn options(kafka: &config::kafka::Kafka) -> Result<KafkaOptions, Error> {
+pub(crate) fn options(kafka: &config::kafka::Kafka, topics: &config::topics::Topics) -> Result<KafkaOptions, Error> {
     let defaults = KafkaOptions::new(&kafka.bootstrap_servers);
     let message_bytes_max = match kafka.properties.iter().find(|(name, _)| *name == MESSAGE_BYTES_MAX) {
         None => defaults.message_bytes_max,
@@ -32,7 +35,50 @@ pub(crate) fn options(kafka: &config::kafka::Kafka) -> Result<KafkaOptions, Erro
             config::kafka::Compression::None => Compression::None,
         },
         request_timeout: kafka.request_timeout,
+        topics: creation(topics),
+        topic_refresh_interval: topics.refresh_interval,
+        untimely: match kafka.untimely {
+            config::kafka::Untimely::Clamp => Untimely::Clamp,
+            config::kafka::Untimely::Refuse => Untimely::Refuse,
+        },
+        security: security(&kafka.security),
         properties: kafka.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         ..defaults
     })
+}
+
+fn creation(topics: &config::topics::Topics) -> TopicCreation {
+    TopicCreation {
+        create: topics.create,
+        allow: topics.allow.as_deref().map(|allow| Regex::new(allow).expect("the configuration holds only valid ones")),
+        partitions: topics.partitions,
+        replication_factor: topics.replication_factor,
+        cleanup_policy: topics.cleanup_policy.clone(),
+        retention_ms: topics.retention_ms,
+        topics_max: topics.topics_max,
+        ..TopicCreation::default()
+    }
+}
+
+fn security(security: &config::kafka::Security) -> KafkaSecurity {
+    let tls = security.tls.as_ref().map(|tls| {
+        let own = tls.certificate.as_ref();
+        KafkaTls {
+            ca_file: tls.ca_file.clone(),
+            certificate: own.map(|own| (own.certificate_file.clone(), own.key_file.clone())),
+            key_password_file: own.and_then(|own| own.key_password_file.clone()),
+            verify_host_name: tls.verify_host_name,
+        }
+    });
+    let login = security.sasl.as_ref().map(|sasl| match sasl {
+        Sasl::Token { file } => KafkaLogin::Token(file.clone()),
+        Sasl::Password { mechanism, username, password } => {
+            let (password, password_file) = match password {
+                Password::Given(secret) => (secret.expose().to_owned(), None),
+                Password::File(path) => (String::new(), Some(path.clone())),
+            };
+            KafkaLogin::Password { mechanism, username: username.clone(), password, password_file }
+        }
+    });
+    KafkaSecurity { tls, login, ..KafkaSecurity::default() }
 }

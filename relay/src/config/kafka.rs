@@ -1,6 +1,8 @@
 //! `[kafka]`: the brokers, the progress topic and the producer; what the guarantees rest on cannot be set.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+mod security;
+
+use std::{collections::BTreeMap, fmt, io, path::Path, time::Duration};
 
 use crate::config::{
     key::{Fallback, Key, Kind},
@@ -61,6 +63,12 @@ const REQUEST_TIMEOUT_MS: Key = Key {
     fallback: Fallback::Value("30000"),
     meaning: "How long a broker may take to answer one request, in milliseconds. The record itself is tried for as long as the relay runs.",
 };
+const UNTIMELY: Key = Key {
+    path: "kafka.untimely",
+    kind: Kind::Choice(&["clamp", "refuse"]),
+    fallback: Fallback::Value("clamp"),
+    meaning: "What happens to an event whose commit time lies outside what its topic takes (`message.timestamp.before.max.ms`, `message.timestamp.after.max.ms`): `clamp` publishes it with the nearest time that the topic takes, and its own in the header `postrider-commit-time`.",
+};
 const PROPERTIES: Key = Key {
     path: "kafka.properties",
     kind: Kind::Properties,
@@ -77,8 +85,12 @@ pub(super) const KEYS: &[Key] = &[
     LINGER_MS,
     COMPRESSION,
     REQUEST_TIMEOUT_MS,
+    UNTIMELY,
     PROPERTIES,
 ];
+
+pub(super) use security::KEYS as SECURITY_KEYS;
+pub use security::{ClientCertificate, Password, Sasl, Security, Tls};
 
 /// The broker list that stands for no broker: everything is read and acknowledged, nothing published.
 pub const NO_BROKER: &str = "null:";
@@ -110,6 +122,7 @@ pub const OWNED_PROPERTIES: &[(&str, &str)] = &[
     ("compression.codec", "set kafka.compression"),
     ("compression.type", "set kafka.compression"),
     ("request.timeout.ms", "set kafka.request_timeout_ms"),
+    ("allow.auto.create.topics", "set topics.create"),
 ];
 
 /// Where and how events are published.
@@ -131,8 +144,21 @@ pub struct Kafka {
     pub compression: Compression,
     /// How long a broker may take to answer one request.
     pub request_timeout: Duration,
+    /// What happens to an event whose commit time its topic does not take.
+    pub untimely: Untimely,
+    /// How brokers are reached safely.
+    pub security: Security,
     /// Further librdkafka properties; none of [`OWNED_PROPERTIES`].
     pub properties: Properties,
+}
+
+/// What happens to an event whose commit time its topic does not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Untimely {
+    /// It is published with the nearest time that the topic takes.
+    Clamp,
+    /// It is refused.
+    Refuse,
 }
 
 /// A way to compress that this build of librdkafka has.
@@ -173,7 +199,8 @@ impl fmt::Debug for Properties {
 }
 
 impl Kafka {
-    pub(super) fn from_settings(settings: &mut Settings) -> Self {
+    pub(super) fn from_settings(settings: &mut Settings, read: &impl Fn(&Path) -> io::Result<String>) -> Self {
+        let security = Security::from_settings(settings, read);
         Self {
             bootstrap_servers: settings.checked(&BOOTSTRAP_SERVERS, are_brokers),
             client_id: settings.checked(&CLIENT_ID, is_topic_name),
@@ -183,7 +210,9 @@ impl Kafka {
             linger: Duration::from_secs_f64(settings.number(&LINGER_MS).unwrap_or_default() / 1000.0),
             compression: [Compression::Lz4, Compression::None][settings.choice(&COMPRESSION)],
             request_timeout: settings.milliseconds(&REQUEST_TIMEOUT_MS),
-            properties: properties(settings),
+            untimely: [Untimely::Clamp, Untimely::Refuse][settings.choice(&UNTIMELY)],
+            properties: properties(settings, &security),
+            security,
         }
     }
 }
@@ -212,16 +241,24 @@ fn is_broker(broker: &str) -> bool {
     host_is_plain && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
-fn properties(settings: &mut Settings) -> Properties {
+fn properties(settings: &mut Settings, security: &Security) -> Properties {
     let mut kept = BTreeMap::new();
     for (name, (value, origin)) in settings.properties(&PROPERTIES) {
         match OWNED_PROPERTIES.iter().find(|(pattern, _)| matches_property(pattern, &name)) {
             Some((_, reason)) => {
                 settings.refuse_at(origin, format!("`kafka.properties.{name}` is set by the relay: {reason}"));
             }
-            None => {
-                kept.insert(name, value);
-            }
+            None => match security.contradicts(&name) {
+                Some(key) => {
+                    let message = format!(
+                        "`kafka.properties.{name}` says what `{key}` and the keys beside it say: keep one of them"
+                    );
+                    settings.refuse_at(origin, message);
+                }
+                None => {
+                    kept.insert(name, value);
+                }
+            },
         }
     }
     Properties(kept)

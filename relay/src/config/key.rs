@@ -1,6 +1,8 @@
 //! The table of every key: its path, its variable, what it may hold, its default and its meaning; the file, the environment and `docs/configuration.md` are all held against it.
 
-use crate::config::{admin, kafka, log, outbox, parking, partitions, postgres, process, source, tracing};
+use crate::config::{
+    admin, kafka, log, outbox, parking, partitions, postgres, process, source, topics, tracing,
+};
 
 /// One key of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,6 +38,8 @@ pub enum Kind {
         /// The greatest value allowed.
         max: f64,
     },
+    /// True or false.
+    Boolean,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A table of names and values that are not known beforehand.
@@ -51,6 +55,7 @@ impl Kind {
             Self::Secret => "a string".to_owned(),
             Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Self::Number { min, max } => format!("a number from {min} to {max}"),
+            Self::Boolean => "true or false".to_owned(),
             Self::Choice(words) => {
                 let quoted: Vec<_> = words.iter().map(|word| format!("\"{word}\"")).collect();
                 format!("one of {}", quoted.join(", "))
@@ -91,6 +96,8 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         source::KEYS,
         outbox::KEYS,
         kafka::KEYS,
+        kafka::SECURITY_KEYS,
+        topics::KEYS,
         parking::KEYS,
         partitions::KEYS,
         admin::KEYS,

@@ -22,6 +22,7 @@ pub mod process;
 pub mod secret;
 mod settings;
 pub mod source;
+pub mod topics;
 pub mod tracing;
 
 use std::{
@@ -43,6 +44,7 @@ use crate::config::{
     process::{Retry, Shutdown},
     settings::Settings,
     source::Source,
+    topics::Topics,
     tracing::Tracing,
 };
 
@@ -63,6 +65,8 @@ pub struct Config {
     pub outboxes: Vec<Outbox>,
     /// Where events are published.
     pub kafka: Kafka,
+    /// What becomes of an event whose topic does not exist.
+    pub topics: Topics,
     /// How much may be set aside.
     pub parking: Parking,
     /// How the days of an outbox come and go.
@@ -111,7 +115,8 @@ impl Config {
             postgres: Postgres::from_settings(&mut settings, &read),
             source: Source::from_settings(&mut settings),
             outboxes: Outbox::all_from_settings(&mut settings),
-            kafka: Kafka::from_settings(&mut settings),
+            kafka: Kafka::from_settings(&mut settings, &read),
+            topics: Topics::from_settings(&mut settings),
             parking: Parking::from_settings(&mut settings),
             partitions: Partitions::from_settings(&mut settings),
             admin: Admin::from_settings(&mut settings),

@@ -205,6 +205,22 @@ impl Settings {
         allowed
     }
 
+    /// True, false, or the default.
+    pub(super) fn boolean(&mut self, key: &Key) -> bool {
+        match self.given_or_default(key) {
+            Some(Scalar::Boolean(value)) => value,
+            Some(Scalar::Untyped(text)) => match text.trim().parse() {
+                Ok(value) => value,
+                Err(_) => {
+                    self.refuse_allowed(key);
+                    false
+                }
+            },
+            Some(wrong) => self.refuse_type(key, &wrong),
+            None => false,
+        }
+    }
+
     /// A whole number that is never negative.
     pub(super) fn unsigned(&mut self, key: &Key) -> u64 {
         self.integer(key).and_then(|value| u64::try_from(value).ok()).unwrap_or_default()

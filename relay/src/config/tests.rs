@@ -320,6 +320,7 @@ fn no_two_keys_share_a_path_or_a_variable_and_every_default_is_allowed() {
             (Fallback::Value(text), Kind::Integer { min, max }) => (min..=max).contains(&text.parse().unwrap()),
             (Fallback::Value(text), Kind::Number { min, max }) => (min..=max).contains(&text.parse().unwrap()),
             (Fallback::Value(text), Kind::Choice(words)) => words.contains(&text),
+            (Fallback::Value(text), Kind::Boolean) => text.parse::<bool>().is_ok(),
             (Fallback::Value(_), Kind::Secret | Kind::Properties) => false,
             _ => true,
         };

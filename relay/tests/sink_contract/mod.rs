@@ -13,6 +13,7 @@ mod outage;
 mod partitions;
 mod progress;
 mod refusal;
+mod secure;
 mod topic;
 
 use std::time::Duration;

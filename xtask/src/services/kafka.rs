@@ -94,7 +94,7 @@ impl Broker {
     pub(crate) fn configure(&self, port: u16, controller_port: u16, settings: &[(&str, &str)]) -> Result<()> {
         let mut text = properties(port, controller_port, &self.data.join("log"));
         for (name, value) in settings {
-            text.push_str(&format!("{name}={}\n", value.replace('\\', "\\\\")));
+            text.push_str(&format!("{name}={}\n", value.replace('\\', "\\\\").replace('\n', "\\n")));
         }
         let path = self.data.join(SETTINGS);
         fs::write(&path, text).context("write", &path)
@@ -104,6 +104,16 @@ impl Broker {
     pub(crate) fn start(&self, port: u16) -> Result<(Process, Child)> {
         let archive = format!("-XX:SharedArchiveFile={}", self.distribution.template.join(ARCHIVE).display());
         self.start_with(port, &archive)
+    }
+
+    /// Gives a user this password for a mechanism such as `SCRAM-SHA-256`.
+    pub(crate) fn set_password(&self, port: u16, mechanism: &str, user: &str, password: &str) -> Result<()> {
+        let mut command = Command::new(&self.distribution.java);
+        command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=error").arg("-cp").arg(self.distribution.jars.join("*"));
+        let credentials = format!("{mechanism}=[password={password}]");
+        command.args(["kafka.admin.ConfigCommand", "--bootstrap-server", &format!("127.0.0.1:{port}"), "--alter"]);
+        command.args(["--entity-type", "users", "--entity-name", user, "--add-config", &credentials]);
+        run(command.current_dir("/")).map(drop)
     }
 
     fn start_with(&self, port: u16, archive: &str) -> Result<(Process, Child)> {

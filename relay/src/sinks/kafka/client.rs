@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use rdkafka::ClientContext;
+use rdkafka::client::OAuthToken;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -14,8 +15,10 @@ use crate::pipeline::Kind;
 use crate::sinks::kafka::admission::raise_limit;
 use crate::sinks::kafka::batches::BatchLimit;
 use crate::sinks::kafka::deliveries::{Deliveries, Failure, Ticket};
+use crate::sinks::kafka::options::KafkaOptions;
 use crate::sinks::kafka::reachability::Reachability;
 use crate::sinks::kafka::refusal::{Class, ID_HEADER, POSITION_HEADER, Refusal, Verdict, judge, name_event};
+use crate::sinks::kafka::token::TokenFile;
 use crate::sinks::kafka::topics::denied;
 
 /// What the producer's poll thread calls.
@@ -25,13 +28,30 @@ pub(super) struct ProducerEvents {
     pub(super) reachability: Arc<Reachability>,
     /// How much a request carries.
     pub(super) batches: Arc<BatchLimit>,
+    /// Who the relay is, if it logs in by a token.
+    pub(super) token: Option<TokenFile>,
 }
 
 /// What a client calls that only reads or administers.
 #[derive(Debug)]
-pub(super) struct ReaderEvents(pub(super) Arc<Reachability>);
+pub(super) struct ReaderEvents {
+    reachability: Arc<Reachability>,
+    token: Option<TokenFile>,
+}
+
+impl ReaderEvents {
+    pub(super) fn new(options: &KafkaOptions, reachability: &Arc<Reachability>) -> Self {
+        Self { reachability: Arc::clone(reachability), token: options.security.token() }
+    }
+}
 
 impl ClientContext for ProducerEvents {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        token(self.token.as_ref(), &self.reachability)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(&self.reachability, level, facility, message);
     }
@@ -115,16 +135,31 @@ fn mend(code: RDKafkaErrorCode, topic: &str) -> String {
 }
 
 impl ClientContext for ReaderEvents {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+        token(self.token.as_ref(), &self.reachability)
+    }
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        log(&self.0, level, facility, message);
+        log(&self.reachability, level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        self.0.troubled(&error, reason);
+        self.reachability.troubled(&error, reason);
     }
 }
 
 impl ConsumerContext for ReaderEvents {}
+
+/// The token that librdkafka asks for; a file without one is trouble like a connection that fails.
+fn token(file: Option<&TokenFile>, reachability: &Reachability) -> Result<OAuthToken, Box<dyn std::error::Error>> {
+    let file = file.ok_or("the relay does not log in by a token")?;
+    file.read().map_err(|reason| {
+        reachability.without_token(&reason);
+        reason.into()
+    })
+}
 
 /// What librdkafka calls its log lines about requests that a broker did not answer.
 const TIMED_OUT: &str = "REQTMOUT";

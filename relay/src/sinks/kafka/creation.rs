@@ -40,8 +40,12 @@ pub struct TopicCreation {
     /// Topics created at most while the process lives.
     pub topics_max: usize,
     /// Topics created so far; all openings of a sink share it.
-    created: Arc<AtomicUsize>,
+    pub created: CreatedTopics,
 }
+
+/// How many topics were created. Its clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct CreatedTopics(Arc<AtomicUsize>);
 
 impl Default for TopicCreation {
     fn default() -> Self {
@@ -53,7 +57,7 @@ impl Default for TopicCreation {
             cleanup_policy: None,
             retention_ms: None,
             topics_max: TOPICS_MAX,
-            created: Arc::default(),
+            created: CreatedTopics::default(),
         }
     }
 }
@@ -89,7 +93,7 @@ impl TopicCreation {
             );
         }
         let take = |created: usize| (created < self.topics_max).then_some(created + 1);
-        if self.created.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+        if self.created.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
             return refuse(
                 Class::TooMany,
                 &format!("the topic does not exist, and this relay created {} topics already", self.topics_max),
@@ -101,7 +105,7 @@ impl TopicCreation {
 
     /// A creation that was permitted did not happen.
     pub(super) fn give_back(&self) {
-        self.created.fetch_sub(1, Ordering::Relaxed);
+        self.created.0.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// The configuration of a new topic.

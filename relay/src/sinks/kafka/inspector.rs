@@ -8,6 +8,7 @@ use rdkafka::admin::{
 };
 use rdkafka::client::Client;
 use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, Producer as _};
@@ -18,13 +19,32 @@ use crate::sinks::kafka::blocking;
 use crate::sinks::kafka::client::{ProducerEvents, ReaderEvents};
 use crate::sinks::kafka::creation::TopicCreation;
 use crate::sinks::kafka::options::KafkaOptions;
+use crate::sinks::kafka::progress::TOKEN_HANDOVER;
 use crate::sinks::kafka::reachability::Reachability;
 use crate::sinks::kafka::topic::{Description, Limits};
 
 /// Topics asked about one by one; of more, all that the cluster has are asked for at once.
 const ONE_BY_ONE_MAX: usize = 8;
 
-type Admin = AdminClient<ReaderEvents>;
+/// The client that asks. An administrative one cannot log in by a token, because nobody could hand it over; a consumer can,
+/// but asks for less.
+enum Asker {
+    Admin(AdminClient<ReaderEvents>),
+    Consumer(BaseConsumer<ReaderEvents>),
+}
+
+impl Asker {
+    /// The native client, with a token if it needs one. Blocks.
+    fn client(&self) -> &Client<ReaderEvents> {
+        match self {
+            Self::Admin(admin) => admin.inner(),
+            Self::Consumer(consumer) => {
+                drop(consumer.poll(TOKEN_HANDOVER));
+                consumer.client()
+            }
+        }
+    }
+}
 
 /// What was found out about a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,27 +67,28 @@ pub(super) type Answers = Vec<(Box<str>, Found)>;
 pub(super) struct Inspector {
     options: Arc<KafkaOptions>,
     reachability: Arc<Reachability>,
-    admin: Arc<Mutex<Option<Arc<Admin>>>>,
+    asker: Arc<Mutex<Option<Arc<Asker>>>>,
 }
 
 impl Inspector {
     pub(super) fn new(options: &KafkaOptions, reachability: &Arc<Reachability>) -> Self {
-        Self { options: Arc::new(options.clone()), reachability: Arc::clone(reachability), admin: Arc::default() }
+        Self { options: Arc::new(options.clone()), reachability: Arc::clone(reachability), asker: Arc::default() }
     }
 
     /// What the brokers say about these topics, in their order. An error means that none was reached.
     pub(super) async fn describe(&self, names: Vec<Box<str>>) -> Result<Answers, Error> {
-        let admin = self.admin()?;
+        let asker = self.asker()?;
         let timeout = self.options.connect_timeout;
-        let asked = Arc::clone(&admin);
+        let asked = Arc::clone(&asker);
         let mut found = blocking(move || {
-            partitions(asked.inner(), names, timeout).map_err(|error| {
+            partitions(asked.client(), names, timeout).map_err(|error| {
                 Error::new(End::Sink, Kind::Unavailable, "kafka did not tell of topics").because(error)
             })
         })
         .await?;
         let there = found.iter().filter(|(_, found)| matches!(found, Found::There(_)));
         let resources: Vec<ResourceSpecifier<'_>> = there.map(|(name, _)| ResourceSpecifier::Topic(name)).collect();
+        let Asker::Admin(admin) = &*asker else { return Ok(found) };
         if resources.is_empty() {
             return Ok(found);
         }
@@ -86,6 +107,11 @@ impl Inspector {
         Ok(found)
     }
 
+    /// Whether topics can be created.
+    pub(super) fn may_create(&self) -> bool {
+        self.options.security.token().is_none()
+    }
+
     /// Has these topics created; what the controller said about each, in their order.
     pub(super) async fn create(
         &self,
@@ -102,7 +128,11 @@ impl Inspector {
                 topic
             })
             .collect();
-        let outcome = self.admin()?.create_topics(&topics, &self.patience()).await.map_err(|error| {
+        let asker = self.asker()?;
+        let Asker::Admin(admin) = &*asker else {
+            return Err(Error::new(End::Sink, Kind::Broken, "topics cannot be created with a token"));
+        };
+        let outcome = admin.create_topics(&topics, &self.patience()).await.map_err(|error| {
             Error::new(End::Sink, Kind::Unavailable, "kafka did not say whether it created topics").because(error)
         })?;
         Ok(outcome
@@ -116,9 +146,9 @@ impl Inspector {
 
     /// The names of all topics that the relay may know of.
     pub(super) async fn names(&self) -> Result<Vec<String>, Error> {
-        let (admin, timeout) = (self.admin()?, self.options.connect_timeout);
+        let (asker, timeout) = (self.asker()?, self.options.connect_timeout);
         blocking(move || {
-            let metadata = admin.inner().fetch_metadata(None, timeout);
+            let metadata = asker.client().fetch_metadata(None, timeout);
             let metadata = metadata.map_err(|error| {
                 Error::new(End::Sink, Kind::Unavailable, "kafka did not list its topics").because(error)
             })?;
@@ -132,27 +162,31 @@ impl Inspector {
         AdminOptions::new().request_timeout(timeout).operation_timeout(timeout)
     }
 
-    fn admin(&self) -> Result<Arc<Admin>, Error> {
+    fn asker(&self) -> Result<Arc<Asker>, Error> {
         // Every holder leaves a whole value, so a panic elsewhere does not spoil it.
-        let mut admin = self.admin.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(admin) = &*admin {
-            return Ok(Arc::clone(admin));
+        let mut asker = self.asker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asker) = &*asker {
+            return Ok(Arc::clone(asker));
         }
-        let events = ReaderEvents(Arc::clone(&self.reachability));
-        let made = Admin::from_config_and_context(&self.options.admin(), events).map_err(|error| {
+        let events = ReaderEvents::new(&self.options, &self.reachability);
+        let made = match self.may_create() {
+            true => AdminClient::from_config_and_context(&self.options.admin(), events).map(Asker::Admin),
+            false => BaseConsumer::from_config_and_context(&self.options.reader(), events).map(Asker::Consumer),
+        };
+        let made = made.map_err(|error| {
             Error::new(End::Sink, Kind::Setup, "the kafka client for topics does not start").because(error)
         })?;
-        Ok(Arc::clone(admin.insert(Arc::new(made))))
+        Ok(Arc::clone(asker.insert(Arc::new(made))))
     }
 }
 
 impl Drop for Inspector {
     fn drop(&mut self) {
         // The last one's client joins its thread, which takes some 100 ms, and nobody has to wait for it.
-        if Arc::strong_count(&self.admin) == 1
-            && let Some(admin) = self.admin.lock().unwrap_or_else(PoisonError::into_inner).take()
+        if Arc::strong_count(&self.asker) == 1
+            && let Some(asker) = self.asker.lock().unwrap_or_else(PoisonError::into_inner).take()
         {
-            drop(std::thread::Builder::new().name("kafka-admin-close".into()).spawn(move || drop(admin)));
+            drop(std::thread::Builder::new().name("kafka-asker-close".into()).spawn(move || drop(asker)));
         }
     }
 }

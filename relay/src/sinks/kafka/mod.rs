@@ -15,6 +15,7 @@ mod batches;
 mod client;
 mod creation;
 mod deliveries;
+mod diagnosis;
 mod inspector;
 mod murmur2;
 mod options;
@@ -24,6 +25,8 @@ mod questions;
 mod reachability;
 mod refusal;
 mod refusals;
+mod security;
+mod token;
 mod topic;
 mod topics;
 
@@ -47,8 +50,9 @@ use crate::sinks::kafka::topics::{TopicId, Topics};
 use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
 
-pub use creation::TopicCreation;
+pub use creation::{CreatedTopics, TopicCreation};
 pub use options::{Compression, KafkaOptions, Untimely};
+pub use security::{KafkaLogin, KafkaSecurity, KafkaTls, WorkedOnce};
 
 /// How long to wait when librdkafka's own queue is full, which our bound makes rare: a delivery frees it only after the
 /// callback that tells of it, so that there is nothing to be woken by.
@@ -92,11 +96,13 @@ impl Kafka {
     /// Everything that can go on at the same time does. Fails with [`Kind::Unavailable`] if no broker answers within
     /// `connect_timeout`, and with [`Kind::Setup`] if a property or a permission is wrong.
     pub async fn open(
-        options: KafkaOptions,
+        mut options: KafkaOptions,
         progress_key: Option<&str>,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Option<Progress>), Error> {
-        let reachability = Arc::new(Reachability::new(&options.bootstrap_servers, Arc::clone(&metrics)));
+        options.secured = options.security.properties()?;
+        let secure = !options.secured.is_empty();
+        let reachability = Arc::new(Reachability::new(&options.bootstrap_servers, secure, Arc::clone(&metrics)));
         let deliveries = Arc::new(Deliveries::new(options.queue_bytes_max, Arc::clone(&metrics)));
         let batches = Arc::new(BatchLimit::new());
         let producer = start_producer(&options, &deliveries, &reachability, &batches)?;
@@ -120,6 +126,7 @@ impl Kafka {
             None => None,
         };
         sink.await_broker().await?;
+        sink.options.security.worked();
         Ok((sink, progress))
     }
 
@@ -166,6 +173,12 @@ impl Kafka {
             return Ok(());
         }
         let (brokers, within) = (&self.options.bootstrap_servers, timeout.as_secs_f32());
+        if let Some(diagnosis) = self.reachability.diagnosis() {
+            let context = format!("no kafka broker at {brokers} can be used");
+            return Err(Error::new(End::Sink, self.options.security.trouble(), context)
+                .because(self.reachability.last_trouble())
+                .with_help(diagnosis.help));
+        }
         let context = format!("no kafka broker answers at {brokers} within {within} s");
         Err(Error::new(End::Sink, Kind::Unavailable, context).because(self.reachability.last_trouble()))
     }
@@ -309,6 +322,24 @@ impl Sink for Kafka {
         Ok(receipt)
     }
 
+    async fn due(&mut self) {
+        self.reachability.refused().await;
+    }
+
+    async fn attend(&mut self) -> Result<(), Error> {
+        match self.reachability.diagnosis() {
+            // Secrets and certificates are read anew when the sink is.
+            Some(diagnosis) if !self.options.secured.is_empty() => {
+                let (brokers, trouble) = (&self.options.bootstrap_servers, self.reachability.last_trouble());
+                let context = format!("the brokers at {brokers} no longer let the relay in");
+                Err(Error::new(End::Sink, self.options.security.trouble(), context)
+                    .because(trouble)
+                    .with_help(diagnosis.help))
+            }
+            _ => Ok(()),
+        }
+    }
+
     async fn reset(&mut self) -> Result<(), Error> {
         reach(Failpoint::KafkaReset);
         self.producer.purge().await;
@@ -354,6 +385,7 @@ fn start_producer(
         deliveries: Arc::clone(deliveries),
         reachability: Arc::clone(reachability),
         batches: Arc::clone(batches),
+        token: options.security.token(),
     };
     Producer::start(&options.producer(batches.bytes()), events)
         .map_err(|error| Error::new(End::Sink, Kind::Setup, "the kafka producer does not start").because(error))

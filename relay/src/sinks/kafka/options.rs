@@ -8,6 +8,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use tracing::level_filters::LevelFilter;
 
 use crate::sinks::kafka::creation::TopicCreation;
+use crate::sinks::kafka::security::KafkaSecurity;
 
 /// The largest message by default, in bytes: what a broker with default limits takes (`max.message.bytes` is 1 048 588,
 /// of which a batch of one record spends 61), hence every event that the writer library lets pass.
@@ -55,7 +56,11 @@ pub struct KafkaOptions {
     pub topic_refresh_interval: Duration,
     /// What happens to a message whose commit time a topic does not take.
     pub untimely: Untimely,
-    /// Further librdkafka properties by name, for security above all. The fixed ones win.
+    /// How brokers are reached safely.
+    pub security: KafkaSecurity,
+    /// What that is in librdkafka's words, with the secrets as they were when the sink was opened.
+    pub(crate) secured: Vec<(String, String)>,
+    /// Further librdkafka properties by name. The fixed ones win.
     pub properties: Vec<(String, String)>,
 }
 
@@ -90,6 +95,8 @@ impl KafkaOptions {
             topics: TopicCreation::default(),
             topic_refresh_interval: Duration::from_secs(30),
             untimely: Untimely::Clamp,
+            security: KafkaSecurity::default(),
+            secured: Vec::new(),
             properties: Vec::new(),
         }
     }
@@ -157,7 +164,7 @@ impl KafkaOptions {
         config.set("topic.metadata.refresh.fast.interval.ms", "20");
         config.set("retry.backoff.ms", "20");
         config.set("socket.keepalive.enable", "true");
-        for (name, value) in &self.properties {
+        for (name, value) in self.properties.iter().chain(&self.secured) {
             config.set(name, value);
         }
         config

@@ -33,6 +33,9 @@ const WINDOW_GROWTH: i64 = 16;
 /// How long to wait before asking a broker again for what it does not know yet.
 const ASK_AGAIN: Duration = Duration::from_millis(10);
 
+/// How long it takes at most to hand a token over.
+pub(super) const TOKEN_HANDOVER: Duration = Duration::from_millis(20);
+
 /// The topic's configuration. Small segments, because only closed ones are compacted; one mebibyte is the least that
 /// Kafka 4 allows.
 const TOPIC_CONFIG: [(&str, &str); 4] = [
@@ -65,19 +68,29 @@ impl Reader {
     /// Begins to connect.
     pub(super) fn start(options: KafkaOptions, reachability: Arc<Reachability>) -> Result<Self, Error> {
         let deadline = Instant::now() + options.connect_timeout;
-        let events = ReaderEvents(Arc::clone(&reachability));
+        let events = ReaderEvents::new(&options, &reachability);
         let consumer = BaseConsumer::from_config_and_context(&options.reader(), events)
             .map_err(|error| Error::new(End::Sink, Kind::Setup, "the kafka client does not start").because(error))?;
+        if options.security.token().is_some() {
+            // Polling is what hands over the token, without which no broker is asked anything.
+            drop(consumer.poll(TOKEN_HANDOVER));
+        }
         Ok(Self { consumer: Some(consumer), options, reachability, deadline })
     }
 
     /// Whether the topic exists. Fails if no broker answers in time. Blocks.
     pub(super) fn topic_exists(&self) -> Result<bool, Error> {
         let topic = &self.options.progress_topic;
-        let metadata = self
-            .consumer()
-            .fetch_metadata(Some(topic), self.remaining())
-            .map_err(|error| self.unavailable("no kafka broker answers", &error))?;
+        let metadata = loop {
+            match self.consumer().fetch_metadata(Some(topic), self.remaining()) {
+                Ok(metadata) => break metadata,
+                // A connection that just failed is tried again, unless it is known that this will not help.
+                Err(_) if self.reachability.diagnosis().is_none() && Instant::now() < self.deadline => {
+                    std::thread::sleep(ASK_AGAIN);
+                }
+                Err(error) => return Err(self.unavailable("no kafka broker answers", &error)),
+            }
+        };
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(false) };
         match found.error().map(RDKafkaErrorCode::from) {
             None => {
@@ -202,7 +215,13 @@ impl Reader {
         let (brokers, within) = (&self.options.bootstrap_servers, self.options.connect_timeout.as_secs_f32());
         let trouble = self.reachability.last_trouble();
         let context = format!("{what} at {brokers} within {within} s");
-        let error_of = Error::new(End::Sink, Kind::Unavailable, context);
+        let error_of = match self.reachability.diagnosis() {
+            None => Error::new(End::Sink, Kind::Unavailable, context),
+            Some(diagnosis) => {
+                let context = format!("no kafka broker at {brokers} can be used");
+                Error::new(End::Sink, self.options.security.trouble(), context).with_help(diagnosis.help)
+            }
+        };
         if trouble.is_empty() { error_of.because(error.clone()) } else { error_of.because(trouble) }
     }
 
@@ -228,7 +247,14 @@ pub(super) async fn create_topic(options: &KafkaOptions, reachability: &Arc<Reac
             .because(cause)
             .with_help("Create it with one partition and cleanup.policy=compact, or let the relay do it.")
     };
-    let events = ReaderEvents(Arc::clone(reachability));
+    if options.security.token().is_some() {
+        let context =
+            format!("the progress topic {topic:?} does not exist, and with a token the relay cannot create it");
+        return Err(Error::new(End::Sink, Kind::Setup, context).with_help(format!(
+            "Create it: kafka-topics.sh --bootstrap-server … --create --topic {topic} --partitions 1 --config cleanup.policy=compact"
+        )));
+    }
+    let events = ReaderEvents::new(options, reachability);
     let admin = AdminClient::from_config_and_context(&options.admin(), events).map_err(failed)?;
     let replication = TopicReplication::Fixed(options.progress_replication_factor);
     let mut new = NewTopic::new(topic, 1, replication);

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
+use crate::sinks::kafka::diagnosis::{Diagnosis, diagnose};
 use crate::telemetry::Metrics;
 
 /// While an outage lasts it is told again at most this often.
@@ -17,6 +19,10 @@ const WARN_INTERVAL: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(super) struct Reachability {
     bootstrap_servers: String,
+    /// Whether connections are encrypted or logged in to.
+    secure: bool,
+    /// Wakes whoever waits for a refusal of the relay itself.
+    refused: Notify,
     /// Read for every delivery, so kept outside the lock: something failed since the last one.
     doubtful: AtomicBool,
     outage: Mutex<Outage>,
@@ -28,16 +34,20 @@ struct Outage {
     all_down: bool,
     /// The newest failure in librdkafka's words: it names the broker.
     cause: Option<String>,
+    /// What that means, if it is a matter of security.
+    diagnosis: Option<Diagnosis>,
     told_at: Option<Instant>,
     /// When it was last told that a broker does not answer. Deliveries by other brokers do not end that.
     silence_told_at: Option<Instant>,
 }
 
 impl Reachability {
-    pub(super) fn new(bootstrap_servers: &str, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(bootstrap_servers: &str, secure: bool, metrics: Arc<Metrics>) -> Self {
         metrics.kafka.reachable.set(1);
         Self {
             bootstrap_servers: bootstrap_servers.to_owned(),
+            secure,
+            refused: Notify::new(),
             doubtful: AtomicBool::new(false),
             outage: Mutex::default(),
             metrics,
@@ -47,6 +57,28 @@ impl Reachability {
     /// The newest connection trouble in librdkafka's words; empty if there was none.
     pub(super) fn last_trouble(&self) -> String {
         self.lock().cause.clone().unwrap_or_default()
+    }
+
+    /// What the newest trouble means, if it is a matter of security: then waiting may not help.
+    pub(super) fn diagnosis(&self) -> Option<Diagnosis> {
+        self.lock().diagnosis
+    }
+
+    /// Waits until no broker can be reached and the newest trouble is one of security. Cancel safe.
+    pub(super) async fn refused(&self) {
+        self.refused.notified().await;
+    }
+
+    /// There is no token to log in with.
+    pub(super) fn without_token(&self, reason: &str) {
+        let mut outage = self.lock();
+        outage.cause = Some(reason.to_owned());
+        outage.diagnosis = Some(Diagnosis {
+            what: "there is no token to log in with",
+            help: "See to it that kafka.sasl_token_file is renewed.",
+        });
+        drop(outage);
+        self.doubtful.store(true, Ordering::Relaxed);
     }
 
     /// A broker acknowledged something.
@@ -87,10 +119,17 @@ impl Reachability {
             _ => {
                 self.metrics.kafka.connection_errors.inc();
                 debug!(%error, reason, "kafka client error");
-                outage.cause = Some(reason.to_owned());
+                outage.diagnosis = diagnose(reason, self.secure);
+                outage.cause = Some(match outage.diagnosis {
+                    Some(diagnosis) => format!("{} ({reason})", diagnosis.what),
+                    None => reason.to_owned(),
+                });
             }
         }
         self.doubtful.store(true, Ordering::Relaxed);
+        if outage.all_down && outage.diagnosis.is_some() {
+            self.refused.notify_one();
+        }
         if let Outage { all_down: true, cause: Some(cause), told_at, .. } = &mut *outage
             && told_at.is_none_or(|at| at.elapsed() >= WARN_INTERVAL)
         {
@@ -116,7 +155,7 @@ mod tests {
 
     fn reachability() -> (Reachability, Arc<Metrics>) {
         let metrics = Metrics::new();
-        (Reachability::new("broker:9092", Arc::clone(&metrics)), metrics)
+        (Reachability::new("broker:9092", false, Arc::clone(&metrics)), metrics)
     }
 
     #[test]

@@ -191,6 +191,12 @@ impl Topics {
     async fn create(&mut self, names: Vec<Box<str>>) -> Result<(), Error> {
         let mut permitted = Vec::new();
         for name in names {
+            if self.creation.create && !self.inspector.may_create() {
+                let reason = "the topic does not exist, and with a token the relay cannot create it".to_owned();
+                let help = format!("Create it: {}", self.creation.command(&name));
+                self.refuse(&name, Refusal::new(Class::Missing, reason, help));
+                continue;
+            }
             match self.creation.permit(&name) {
                 Ok(()) => permitted.push(name),
                 Err(refusal) => self.refuse(&name, refusal),
