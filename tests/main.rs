@@ -4,6 +4,7 @@
 mod crash;
 mod care;
 mod cut;
+mod debezium_outbox;
 mod faults;
 mod idle;
 mod kill;

@@ -90,7 +90,7 @@ pub fn shape_rows(data: &[u8]) {
                 match why {
                     Unshapable::NullInTopic(_) => assert_eq!(row.aggregate_type, None),
                     Unshapable::NotHex => assert!(row.payload.is_none() && row.payload_bytes.is_some()),
-                    other => panic!("no row of this form is unfit like this: {other}"),
+                    other => unreachable!("no row of this form is unfit like this: {other}"),
                 }
             }
             shaped => assert_shaped(&row, &shaped, position, count, &messages),
