@@ -11,6 +11,7 @@ mod kill;
 mod mistakes;
 mod observe;
 mod outage;
+mod secure_postgres;
 mod routing;
 mod takeover;
 mod tidy;

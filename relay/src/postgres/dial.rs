@@ -4,8 +4,10 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
+use rustls::ClientConfig;
 use tracing::info;
 
 use crate::postgres::connection::Connection;
@@ -42,15 +44,20 @@ struct Reached {
 }
 
 /// What is asked of the server before anything else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Secure {
+#[derive(Clone, Copy)]
+enum Secure<'a> {
     No,
-    IfOffered,
-    Yes,
+    IfOffered(&'a Arc<ClientConfig>),
+    Yes(&'a Arc<ClientConfig>),
 }
 
 /// Opens a session with the first server that will do, tried in order; the session gets `settings`.
 pub(crate) fn dial(options: &ConnectOptions, settings: &[(&str, &str)]) -> Result<Connection, Error> {
+    // Once for all: what is wrong with our own files is wrong for every server, and no reason to go without TLS.
+    let config = match options.tls.mode {
+        TlsMode::Disable => None,
+        _ => Some(tls::client_config(&options.tls)?),
+    };
     let mut failures = Vec::new();
     for server in &options.servers {
         let routes = match routes(server, options.tls.mode) {
@@ -63,7 +70,7 @@ pub(crate) fn dial(options: &ConnectOptions, settings: &[(&str, &str)]) -> Resul
         let password = password(options, server)?;
         let applicant = Applicant { options, settings, password };
         for route in routes {
-            match session(&route, &applicant) {
+            match session(&route, &applicant, config.as_ref()) {
                 Ok(connection) => {
                     tell(&connection, options);
                     return Ok(connection);
@@ -124,27 +131,31 @@ fn password(options: &ConnectOptions, server: &Server) -> Result<Option<Secret>,
 }
 
 /// A session over one way. Where TLS is only preferred, what goes wrong with it leads to a second try without, as in libpq.
-fn session(route: &Route<'_>, applicant: &Applicant<'_>) -> Result<Connection, Error> {
+fn session(
+    route: &Route<'_>,
+    applicant: &Applicant<'_>,
+    config: Option<&Arc<ClientConfig>>,
+) -> Result<Connection, Error> {
     let options = applicant.options;
+    let reach = |secure| reach(route, options, secure);
     let start = |reached: Reached| {
         let Reached { transport, peer, deadline } = reached;
         Connection::start(transport, peer, deadline, options.tls.check(), applicant)
     };
-    let secure = match (&route.way, options.tls.mode) {
-        (Way::Socket(_) | Way::UsualSocket(_), _) | (_, TlsMode::Disable) => Secure::No,
-        (_, TlsMode::Prefer) => Secure::IfOffered,
-        _ => Secure::Yes,
+    let secure = match (&route.way, config) {
+        (Way::Socket(_) | Way::UsualSocket(_), _) | (Way::Tcp(..), None) => Secure::No,
+        (Way::Tcp(..), Some(config)) if options.tls.mode == TlsMode::Prefer => Secure::IfOffered(config),
+        (Way::Tcp(..), Some(config)) => Secure::Yes(config),
     };
-    let connection = match reach(route, options, secure) {
-        Err(error) if secure == Secure::IfOffered && error.kind() == Kind::Tls => {
-            start(reach(route, options, Secure::No)?)
-        }
+    let preferred = matches!(secure, Secure::IfOffered(_));
+    let connection = match reach(secure) {
+        Err(error) if preferred && error.kind() == Kind::Tls => start(reach(Secure::No)?),
         reached => {
             let reached = reached?;
             let is_secured = reached.transport.channel().is_some();
             match start(reached) {
-                Err(error) if secure == Secure::IfOffered && is_secured && wants_no_tls(&error) => {
-                    let plain = reach(route, options, Secure::No).and_then(start);
+                Err(error) if preferred && is_secured && wants_no_tls(&error) => {
+                    let plain = reach(Secure::No).and_then(start);
                     plain.map_err(|second| if wants_no_tls(&second) { error } else { second })
                 }
                 started => started,
@@ -160,7 +171,7 @@ fn wants_no_tls(error: &Error) -> bool {
 }
 
 /// Opens the way, and secures it.
-fn reach(route: &Route<'_>, options: &ConnectOptions, secure: Secure) -> Result<Reached, Error> {
+fn reach(route: &Route<'_>, options: &ConnectOptions, secure: Secure<'_>) -> Result<Reached, Error> {
     let deadline = Instant::now() + options.connect_timeout;
     let peer = route.to_string();
     let opened = match &route.way {
@@ -171,14 +182,11 @@ fn reach(route: &Route<'_>, options: &ConnectOptions, secure: Secure) -> Result<
         io::ErrorKind::Unsupported => Error::with_source(Kind::Rejected, format!("{peer} was not tried"), error),
         _ => Error::io(format!("no Postgres server answers at {peer}; check that it runs there"), error),
     })?;
-    if let Way::Tcp(host, address) = &route.way
-        && secure != Secure::No
-    {
-        let config = tls::client_config(&options.tls)?;
+    if let (Way::Tcp(host, address), Secure::IfOffered(config) | Secure::Yes(config)) = (&route.way, secure) {
         let name = tls::server_name(host, *address, options.tls.check())?;
         let answer = ask_for_tls(&mut transport, deadline).map_err(|error| lost(&peer, error))?;
-        if is_yes(answer, &peer, secure)? {
-            let channel = Channel::new(config, name)
+        if is_yes(answer, &peer, matches!(secure, Secure::Yes(_)))? {
+            let channel = Channel::new(Arc::clone(config), name)
                 .map_err(|error| Error::with_source(Kind::Tls, format!("TLS with {peer} cannot be prepared"), error))?;
             transport = transport.secure(channel, deadline).map_err(|error| lost(&peer, error))?;
         }
@@ -195,10 +203,10 @@ fn ask_for_tls(transport: &mut Transport, deadline: Instant) -> io::Result<u8> {
     Ok(answer[0])
 }
 
-fn is_yes(answer: u8, peer: &str, secure: Secure) -> Result<bool, Error> {
+fn is_yes(answer: u8, peer: &str, demanded: bool) -> Result<bool, Error> {
     match answer {
         b'S' => Ok(true),
-        b'N' if secure == Secure::IfOffered => Ok(false),
+        b'N' if !demanded => Ok(false),
         b'N' => Err(Error::new(
             Kind::Tls,
             format!(

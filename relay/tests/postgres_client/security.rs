@@ -130,6 +130,9 @@ fn a_file_that_is_missing_or_holds_something_else_is_named() {
 
     let mut open = identity.clone();
     open.key_file = folder.write("open.key", &ours.key, 0o644);
+    // Nor is it a reason to go without TLS where that is only preferred.
+    let preferred = with_tls(&with(open.clone()), TlsMode::Prefer, false);
+    refused(&preferred, Kind::Authentication, &["tls_key_file", "chmod 0600"]);
     refused(&with(open), Kind::Authentication, &["tls_key_file", "chmod 0600"]);
     let mut other = identity.clone();
     other.key_file = folder.write("other.key", &sign(&server.authority, "certified", &[], false).key, 0o600);

@@ -114,3 +114,6 @@ fn read_certificates(file: &Path, shown: &str) -> Result<Vec<CertificateDer<'sta
 fn refused(context: String, source: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::with_source(Kind::Tls, context, source)
 }
+
+#[cfg(test)]
+mod channel_tests;
