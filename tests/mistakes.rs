@@ -191,7 +191,7 @@ async fn an_outbox_table_that_is_dropped_while_running_ends_the_run_after_what_w
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_event_that_the_topic_does_not_take_holds_the_stream_until_the_topic_takes_it() {
+async fn an_event_that_the_topic_does_not_take_holds_a_stream_that_shall_wait_until_the_topic_takes_it() {
     let site = Site::new("toolarge").await;
     let reader = site.reader();
     let topic = format!("{}.outbox.event.order", site.name());
@@ -203,7 +203,7 @@ async fn an_event_that_the_topic_does_not_take_holds_the_stream_until_the_topic_
         altered.into_iter().for_each(|outcome| drop(outcome.unwrap()));
     };
     limit("20000").await;
-    let mut relay = site.relay().start();
+    let mut relay = site.relay().with("POSTRIDER_OUTBOX_ON_REFUSAL", "block").start();
     relay.ready().await;
     emit(&site, "k", 1).await;
     reader.distinct(1).await;

@@ -12,6 +12,8 @@ use bytes::Bytes;
 
 use crate::pipeline::times::Times;
 
+pub use redirect::ELSEWHERE;
+
 /// The largest arena or side buffer that spans can address, in bytes.
 pub const ARENA_BYTES_MAX: usize = (SIDE - 1) as usize;
 

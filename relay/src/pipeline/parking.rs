@@ -421,3 +421,5 @@ fn tell(entries: &[Entry<'_>]) {
 #[cfg(test)]
 #[path = "parking_tests.rs"]
 mod tests;
+#[cfg(test)]
+mod world;

@@ -4,8 +4,15 @@ use std::sync::Arc;
 
 use crate::pipeline::message::{HeaderName, Message, Messages};
 
+/// The bit of a position that says: not the message of this position, but what was sent elsewhere in its place. No source
+/// counts so far.
+pub const ELSEWHERE: u128 = 1 << 127;
+
 impl Messages {
     /// Sends the message at `index` to `topic` instead, with `more` headers after its own. Returns it as it was.
+    ///
+    /// It is another message then, so its position is another too: [`ELSEWHERE`] is set. Who remembers a refusal by its
+    /// position cannot take the one for the other.
     ///
     /// # Panics
     /// If there is no message at `index`.
@@ -18,7 +25,9 @@ impl Messages {
             self.header(HeaderName::Static(name), Some(value));
         }
         let headers = mark..self.header_mark();
-        self.list[index] = Message { topic, headers, ..original.clone() };
+        // 0 names no message, and goes on to do so.
+        let position = if original.position == 0 { 0 } else { original.position | ELSEWHERE };
+        self.list[index] = Message { topic, headers, position, ..original.clone() };
         original
     }
 
@@ -53,7 +62,7 @@ mod tests {
         });
         let original = messages.redirect(0, Arc::from("dead"), &[("why", b"too large")]);
         let message = messages.at(0).unwrap();
-        assert_eq!((message.topic(), message.position(), message.route()), ("dead", 3, 1));
+        assert_eq!((message.topic(), message.position(), message.route()), ("dead", 3 | ELSEWHERE, 1));
         let headers: Vec<_> = message.headers().collect();
         assert_eq!(headers, [("id", Some(&b"7"[..])), ("why", Some(&b"too large"[..]))]);
 
