@@ -28,6 +28,7 @@ pub struct Relay {
     admin_url: String,
     config: PathBuf,
     log: PathBuf,
+    variables: Vec<(String, String)>,
 }
 
 /// A running relay process. Dropped, it is killed.
@@ -48,9 +49,17 @@ impl Relay {
             ))
         })?;
         let admin_url = config.admin_url();
-        let relay = Self { binary, admin_url, config: folder.join("postrider.toml"), log: folder.join("relay.log") };
+        let (config_file, log) = (folder.join("postrider.toml"), folder.join("relay.log"));
+        let relay = Self { binary, admin_url, config: config_file, log, variables: Vec::new() };
         fs::write(&relay.config, config.toml()).doing(format!("writing {}", relay.config.display()))?;
         Ok(relay)
+    }
+
+    /// Sets a key by its variable, such as `POSTRIDER_KAFKA_LINGER_MS`.
+    #[must_use]
+    pub fn with(mut self, variable: &str, value: &str) -> Self {
+        self.variables.push((variable.to_owned(), value.to_owned()));
+        self
     }
 
     /// Where everything the relay's processes write is appended to.
@@ -97,6 +106,7 @@ impl Relay {
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"POSTRIDER_")) {
             command.env_remove(name);
         }
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 }
