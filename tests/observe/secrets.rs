@@ -36,7 +36,6 @@ async fn nothing_that_a_writer_wrote_and_no_password_is_logged_through_many_faul
     let launch = site
         .relay()
         .with("POSTRIDER_LOG_LEVEL", "trace")
-        .with("POSTRIDER_OUTBOX_MESSAGE_PREFIX", "secrets")
         .with("POSTRIDER_TRACING_OTLP_ENDPOINT", &format!("http://{nowhere}"))
         .with("POSTRIDER_TRACING_SAMPLE_RATIO", "1")
         .with("POSTRIDER_TRACING_HEADERS_FILE", &headers.display().to_string());
@@ -55,16 +54,18 @@ async fn nothing_that_a_writer_wrote_and_no_password_is_logged_through_many_faul
     emit(&site, "order", &format!("{SECRET}-key"), &payload).await;
     reader.distinct(1).await;
 
-    // Headers that are no object, a message that is no JSON, a record that no broker takes, and one behind it.
+    // Headers that are no object, a record that no broker takes, and one behind it.
     site.sql("alter table outbox_events drop constraint if exists outbox_events_headers").await;
     let odd = format!(
         "insert into outbox_events (aggregate_type, aggregate_id, event_type, payload, headers) \
                        values ('order', '{SECRET}-odd', 'Odd', '{payload}', '[\"{SECRET}\"]')"
     );
     site.sql(&odd).await;
-    site.sql(&format!("select pg_logical_emit_message(true, 'secrets', '{{\"aggregate_id\": {SECRET}')")).await;
-    let large = format!(r#"{{"n": 2, "card": "{SECRET}{}"}}"#, "x".repeat(3_000_000));
-    emit(&site, "order", &format!("{SECRET}-large"), &large).await;
+    site.sql("alter table outbox_events drop constraint outbox_events_payload_size").await;
+    let large = "insert into outbox_events (aggregate_type, aggregate_id, event_type, payload) \
+                 values ('order', $1, 'Large', jsonb_build_object('n', 2, 'card', $2::text))";
+    let card = format!("{SECRET}{}", "x".repeat(3_000_000));
+    site.db().execute(large, &[&format!("{SECRET}-large"), &card]).await.unwrap();
     emit(&site, "order", &format!("{SECRET}-large"), &payload).await;
     relay.logs(&["headers are not a JSON object"]).await;
     relay.logs(&["parked"]).await;

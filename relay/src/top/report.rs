@@ -38,6 +38,12 @@ pub struct Report {
     pub delivered_messages: u64,
     /// The newest acknowledged position.
     pub acknowledged: Option<String>,
+    /// Events that are parked.
+    #[serde(default)]
+    pub parked_events: u64,
+    /// Keys whose events wait because one is parked.
+    #[serde(default)]
+    pub held_keys: u64,
     /// Age of the oldest commit that is not durable.
     pub lag_seconds: f64,
     /// WAL after the confirmed position.
@@ -120,6 +126,10 @@ impl fmt::Display for Report {
         row("retained", format!("{} of WAL{limit}", unit::bytes(self.retained_bytes as f64)))?;
         let bytes = unit::bytes(self.in_flight_bytes as f64);
         row("in flight", format!("{} batches, {bytes}", self.in_flight_batches))?;
+        if self.parked_events > 0 {
+            let more = "see `postrider parked list`";
+            row("parked", format!("{} events, {} keys wait; {more}", self.parked_events, self.held_keys))?;
+        }
         let (p50, p99) = (unit::milliseconds(self.delivery.p50_ms), unit::milliseconds(self.delivery.p99_ms));
         row("delivered", format!("{} events; commit to durable p50 {p50} ms, p99 {p99} ms", self.delivered_messages))?;
         for Stage { stage, summary } in &self.stages {
@@ -145,7 +155,7 @@ pub(super) mod tests {
     pub(crate) const ANSWER: &str = r#"{"version":"0.1.0","slot":"orders","source":"slot orders in database shop",
         "sink":"kafka b:9092","state":"retrying","state_since_ms":0,"uptime_ms":61000,"ready":false,"reason":"gone",
         "last_error":{"at_ms":0,"end":"sink","message":"broker gone","help":"Start it."},"in_flight_batches":2,
-        "in_flight_bytes":2048,"delivered_messages":7,"acknowledged":"commit 0/1","lag_seconds":1.5,"lag_bytes":1024,
+        "in_flight_bytes":2048,"parked_events":3,"held_keys":1,"delivered_messages":7,"acknowledged":"commit 0/1","lag_seconds":1.5,"lag_bytes":1024,
         "retained_bytes":3145728,"safe_bytes":1048576,"broker_reachable":false,"told_by_a_newer_one":1,
         "delivery":{"count":7,"p50_ms":1.25,"p99_ms":2.5},"stages":[{"stage":"read","count":7,"p50_ms":0.5,"p99_ms":null}]}"#;
 
@@ -158,6 +168,7 @@ pub(super) mod tests {
             "lag          1.5 s, 1.0 KiB of WAL\n",
             "retained     3.0 MiB of WAL; 1.0 MiB more may be written before the slot is lost\n",
             "in flight    2 batches, 2.0 KiB\n",
+            "parked       3 events, 1 keys wait; see `postrider parked list`\n",
             "delivered    7 events; commit to durable p50 1.25 ms, p99 2.50 ms\n",
             "  read       p50 0.50 ms, p99 - ms\n",
             "sink: broker gone\n",

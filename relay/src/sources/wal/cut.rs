@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::warn;
 
+use crate::pipeline::parking::KeyHash;
 use crate::pipeline::{Batch, End, Error, Kind, Messages};
 use crate::postgres::chunk::{Frame, Frames};
 use crate::postgres::lsn::{CommitLsn, EndLsn};
@@ -234,6 +235,7 @@ impl Cutter {
                 self.metrics.wal.header_errors.inc();
                 warn!(
                     %position,
+                    key_hash = key_hash(messages),
                     help = "The writer should send a flat object of strings: docs/guarantees.md says what else becomes of it.",
                     "an event's headers are not a JSON object; they travel as text"
                 );
@@ -241,7 +243,8 @@ impl Cutter {
             Shaped::Filtered => self.metrics.wal.filtered_events.inc(),
             Shaped::Unfit(why) => {
                 self.metrics.wal.unfit_events.with_label_values(&[why.class()]).inc();
-                warn!(%position, %why, "an event cannot become a record; its route's policy says what becomes of it");
+                let key_hash = key_hash(messages);
+                warn!(%position, key_hash, %why, "an event cannot become a record; its route's policy says what becomes of it");
             }
         }
     }
@@ -295,6 +298,12 @@ fn change(open: &mut Option<Open>, delivered: &Record, reached: &mut Record) -> 
         (reached.commit_lsn, reached.ordinal, reached.messages) = (open.commit_lsn, ordinal, open.messages);
     }
     Ok((open.commit_lsn, open.commit_ms, ordinal))
+}
+
+/// The last message's key in the form in which it may be logged.
+fn key_hash(messages: &Messages) -> Option<String> {
+    let message = messages.at(messages.len().checked_sub(1)?)?;
+    Some(KeyHash::of(message.topic(), message.key()?).to_string())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tracing::{debug, info, warn};
+use tracing::{Span, debug, info, warn};
 
 use crate::pipeline::{Batch, End, Error, Kind, Progress, Source};
 use crate::postgres;
@@ -202,7 +202,8 @@ fn stream_error(options: &WalOptions, error: postgres::error::Error) -> Error {
 
 /// Starts streaming at `witness`, off the runtime: connecting blocks.
 async fn start(options: Arc<WalOptions>, witness: Option<Record>, accept_gap: bool) -> Result<Started, Error> {
-    tokio::task::spawn_blocking(move || start_blocking(&options, witness.as_ref(), accept_gap))
+    let span = Span::current();
+    tokio::task::spawn_blocking(move || span.in_scope(|| start_blocking(&options, witness.as_ref(), accept_gap)))
         .await
         .map_err(|error| Error::new(End::Source, Kind::Broken, "opening the slot was interrupted").because(error))?
 }
