@@ -43,10 +43,9 @@ async fn nothing_that_a_writer_wrote_and_no_password_is_logged_through_many_faul
     // A wrong password, told by a server and by us.
     let wrong =
         launch.clone().with("POSTRIDER_POSTGRES_HOST", "127.0.0.1").with("POSTRIDER_POSTGRES_PASSWORD", PASSWORD);
-    let refused = wrong.start();
-    refused.logs(&["refused"]).await;
-    assert_silent(&refused.log());
-    refused.kill();
+    let ended = wrong.start().ended().await;
+    ended.expect(1, &["refused user"]);
+    assert_silent(ended.said());
 
     let mut relay = launch.start();
     relay.ready().await;

@@ -127,6 +127,7 @@ mod tests {
         metrics.flow.rewinds.with_label_values(&["sink"]).inc();
         metrics.flow.rebuilds.with_label_values(&["source"]).inc();
         metrics.flow.errors.with_label_values(&["sink", "unavailable"]).inc();
+        metrics.kafka.admission_refused.with_label_values(&["size"]).inc();
         metrics.parking.parked.with_label_values(&["refused"]).inc();
         metrics.parking.retried.with_label_values(&["delivered"]).inc();
         let text = metrics.encode();

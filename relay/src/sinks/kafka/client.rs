@@ -20,6 +20,7 @@ use crate::sinks::kafka::reachability::Reachability;
 use crate::sinks::kafka::refusal::{Class, ID_HEADER, POSITION_HEADER, Refusal, Verdict, judge, name_event};
 use crate::sinks::kafka::token::TokenFile;
 use crate::sinks::kafka::topics::denied;
+use crate::sinks::kafka::wire::Wire;
 
 /// What the producer's poll thread calls.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(super) struct ProducerEvents {
     pub(super) batches: Arc<BatchLimit>,
     /// Who the relay is, if it logs in by a token.
     pub(super) token: Option<TokenFile>,
+    /// What goes over the wire.
+    pub(super) wire: Wire,
 }
 
 /// What a client calls that only reads or administers.
@@ -54,6 +57,10 @@ impl ClientContext for ProducerEvents {
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(&self.reachability, level, facility, message);
+    }
+
+    fn stats_raw(&self, statistics: &[u8]) {
+        self.wire.report(statistics);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

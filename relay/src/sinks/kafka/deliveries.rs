@@ -100,6 +100,11 @@ impl Deliveries {
         }
     }
 
+    /// Where it counts.
+    pub(super) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
     /// Opens the batch number `sequence` of messages with these positions as soon as there is room for its `bytes`.
     pub(super) async fn begin(&self, sequence: u64, positions: Vec<u128>, bytes: usize) -> (Accepting<'_>, Receipt) {
         let messages = u32::try_from(positions.len()).expect("spans address less than 2 GiB, so messages are fewer");

@@ -29,6 +29,7 @@ mod security;
 mod token;
 mod topic;
 mod topics;
+mod wire;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -47,6 +48,7 @@ use crate::sinks::kafka::progress::{PARTITION, Reader};
 use crate::sinks::kafka::questions::Run;
 use crate::sinks::kafka::reachability::Reachability;
 use crate::sinks::kafka::topics::{TopicId, Topics};
+use crate::sinks::kafka::wire::Wire;
 use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
 
@@ -386,6 +388,7 @@ fn start_producer(
         reachability: Arc::clone(reachability),
         batches: Arc::clone(batches),
         token: options.security.token(),
+        wire: Wire::new(Arc::clone(deliveries.metrics())),
     };
     Producer::start(&options.producer(batches.bytes()), events)
         .map_err(|error| Error::new(End::Sink, Kind::Setup, "the kafka producer does not start").because(error))

@@ -9,6 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::sinks::kafka::creation::TopicCreation;
 use crate::sinks::kafka::security::KafkaSecurity;
+use crate::sinks::kafka::wire::REPORT_INTERVAL_MS;
 
 /// The largest message by default, in bytes: what a broker with default limits takes (`max.message.bytes` is 1 048 588,
 /// of which a batch of one record spends 61), hence every event that the writer library lets pass.
@@ -119,6 +120,7 @@ impl KafkaOptions {
             // Of what has no key: the partition of a key is told with each record.
             .set("partitioner", "murmur2_random")
             .set("compression.codec", self.compression.name())
+            .set("statistics.interval.ms", REPORT_INTERVAL_MS)
             .set("linger.ms", (self.linger.as_secs_f64() * 1000.0).to_string())
             .set("batch.size", batch_bytes.to_string())
             .set("message.max.bytes", self.message_bytes_max.to_string())

@@ -1,6 +1,6 @@
 //! Metrics of the Kafka sink.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge};
+use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge};
 
 use crate::telemetry::metrics::section::section;
 
@@ -17,6 +17,10 @@ section! {
         delivery_errors: IntCounter = counter("postrider_kafka_delivery_errors_total", "Messages that were not delivered for other reasons, purged ones included.");
         connection_errors: IntCounter = counter("postrider_kafka_connection_errors_total", "Failed or lost connections to brokers.");
         reachable: IntGauge = level("postrider_kafka_reachable", "0 from the moment when no broker can be reached until one acknowledges again.");
+        sent_bytes: IntCounter = counter("postrider_kafka_sent_bytes_total", "Bytes sent to the brokers, compressed and with all overheads; taken over every five seconds.");
+        connects: IntCounter = counter("postrider_kafka_connects_total", "Connections that were opened to brokers.");
+        retries: IntCounter = counter("postrider_kafka_retries_total", "Requests that were sent to a broker again.");
+        round_trip_seconds: Gauge = gauge("postrider_kafka_round_trip_seconds", "Mean time that the slowest broker took to answer a request, over five seconds.");
         admission_refused: IntCounterVec = family("postrider_kafka_admission_refused_total", "Messages refused before they were sent, by reason; each attempt counts.", &[REASON]);
         topics: IntGauge = level("postrider_kafka_topics", "Topics in use.");
         topics_created: IntCounter = counter("postrider_kafka_topics_created_total", "Topics that the relay created.");
