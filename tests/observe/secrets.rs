@@ -94,7 +94,7 @@ async fn nothing_that_a_writer_wrote_and_no_password_is_logged_through_many_faul
     }
     tokio::time::timeout(Duration::from_secs(60), async {
         let ended = relay.terminate().await;
-        ended.expect(0, &["postrider_relay", "batch durable", "broker unreachable"]);
+        ended.expect(0, &["batch durable", "key_hash", "broker unreachable"]);
         assert_silent(ended.said());
     })
     .await

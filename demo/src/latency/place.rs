@@ -1,7 +1,6 @@
 //! Where a measurement takes place: servers of its own, with or without TLS, and a relay configured for them.
 
-use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rdkafka::ClientConfig;
 use xtask::services::certificates::{Authority, Certificate, CertificateError, Subject};
@@ -52,14 +51,20 @@ impl Place {
         let folder = std::env::temp_dir().join(&name);
         std::fs::create_dir_all(&folder).doing(format!("creating {}", folder.display()))?;
         let mut postgres = PrivatePostgres::start(None, POSTGRES)?;
-        let mut kafka = PrivateKafka::start(&[])?;
-        let plain = kafka.bootstrap();
-        let broker = match connections {
-            Connections::Plain => Broker { bootstrap: plain.clone(), authority: None },
+        let (kafka, broker) = match connections {
+            Connections::Plain => {
+                let kafka = PrivateKafka::start(&[])?;
+                let bootstrap = kafka.bootstrap();
+                (kafka, Broker { bootstrap, authority: None })
+            }
             Connections::Tls => {
-                let authority = folder.join("authority.pem");
-                let bootstrap = secure(&mut postgres, &mut kafka, &authority)?;
-                Broker { bootstrap, authority: Some(authority) }
+                let (authority, certificate) = certificates()?;
+                let file = folder.join("authority.pem");
+                std::fs::write(&file, authority.pem()).doing(format!("writing {}", file.display()))?;
+                secure(&mut postgres, &certificate)?;
+                let kafka = secure_broker(&certificate)?;
+                let bootstrap = kafka.address(LISTENER);
+                (kafka, Broker { bootstrap, authority: Some(file) })
             }
         };
         let server = postgres.environment();
@@ -81,11 +86,12 @@ impl Place {
                 .with("POSTRIDER_POSTGRES_PASSWORD", &server.password)
                 .with("POSTRIDER_POSTGRES_TLS", "verify-full")
                 .with("POSTRIDER_POSTGRES_TLS_CA_FILE", &authority)
-                .with("POSTRIDER_KAFKA_PROPERTIES", &format!("security.protocol=ssl;ssl.ca.location={authority}"));
+                .with("POSTRIDER_KAFKA_TLS", "true")
+                .with("POSTRIDER_KAFKA_TLS_CA_FILE", &authority);
         }
         relay.complete("migrate")?;
         relay.complete("init")?;
-        topics.create(&plain).await?;
+        topics.create(&kafka.bootstrap()).await?;
         Ok(Self { database, topics, relay, broker, folder, _servers: (postgres, kafka) })
     }
 
@@ -106,45 +112,33 @@ impl Place {
     }
 }
 
-/// Has both servers demand TLS of the relay, with certificates of an authority that is written to a file; the broker's
-/// address for it.
-fn secure(postgres: &mut PrivatePostgres, kafka: &mut PrivateKafka, authority_file: &Path) -> Result<String> {
+/// The name of the broker's listener that speaks TLS.
+const LISTENER: &str = "TLS";
+
+/// An authority, and what it signed for both servers.
+fn certificates() -> Result<(Authority, Certificate)> {
     let unsigned = |error: CertificateError| Error::Relay(format!("no certificate can be made: {error}"));
     let authority = Authority::new("latency benchmark").map_err(unsigned)?;
-    let certificate =
-        authority.sign(Subject { common_name: HOST, names: &[HOST], expired: false }).map_err(unsigned)?;
-    std::fs::write(authority_file, authority.pem()).doing(format!("writing {}", authority_file.display()))?;
-
-    postgres.secure(&certificate.chain, &certificate.key, None)?;
-    postgres.let_in(HBA)?;
-    postgres.restart()?;
-    let plain = kafka.bootstrap();
-    kafka.stop();
-    let bootstrap = listen_by_tls(kafka, &plain, &certificate)?;
-    kafka.start_again()?;
-    Ok(bootstrap)
+    let subject = Subject { common_name: HOST, names: &[HOST, "localhost"], expired: false };
+    let certificate = authority.sign(subject).map_err(unsigned)?;
+    Ok((authority, certificate))
 }
 
-/// Gives the broker a second listener, which speaks TLS; its address.
-fn listen_by_tls(kafka: &mut PrivateKafka, plain: &str, certificate: &Certificate) -> Result<String> {
-    let free = || -> Result<u16> {
-        let listener = TcpListener::bind((HOST, 0)).doing("choosing a port")?;
-        Ok(listener.local_addr().doing("choosing a port")?.port())
-    };
-    let (secure, controller) = (format!("{HOST}:{}", free()?), format!("{HOST}:{}", free()?));
-    // PEM in a file of properties stands in one line.
-    let line = |pem: &str| pem.trim_end().replace('\n', "\\n");
-    let client_listeners = format!("PLAINTEXT://{plain},SSL://{secure}");
-    for (name, value) in [
-        ("listeners", format!("{client_listeners},CONTROLLER://{controller}")),
-        ("advertised.listeners", client_listeners),
-        ("listener.security.protocol.map", "PLAINTEXT:PLAINTEXT,SSL:SSL,CONTROLLER:PLAINTEXT".to_owned()),
-        ("controller.quorum.voters", format!("1@{controller}")),
-        ("ssl.keystore.type", "PEM".to_owned()),
-        ("ssl.keystore.certificate.chain", line(&certificate.chain)),
-        ("ssl.keystore.key", line(&certificate.key)),
-    ] {
-        kafka.set(name, &value);
-    }
-    Ok(secure)
+/// Has Postgres demand TLS of the relay.
+fn secure(postgres: &mut PrivatePostgres, certificate: &Certificate) -> Result<()> {
+    postgres.secure(&certificate.chain, &certificate.key, None)?;
+    postgres.let_in(HBA)?;
+    Ok(postgres.restart()?)
+}
+
+/// A broker with a second listener, which speaks TLS.
+fn secure_broker(certificate: &Certificate) -> Result<PrivateKafka> {
+    let of = |name: &str| format!("listener.name.{}.ssl.{name}", LISTENER.to_lowercase());
+    let settings = [
+        (of("keystore.type"), "PEM"),
+        (of("keystore.certificate.chain"), certificate.chain.as_str()),
+        (of("keystore.key"), certificate.key.as_str()),
+    ];
+    let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    Ok(PrivateKafka::start_with(&[(LISTENER, "SSL")], &settings)?)
 }

@@ -1,8 +1,6 @@
 //! The table of every key: its path, its variable, what it may hold, its default and its meaning; the file, the environment and `docs/configuration.md` are all held against it.
 
-use crate::config::{
-    admin, kafka, log, outbox, parking, partitions, postgres, process, source, topics, tracing,
-};
+use crate::config::{admin, kafka, log, outbox, parking, partitions, postgres, process, source, topics, tracing};
 
 /// One key of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]

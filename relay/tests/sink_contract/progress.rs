@@ -10,8 +10,8 @@ use rdkafka::admin::{AdminOptions, ResourceSpecifier};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::kafka::{KEY, Shared};
 use super::batch::{batch, keyed};
+use super::kafka::{KEY, Shared};
 use super::{PATIENCE, Rig, durable, note, topic};
 
 /// Records one note of the rig's key.
