@@ -169,8 +169,14 @@ fn a_role_without_the_rights_is_told_who_can_do_it() {
     database.run(&format!("create role {nobody} login"));
     let socket = database.server.socket_dir.display().to_string();
     let url = format!("postgres://{nobody}@/{}?host={socket}&port={}", database.name, database.server.port);
-    let said = init(&database.program().with("POSTRIDER_ADMIN_URL", url), &database);
+    let program = database.program().with("POSTRIDER_ADMIN_URL", url);
+    let said = init(&program, &database);
     assert_eq!(said.code, 1);
+    assert!(said.error.starts_with("error: cannot count the events of"), "{}", said.error);
+    assert!(said.error.contains("permission denied") && said.error.contains("--admin-url"), "{}", said.error);
+    // Who may look and not change is told at the first change.
+    database.run(&format!("grant select on public.outbox_events to {nobody}"));
+    let said = init(&program, &database);
     assert!(said.error.starts_with(&format!("error: cannot create role {}", database.name)), "{}", said.error);
     assert!(said.error.contains("must be superuser") || said.error.contains("permission denied"), "{}", said.error);
     assert!(said.error.contains("--admin-url"), "{}", said.error);

@@ -34,8 +34,8 @@ fn add_old_day(database: &Database, days_ago: u32) -> String {
 fn acts(program: &Program, apply: bool) -> Vec<(String, String)> {
     let apply: &[&str] = if apply { &["--apply"] } else { &[] };
     let cared = json(program, &[&["outbox", "partitions"], apply].concat());
-    let text = |act: &Value, field: &str| act[field].as_str().unwrap().to_owned();
-    cared["acts"].as_array().unwrap().iter().map(|act| (text(act, "state"), text(act, "what"))).collect()
+    let text = |act: &Value, field: &str| act[field].as_str().expect("a text").to_owned();
+    cared["acts"].as_array().expect("acts").iter().map(|act| (text(act, "state"), text(act, "what"))).collect()
 }
 
 fn states(acts: &[(String, String)]) -> Vec<&str> {
@@ -156,8 +156,8 @@ fn a_removal_that_was_cut_off_anywhere_is_gone_on_with() {
     assert!(done[0].1.starts_with("finish detaching"), "{done:?}");
 
     // Detached, and the record of the position lost: the position is taken anew, never guessed.
-    database.run("update postrider.partitions set detached_lsn = null");
     confirm(&database);
+    database.run("update postrider.partitions set detached_lsn = null");
     let done = acts(&program, true);
     assert_eq!(states(&done), ["done", "waiting"], "{done:?}");
     confirm(&database);

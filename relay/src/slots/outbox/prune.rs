@@ -179,6 +179,8 @@ select
   (pg_current_wal_insert_lsn() - '0/0')::bigint,
   (now() - make_interval(secs => $1::float8))::text";
     let row = client.query_one(HORIZON, &[&prune.older_than.as_secs_f64()]).await.map_err(failed)?;
+    // A commit, however empty, makes the server flush the log up to here, which it need not do by itself where nobody writes.
+    client.query_one("select pg_current_xact_id()::text", &[]).await.map_err(failed)?;
     Ok(Horizon { xid: row.get(0), position: row.get::<_, i64>(1).unsigned_abs(), cutoff: row.get(2) })
 }
 

@@ -177,8 +177,10 @@ pub(super) fn plan(wanted: &Wanted, found: &Found) -> Option<BacklogPlan> {
 
 /// Creates the slot by `create` and drops it again if a row came meanwhile, of which nobody could tell whether the slot has it.
 pub(super) fn create_where_empty(wanted: &Wanted, has_published_at: bool, create: &str) -> String {
+    // Asked before too: who may not look must not find out when the slot is there.
     let body = format!(
-        "begin\n  perform {create};\n  if ({any}) then\n    perform pg_drop_replication_slot({slot});\n    raise exception \
+        "begin\n  if ({any}) then\n    raise exception 'rows were written just now'\n      using hint = 'Run it again with --backlog publish or skip.';\n  \
+         end if;\n  perform {create};\n  if ({any}) then\n    perform pg_drop_replication_slot({slot});\n    raise exception \
          'rows were written while the slot was created'\n      using hint = 'Run it again with --backlog publish or skip.';\n  end if;\nend",
         any = any(&wanted.table, has_published_at),
         slot = escape_literal(&wanted.slot),

@@ -200,7 +200,12 @@ async fn backlog_of(client: &Client, wanted: &Wanted, table: &TableFound) -> Res
     }
     let has = |column: &str| table.columns.iter().any(|own| own == column);
     let has_published_at = has("published_at");
-    let rows = one(client, &backlog::count(&wanted.table, has_published_at), &[]).await?.get(0);
+    let rows = client.query_one(&backlog::count(&wanted.table, has_published_at), &[]).await;
+    let rows = rows.map_err(|source| Error::Database {
+        action: format!("cannot count the events of {} that are older than the slot", wanted.table.quoted()),
+        source,
+    })?;
+    let rows = rows.get(0);
     let order = match &wanted.backlog.order {
         Some(column) => Some(column.as_str()).filter(|column| has(column)),
         None => ["seq", "created_at"].into_iter().find(|column| has(column)),
