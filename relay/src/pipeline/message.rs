@@ -99,6 +99,14 @@ pub struct Unfit {
     pub reason: String,
 }
 
+/// A partition that was chosen for a message, in the topic that it had then.
+#[derive(Debug)]
+struct Chosen {
+    index: usize,
+    partition: i32,
+    topic: Arc<str>,
+}
+
 /// The messages of one batch, with the bytes they point into.
 #[derive(Debug, Default)]
 pub struct Messages {
@@ -107,8 +115,8 @@ pub struct Messages {
     headers: Vec<Header>,
     list: Vec<Message>,
     unfit: Vec<Unfit>,
-    /// Place and partition of the messages whose key does not choose their partition, in order: most batches have none.
-    partitions: Vec<(usize, i32)>,
+    /// The messages whose key does not choose their partition, in order: most batches have none.
+    partitions: Vec<Chosen>,
     times: Times,
 }
 
@@ -198,8 +206,9 @@ impl Messages {
 
     /// Sends the message that was added last to this partition, whatever its key says.
     pub fn choose_partition(&mut self, partition: i32) {
-        if let Some(last) = self.list.len().checked_sub(1) {
-            self.partitions.push((last, partition));
+        if let Some(last) = self.list.last() {
+            let topic = Arc::clone(&last.topic);
+            self.partitions.push(Chosen { index: self.list.len() - 1, partition, topic });
         }
     }
 
@@ -223,10 +232,10 @@ impl Messages {
             unfit.index -= gone;
             keep
         });
-        self.partitions.retain_mut(|(index, _)| {
-            let gone = indexes.partition_point(|removed| *removed < *index);
-            let keep = indexes.get(gone) != Some(index);
-            *index -= gone;
+        self.partitions.retain_mut(|chosen| {
+            let gone = indexes.partition_point(|removed| *removed < chosen.index);
+            let keep = indexes.get(gone) != Some(&chosen.index);
+            chosen.index -= gone;
             keep
         });
     }
@@ -328,8 +337,9 @@ impl<'a> MessageRef<'a> {
         if partitions.is_empty() {
             return None;
         }
-        let at = partitions.binary_search_by_key(&self.index, |(index, _)| *index).ok()?;
-        Some(partitions[at].1)
+        let at = partitions.binary_search_by_key(&self.index, |chosen| chosen.index).ok()?;
+        // Sent elsewhere, as a dead letter is, the number means nothing.
+        Some(&partitions[at]).filter(|chosen| *chosen.topic == *self.message.topic).map(|chosen| chosen.partition)
     }
 
     /// How many headers it carries.
