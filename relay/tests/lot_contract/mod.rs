@@ -1,6 +1,8 @@
 //! What a lot promises, on a real Postgres: parking twice changes nothing, what is due comes in order, and every act is in
 //! the audit.
 
+#![expect(clippy::unwrap_used, reason = "what these helpers cannot do is a failure of the test that asks for it")]
+
 mod database;
 
 use std::sync::Arc;
