@@ -422,4 +422,5 @@ fn tell(entries: &[Entry<'_>]) {
 #[path = "parking_tests.rs"]
 mod tests;
 #[cfg(test)]
+#[path = "parking/world_tests.rs"]
 mod world;
