@@ -27,6 +27,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("passwords", postgres::passwords),
     ("records", wal::read_records),
     ("resume", wal::cut_and_resume),
+    ("router", shape::route_rows),
     ("rows", shape::shape_rows),
     ("session", postgres::talk),
     ("tables", config::read_tables),

@@ -257,9 +257,9 @@ impl Router {
         out.extend_from_slice(br#"],"optional":false,"name":"#);
         convert::quote(&format!("{}.{}.Value", self.options.schema_name, String::from_utf8_lossy(routed_by)), out);
         let version = self.options.schema_version.and_then(|column| further(row, column));
-        if let Some(version) = version.filter(|version| version.iter().all(u8::is_ascii_digit)) {
-            out.extend_from_slice(br#","version":"#);
-            out.extend_from_slice(version);
+        // A text need not be a number, nor a number in JSON's form.
+        if let Some(version) = version.and_then(|version| str::from_utf8(version).ok()?.parse::<i32>().ok()) {
+            out.extend_from_slice(format!(r#","version":{version}"#).as_bytes());
         }
         out.push(b'}');
     }

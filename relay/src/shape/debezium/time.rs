@@ -11,7 +11,7 @@ pub(super) fn millis(text: &[u8]) -> Option<i64> {
     let zone_at = time.find(['+', '-', ' ']).unwrap_or(time.len());
     let (time, zone) = time.split_at(zone_at);
     let (time, fraction) = time.split_once('.').unwrap_or((time, "0"));
-    let mut time = time.split(':').map(str::parse::<i64>);
+    let mut time = time.split(':').map(str::parse::<u8>).map(|part| part.map(i64::from));
     let seconds = time.next()?.ok()? * 3600 + time.next()?.ok()? * 60 + time.next()?.ok()?;
     let micros: i64 = format!("{fraction:0<6}").get(..6)?.parse().ok()?;
     let offset = offset_seconds(zone)?;
@@ -27,7 +27,7 @@ fn offset_seconds(zone: &str) -> Option<i64> {
     let sign = if zone.starts_with('-') { -1 } else { 1 };
     let mut seconds = 0;
     for (part, weight) in zone.strip_prefix(['+', '-'])?.split(':').zip([3600, 60, 1]) {
-        seconds += part.parse::<i64>().ok()? * weight;
+        seconds += i64::from(part.parse::<u8>().ok()?) * weight;
     }
     Some(sign * seconds)
 }
@@ -64,6 +64,8 @@ mod tests {
             ("2020-13-01 00:00:00", None),
             ("", None),
             ("x y", None),
+            ("2020-09-13 9223372036854775807:26:40", None),
+            ("2020-09-13 12:26:40+9223372036854775807", None),
         ] {
             assert_eq!(millis(text.as_bytes()), expected, "{text}");
         }

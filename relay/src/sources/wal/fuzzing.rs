@@ -69,7 +69,7 @@ enum Change {
 
 /// A stream that keeps the protocol, in reads of any length: every event once, positions rise, and whichever batch is the last
 /// one known to be delivered, resuming there gives exactly the rest; also if logical messages became, or ceased to be, events
-/// meanwhile: what was begun is counted on as it was begun.
+/// meanwhile: a transaction that was begun is counted on as it was begun.
 ///
 /// # Panics
 /// If that does not hold.
@@ -81,14 +81,14 @@ pub fn cut_and_resume(data: &[u8]) {
     let mut records = vec![start()];
     let stream = write(&transactions, EndLsn::ZERO);
     let whole = read(&stream, cuts, (start(), before), &mut records);
-    assert_eq!(whole, events(&transactions, |_| before), "each event once, in order");
+    assert_eq!(whole, events(&transactions, before, |_| before), "each event once, in order");
     assert!(whole.is_sorted_by(|before, after| before < after));
     assert!(records.is_sorted_by(|before, after| before.end_lsn <= after.end_lsn));
 
     let from = records[usize::from(again) % records.len()];
     let stream = write(&transactions, from.end_lsn);
     let rest = read(&stream, cuts.rotate_left(17), (from, after), &mut Vec::new());
-    let mut expected = events(&transactions, |at| if at == from.commit_lsn { before } else { after });
+    let mut expected = events(&transactions, after, |at| if at == from.commit_lsn { before } else { after });
     let reached = EventPosition::new(EPOCH, from.commit_lsn.as_u64(), from.ordinal).as_u128();
     expected.retain(|position| *position > reached);
     assert_eq!(rest, expected, "resumed at {from:?}");
@@ -206,17 +206,17 @@ fn placed(transactions: &[Transaction]) -> impl Iterator<Item = (u64, u64, &Tran
     })
 }
 
-/// The positions of all events, where `messages` tells whether those of a transaction are events.
-fn events(transactions: &[Transaction], messages: impl Fn(CommitLsn) -> bool) -> Vec<u128> {
+/// The positions of all events. Logical messages may be events, and `counts` tells in which transactions they take a number.
+fn events(transactions: &[Transaction], messages: bool, counts: impl Fn(CommitLsn) -> bool) -> Vec<u128> {
     let mut found = Vec::new();
     for (at, _, transaction) in placed(transactions) {
-        let messages = messages(CommitLsn::new(at));
+        let counts_messages = counts(CommitLsn::new(at));
         let mut ordinal = 0;
         for change in &transaction.changes {
             let (is_event, counts) = match change {
                 Change::Event { .. } => (true, true),
                 Change::OtherRow | Change::Update | Change::Delete | Change::Truncate => (false, true),
-                Change::Message { event, transactional: true } if messages => (*event, true),
+                Change::Message { event, transactional: true } if counts_messages => (*event && messages, true),
                 _ => (false, false),
             };
             if is_event {

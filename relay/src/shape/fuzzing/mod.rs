@@ -1,5 +1,7 @@
 //! What fuzzers call here: whatever a writer put into its row, nothing panics, nothing is changed, and nothing is forged.
 
+mod router;
+
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::OnceLock;
@@ -19,6 +21,8 @@ use crate::shape::position::EventPosition;
 use crate::shape::row::{OutboxRow, RowTypes};
 use crate::shape::topic::Topics;
 use crate::shape::unfit::Unshapable;
+
+pub use router::route_rows;
 
 /// An event's headers against a whole JSON parser: the same names and values, and nothing taken for an object that is none.
 ///
