@@ -91,7 +91,7 @@ async fn an_undelivered_event_in_an_old_partition_keeps_it_until_a_relay_has_del
         .with("POSTRIDER_PARTITIONS_INTERVAL_MS", "100");
     let owner: String =
         site.db().query_one("select pg_get_userbyid(relowner)::text from pg_class where relname = 'outbox_events'", &[]).await.unwrap().get(0);
-    let mut running = relay.start();
+    let running = relay.start();
     // The superuser owns the table, whose member the relay's role is not: it says so, and goes on delivering.
     running.logs(&["could not be looked after", "may not change table", "grant"]).await;
     reader.distinct(500).await;
