@@ -1,6 +1,8 @@
 //! The promises of Postrider, one file a promise, on real services.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod adopt;
+mod check;
 mod crash;
 mod care;
 mod cut;

@@ -1,6 +1,7 @@
 //! The composition root: configuration becomes a source, a sink and a supervisor. It alone knows every concrete type.
 
 pub(crate) mod care;
+pub mod check;
 pub(crate) mod kafka;
 mod parking;
 pub(crate) mod postgres;

@@ -9,7 +9,7 @@
 //!
 //! # Invariants
 //! Architecture invariant: imports go down only: `main → cli → app → {sources, sinks, slots, admin} → shape → pipeline
-//! → telemetry`; `postgres` and `config` import nothing of ours. Sources and sinks never see each other. A test of the
+//! → telemetry`; `postgres`, `config` and `finding` import nothing of ours. Sources and sinks never see each other. A test of the
 //! tree holds this table.
 //!
 //! Architecture invariant: nothing below `app` reads the configuration; nothing in `pipeline` knows a database or a
@@ -23,9 +23,11 @@
 //! Architecture invariant: no row value and no secret is logged or put into an error.
 
 pub mod admin;
+pub mod adopt;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod finding;
 pub mod pipeline;
 pub mod postgres;
 pub mod shape;

@@ -8,7 +8,7 @@ use crate::tidy::source;
 /// A row: a module of `relay/src`, and all that it may import of ours. Downwards only; `postgres` and `config` nothing.
 const TABLE: &[(&str, &[&str])] = &[
     ("main", &["cli", "app", "config", "telemetry"]),
-    ("cli", &["app", "config", "slots", "pipeline", "telemetry", "top"]),
+    ("cli", &["adopt", "app", "config", "slots", "pipeline", "finding", "telemetry", "top"]),
     (
         "app",
         &[
@@ -22,12 +22,13 @@ const TABLE: &[(&str, &[&str])] = &[
             "shape",
             "encode",
             "pipeline",
+            "finding",
             "telemetry",
         ],
     ),
     ("sources", &["postgres", "shape", "encode", "pipeline", "telemetry"]),
-    ("sinks", &["postgres", "shape", "encode", "pipeline", "telemetry"]),
-    ("slots", &["postgres", "pipeline", "telemetry"]),
+    ("sinks", &["postgres", "shape", "encode", "pipeline", "finding", "telemetry"]),
+    ("slots", &["postgres", "pipeline", "finding", "telemetry"]),
     ("jobs", &["shape", "encode", "pipeline", "telemetry"]),
     ("admin", &["pipeline", "telemetry"]),
     // A client of the admin endpoint: it knows the names of stages and how a quantile is taken, and no pipeline.
@@ -38,6 +39,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ("telemetry", &[]),
     ("postgres", &[]),
     ("config", &[]),
+    // Pure: text in, text out; what it writes, the configuration itself reads back.
+    ("adopt", &["config"]),
+    ("finding", &[]),
 ];
 
 /// Crates that only these modules may name: the core knows no broker, no database and no format of a file.

@@ -46,6 +46,33 @@ pub enum Error {
         /// What it says.
         reason: String,
     },
+    /// A check found what must be mended; it is printed already.
+    #[error("the check found {errors} errors and {warnings} warnings")]
+    Check {
+        /// How many errors.
+        errors: usize,
+        /// How many warnings.
+        warnings: usize,
+    },
+    /// Another program's configuration cannot be read.
+    #[error("cannot read the connector {name}")]
+    Connector {
+        /// The file.
+        name: String,
+        /// Why.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Nothing was taken over.
+    #[error("{0}")]
+    Adopt(String),
+    /// A file could not be written.
+    #[error("cannot write {path}")]
+    Write {
+        /// The file.
+        path: String,
+        /// Why.
+        source: io::Error,
+    },
     /// Logging could not be set up.
     #[error("cannot set up logging")]
     Logging(#[source] LoggingError),

@@ -1,6 +1,8 @@
 //! The command line: one verb a file, no logic. A verb builds what it needs from the configuration, calls, and prints.
 
 mod administrator;
+mod adopt;
+mod check;
 mod error;
 mod init;
 mod migrate;
@@ -43,6 +45,8 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    Adopt(adopt::Adopt),
+    Check(check::Check),
     Init(init::Init),
     Migrate(migrate::Migrate),
     Outbox(outbox::Outbox),
@@ -58,6 +62,8 @@ impl Cli {
     pub fn execute(self) -> ExitCode {
         let config = self.config.as_deref();
         let done = match self.verb {
+            Verb::Adopt(adopt) => adopt.execute(config),
+            Verb::Check(check) => check.execute(config),
             Verb::Init(init) => init.execute(config),
             Verb::Migrate(migrate) => migrate.execute(config),
             Verb::Outbox(outbox) => outbox.execute(config),
@@ -118,6 +124,11 @@ mod tests {
         assert_eq!(
             options,
             [
+                "check --strict",
+                "check --verbose",
+                "check --output",
+                "check --old-after",
+                "check --admin-url",
                 "init --print",
                 "init --failover",
                 "init --writer-role",

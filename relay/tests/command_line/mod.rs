@@ -1,6 +1,8 @@
 //! The program as a person meets it: arguments, files and variables in, text and exit codes out.
 
+mod adopt;
 mod backlog;
+mod check;
 mod database;
 mod init;
 mod outbox;

@@ -12,6 +12,7 @@
 
 mod admission;
 mod batches;
+pub mod check;
 mod client;
 mod creation;
 mod deliveries;

@@ -10,6 +10,7 @@ mod facts;
 pub mod fuzzing;
 mod record;
 mod resume;
+mod verdict;
 mod stages;
 mod watch;
 
@@ -34,6 +35,7 @@ use crate::telemetry::failpoint::{Failpoint, reach};
 
 pub use columns::{OutboxColumns, OutboxSource, OutboxTable};
 pub use record::{Record, RecordError, WalPosition};
+pub use verdict::{Verdict, verdict};
 
 /// What a WAL source reads, and how.
 #[derive(Debug)]

@@ -1,0 +1,179 @@
+//! The database's part of `postrider check`: reads what the catalog says, changes nothing, and names each fault.
+//!
+//! Each file reads its facts by ordinary SQL and then judges them by a pure function, so that what no test server can be
+//! (an older version, a server over the network) is tested by a table of facts.
+
+mod connect;
+mod horizon;
+mod migrations;
+mod publication;
+mod role;
+mod server;
+mod slot;
+mod stream;
+mod table;
+
+pub use stream::identify;
+
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use crate::finding::{Finding, Rule, Severity};
+use crate::postgres::lsn::EndLsn;
+use crate::postgres::options::ConnectOptions;
+use crate::slots::setup::Table;
+
+/// Distinct aggregate types looked for in a table, and the newest rows looked at for them: a look, not a scan.
+const AGGREGATE_TYPES_MAX: i64 = 100;
+
+/// What the configuration expects of the database.
+#[derive(Debug, Clone)]
+pub struct Expected {
+    /// How the relay connects.
+    pub connect: ConnectOptions,
+    /// How to look with a wider view than the relay's role has; none if nobody said.
+    pub administrator: Option<ConnectOptions>,
+    /// The slot.
+    pub slot: String,
+    /// The publication.
+    pub publication: String,
+    /// The outbox tables.
+    pub tables: Vec<Outbox>,
+    /// Whether events that cannot be delivered are parked in the database.
+    pub parks: bool,
+    /// How many migrations this version brings.
+    pub migrations: usize,
+    /// A transaction or a prepared transaction is old when it is open for longer.
+    pub old_after: Duration,
+}
+
+/// An outbox table and the columns that are mapped.
+#[derive(Debug, Clone)]
+pub struct Outbox {
+    /// The table.
+    pub table: Table,
+    /// Where the configuration names it, such as `outbox`.
+    pub section: String,
+    /// Its columns.
+    pub columns: Vec<Column>,
+    /// The column that chooses the topic, if a column does.
+    pub aggregate_type: Option<String>,
+}
+
+/// A column that the configuration maps.
+#[derive(Debug, Clone)]
+pub struct Column {
+    /// Its name.
+    pub name: String,
+    /// The key that names it, such as `outbox.columns.headers`.
+    pub key: String,
+    /// What it must hold.
+    pub holds: Holds,
+    /// Whether the table may do without it: the key then takes "".
+    pub optional: bool,
+}
+
+/// What a column must hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holds {
+    /// Any value of any type.
+    Anything,
+    /// Any value by its text.
+    Text,
+    /// The content: json, jsonb or text; bytes would be published in hexadecimal.
+    Content,
+    /// Bytes.
+    Bytes,
+    /// A JSON object.
+    Object,
+}
+
+/// What was found, and what the broker's part of the check needs to know.
+#[derive(Debug, Default)]
+pub struct Examined {
+    /// The faults.
+    pub findings: Vec<Finding>,
+    /// Where the slot was confirmed, if it can be read.
+    pub confirmed: Option<EndLsn>,
+    /// Aggregate types in the newest rows of each outbox table that was asked for, in the order of the tables.
+    pub aggregate_types: Vec<Vec<String>>,
+}
+
+/// Every rule of the database's part.
+pub fn rules() -> impl Iterator<Item = &'static Rule> {
+    [
+        connect::RULES,
+        server::RULES,
+        role::RULES,
+        slot::RULES,
+        stream::RULES,
+        publication::RULES,
+        table::RULES,
+        migrations::RULES,
+        horizon::RULES,
+    ]
+    .into_iter()
+    .flatten()
+    .copied()
+}
+
+/// Looks at everything. A question that the server does not answer is a finding as well.
+pub async fn check(expected: &Expected) -> Examined {
+    let mut examined = Examined::default();
+    let client = match connect::session(expected).await {
+        Ok(client) => client,
+        Err(finding) => {
+            examined.findings.push(finding);
+            return examined;
+        }
+    };
+    match look(expected, &client, &mut examined).await {
+        Ok(()) => {}
+        Err(error) => examined.findings.push(connect::unanswered(&error)),
+    }
+    examined
+}
+
+async fn look(expected: &Expected, client: &Client, examined: &mut Examined) -> Result<(), tokio_postgres::Error> {
+    let findings = &mut examined.findings;
+    let server = server::read(client).await?;
+    findings.extend(server::examine(expected, &server));
+    if !server.is_known() {
+        return Ok(());
+    }
+    // Before the role is known to be able to, its replication connection would only say the same again.
+    let role = role::read(client, expected).await?;
+    let faults = role::examine(expected, &role);
+    let may_replicate = !faults.iter().any(|finding| finding.severity() == Severity::Error);
+    findings.extend(faults);
+
+    let mut tables = Vec::new();
+    for outbox in &expected.tables {
+        let found = table::read(client, expected, outbox).await?;
+        findings.extend(table::examine(expected, outbox, found.as_ref()));
+        examined.aggregate_types.push(table::aggregate_types(client, outbox, found.as_ref()).await);
+        tables.push(found);
+    }
+    let publication = publication::read(client, expected).await?;
+    findings.extend(publication::examine(expected, &tables, publication.as_ref()));
+    let slot = slot::read(client, expected).await?;
+    findings.extend(slot::examine(expected, &server, slot.as_ref()));
+    examined.confirmed = slot.as_ref().and_then(|slot| slot.confirmed);
+
+    if may_replicate && server.can_stream() {
+        findings.extend(stream::probe(expected, publication.as_ref(), slot.as_ref()).await);
+    }
+    let wide = connect::administrator(expected).await;
+    let wide = match wide {
+        Ok(wide) => wide,
+        Err(finding) => {
+            findings.push(finding);
+            None
+        }
+    };
+    let view = wide.as_ref().unwrap_or(client);
+    findings.extend(migrations::check(view, expected, &tables).await?);
+    findings.extend(horizon::check(view, expected).await?);
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! A try of the stream itself: a replication connection as the relay opens it. It confirms nothing and reads next to
+//! nothing.
+
+use std::time::Duration;
+
+use crate::finding::{Finding, Rule, Severity};
+use crate::postgres::chunk::Frame;
+use crate::postgres::connection::Connection;
+use crate::postgres::error::{Error, Kind};
+use crate::postgres::options::ConnectOptions;
+use crate::postgres::replication::{StartOptions, SystemIdentity, TimelineSwitch};
+use crate::postgres::stream::ReplicationStream;
+use crate::slots::check::Expected;
+use crate::slots::check::connect::literal;
+use crate::slots::check::publication::Publication;
+use crate::slots::check::slot::{INIT, SKIP, Slot};
+
+/// How long a slot is read that is older than its publication, if nothing comes.
+const LOOK: Duration = Duration::from_millis(1500);
+
+static REPLICATION_CONNECTION: Rule = Rule {
+    code: "replication-connection",
+    severity: Severity::Error,
+    why: "The relay reads through a replication connection, which the server refuses although it lets the role's SQL in.",
+    mend: "Connect to the server itself: a pooler does not know the replication protocol.",
+};
+static SLOT_OLDER: Rule = Rule {
+    code: "slot-before-publication",
+    severity: Severity::Error,
+    why: "A slot decodes with the catalog of its own past, where the publication does not exist: the stream ends there, or skips what was written.",
+    mend: "`select pg_drop_replication_slot(…)`, then `postrider init`; rows written since are in the outbox table.",
+};
+
+pub(super) const RULES: &[&Rule] = &[&REPLICATION_CONNECTION, &SLOT_OLDER];
+
+/// Connects, and reads the slot for a moment if that can tell something.
+pub(super) async fn probe(expected: &Expected, publication: Option<&Publication>, slot: Option<&Slot>) -> Vec<Finding> {
+    let options = ConnectOptions { replication: true, ..expected.connect.clone() };
+    // Only a slot that is free, ours and older than the publication can be one that does not know it.
+    let start = slot.zip(publication).and_then(|(slot, _)| {
+        let doubtful = slot.is_free() && slot.is_ours(expected) && slot.older_than_publication;
+        slot.confirmed.filter(|_| doubtful).map(|start| StartOptions {
+            slot: expected.slot.clone(),
+            start,
+            publications: vec![expected.publication.clone()],
+            messages: false,
+        })
+    });
+    let connected = tokio::task::spawn_blocking(move || open(&options, start.as_ref())).await;
+    let stream = match connected {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return vec![refused(expected, &error)],
+        Err(_) => return Vec::new(),
+    };
+    let mut findings = Vec::new();
+    if let Some(stream) = stream
+        && knows_not_its_publication(stream).await
+    {
+        let (slot, publication) = (&expected.slot, &expected.publication);
+        findings.push(
+            SLOT_OLDER
+                .found(format!("slot {slot:?} has to read what was written before publication {publication:?} existed"))
+                .sql(format!("select pg_drop_replication_slot({})", literal(slot)))
+                .command(INIT)
+                .words(SKIP)
+                .words("if events were delivered through it before, start once with `postrider run --accept-gap`"),
+        );
+    }
+    findings
+}
+
+fn open(options: &ConnectOptions, start: Option<&StartOptions>) -> Result<Option<ReplicationStream>, Error> {
+    let connection = Connection::connect(options)?;
+    // A slot that is taken meanwhile, or cannot be read, is told by what the catalog says of it.
+    Ok(start.and_then(|start| connection.start_logical(start).ok()))
+}
+
+/// Who the server is, how far its log is flushed now, and the ancestors of its timeline; none if it does not say.
+///
+/// What is compared with it must have been read before: only then has the log grown beyond it.
+pub async fn identify(expected: &Expected) -> Option<(SystemIdentity, Vec<TimelineSwitch>)> {
+    let options = ConnectOptions { replication: true, ..expected.connect.clone() };
+    let ask = move || -> Result<_, Error> {
+        let mut connection = Connection::connect(&options)?;
+        let identity = connection.identify_system()?;
+        let history = connection.timeline_history(identity.timeline)?;
+        Ok((identity, history))
+    };
+    tokio::task::spawn_blocking(ask).await.ok()?.ok()
+}
+
+/// Reads until something comes, or nothing for a while, and lets go of the slot.
+async fn knows_not_its_publication(mut stream: ReplicationStream) -> bool {
+    let look = async {
+        loop {
+            match stream.next().await {
+                // A keepalive says nothing of the publication, and a row that was decoded says that it is known.
+                Ok(chunk) if chunk.frames().any(|frame| matches!(frame, Frame::XLogData { .. })) => return false,
+                Ok(_) => {}
+                Err(error) => return error.kind() == Kind::PublicationMissing,
+            }
+        }
+    };
+    let missing = tokio::time::timeout(LOOK, look).await.unwrap_or(false);
+    // Whatever ended it, nothing was confirmed.
+    drop(stream.stop().await);
+    missing
+}
+
+fn refused(expected: &Expected, error: &Error) -> Finding {
+    let reason = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
+    let what = format!("role {:?} gets no replication connection: {reason}", expected.connect.user);
+    REPLICATION_CONNECTION
+        .found(what)
+        .words("name the server itself in `postgres.host`, not a pooler; see the server's log for its reason")
+}
