@@ -179,8 +179,10 @@ fn log(reachability: &Reachability, level: RDKafkaLogLevel, facility: &str, mess
         (RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical, _) => {
             error!(facility, "librdkafka: {message}");
         }
+        // A broker that hangs up comes as no error, though the words tell why it may have.
+        (_, "FAIL") => reachability.overheard(message),
         // What passes by itself: a broker that just started allots its first producer ids, or elects leaders.
-        (_, "FAIL" | "ERROR" | "CONFWARN" | "GETPID" | "METADATAUPDATE") => debug!(facility, "librdkafka: {message}"),
+        (_, "ERROR" | "CONFWARN" | "GETPID" | "METADATAUPDATE") => debug!(facility, "librdkafka: {message}"),
         (RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning, _) => warn!(facility, "librdkafka: {message}"),
         _ => debug!(facility, "librdkafka: {message}"),
     }

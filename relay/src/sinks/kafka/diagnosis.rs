@@ -7,6 +7,9 @@ pub(super) struct Diagnosis {
     pub(super) what: &'static str,
     /// What to do about it, as a sentence.
     pub(super) help: &'static str,
+    /// Whether nothing else can be meant: a broker that is just starting, or a proxy before one, hangs up as well, and is
+    /// waited for.
+    pub(super) certain: bool,
 }
 
 /// Words of librdkafka and OpenSSL, the telling ones first, and what they mean.
@@ -16,6 +19,7 @@ const TABLE: &[(&[&str], Diagnosis)] = &[
         Diagnosis {
             what: "there is no token to log in with",
             help: "See to it that the file kafka.sasl_token_file is renewed.",
+            certain: true,
         },
     ),
     (
@@ -23,6 +27,7 @@ const TABLE: &[(&[&str], Diagnosis)] = &[
         Diagnosis {
             what: "the broker's certificate does not name the host that was connected to",
             help: "Write the brokers in kafka.bootstrap_servers, and in their advertised.listeners, as their certificates do.",
+            certain: true,
         },
     ),
     (
@@ -30,6 +35,7 @@ const TABLE: &[(&[&str], Diagnosis)] = &[
         Diagnosis {
             what: "a certificate has expired",
             help: "Renew it: the relay's own is kafka.tls_certificate_file.",
+            certain: true,
         },
     ),
     (
@@ -43,6 +49,7 @@ const TABLE: &[(&[&str], Diagnosis)] = &[
         Diagnosis {
             what: "the broker does not accept the relay's certificate: there is none, it has expired, or the broker does not trust its authority",
             help: "Check kafka.tls_certificate_file and kafka.tls_key_file, and the broker's truststore.",
+            certain: true,
         },
     ),
     (
@@ -55,25 +62,31 @@ const TABLE: &[(&[&str], Diagnosis)] = &[
         Diagnosis {
             what: "the broker's certificate cannot be verified: no trusted authority signed it, it does not name the host that was connected to, or it has expired",
             help: "Name its authority by kafka.tls_ca_file, and write the brokers in kafka.bootstrap_servers as their certificates do.",
+            certain: true,
         },
     ),
     (
-        &[
-            "connecting to a plaintext broker listener",
-            "wrong version number",
-            "packet length too long",
-            "record layer failure",
-        ],
+        &["wrong version number", "packet length too long", "record layer failure"],
         Diagnosis {
             what: "the broker does not speak TLS on this port",
             help: "Set kafka.tls = false, or name the port of a TLS listener in kafka.bootstrap_servers.",
+            certain: true,
         },
     ),
     (
-        &["connecting to a ssl listener", "incorrect security.protocol"],
+        &["connecting to a plaintext broker listener"],
         Diagnosis {
-            what: "the broker hung up at the first request: it seems to speak TLS on this port, or to want a login",
+            what: "the broker hung up at the handshake: it seems that it does not speak TLS on this port",
+            help: "Set kafka.tls = false, or name the port of a TLS listener in kafka.bootstrap_servers.",
+            certain: false,
+        },
+    ),
+    (
+        &["connecting to a ssl listener", "incorrect security.protocol", "in state apiversion_query"],
+        Diagnosis {
+            what: "the broker hung up at the first request: it seems that it speaks TLS on this port, or wants a login",
             help: "Set kafka.tls = true or kafka.sasl_mechanism, or name the port of a plain listener in kafka.bootstrap_servers.",
+            certain: false,
         },
     ),
     (
@@ -86,6 +99,7 @@ const TABLE: &[(&[&str], Diagnosis)] = &[
         Diagnosis {
             what: "the broker does not know this way to log in",
             help: "Set kafka.sasl_mechanism to one of those that the broker offers (sasl.enabled.mechanisms).",
+            certain: true,
         },
     ),
     (
@@ -100,6 +114,7 @@ const TABLE: &[(&[&str], Diagnosis)] = &[
         Diagnosis {
             what: "the broker refused the login",
             help: "Check kafka.sasl_username and its password, or the token.",
+            certain: true,
         },
     ),
     (
@@ -107,6 +122,7 @@ const TABLE: &[(&[&str], Diagnosis)] = &[
         Diagnosis {
             what: "the broker hung up during the handshake or at the first request",
             help: "Check kafka.tls and kafka.sasl_mechanism against the broker's listener, and the relay's certificate against its truststore.",
+            certain: false,
         },
     ),
 ];
@@ -138,11 +154,15 @@ mod tests {
             ),
             (
                 "b:1/bootstrap: Disconnected while requesting ApiVersion: might be caused by incorrect security.protocol configuration (connecting to a SSL listener?)",
-                "seems to speak TLS",
+                "seems that it speaks TLS",
             ),
             (
                 "sasl_ssl://b:1/bootstrap: SASL authentication error: Authentication failed during authentication due to invalid credentials with SASL mechanism SCRAM-SHA-512",
                 "refused the login",
+            ),
+            (
+                "b:1/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN (after 1ms in state APIVERSION_QUERY)",
+                "seems that it speaks TLS",
             ),
         ] {
             assert!(diagnose(reason, true).expect("known").what.contains(meant), "{reason}");

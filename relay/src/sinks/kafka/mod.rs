@@ -178,7 +178,7 @@ impl Kafka {
         let (brokers, within) = (&self.options.bootstrap_servers, timeout.as_secs_f32());
         if let Some(diagnosis) = self.reachability.diagnosis() {
             let context = format!("no kafka broker at {brokers} can be used");
-            return Err(Error::new(End::Sink, self.options.security.trouble(), context)
+            return Err(Error::new(End::Sink, self.options.security.trouble(&diagnosis), context)
                 .because(self.reachability.last_trouble())
                 .with_help(diagnosis.help));
         }
@@ -335,7 +335,7 @@ impl Sink for Kafka {
             Some(diagnosis) if !self.options.secured.is_empty() => {
                 let (brokers, trouble) = (&self.options.bootstrap_servers, self.reachability.last_trouble());
                 let context = format!("the brokers at {brokers} no longer let the relay in");
-                Err(Error::new(End::Sink, self.options.security.trouble(), context)
+                Err(Error::new(End::Sink, self.options.security.trouble(&diagnosis), context)
                     .because(trouble)
                     .with_help(diagnosis.help))
             }

@@ -205,9 +205,9 @@ impl Compression {
     }
 }
 
-/// librdkafka formats only what will be shown.
+/// librdkafka formats only what will be shown, and why brokers hang up.
 fn log_level() -> RDKafkaLogLevel {
-    if LevelFilter::current() >= LevelFilter::DEBUG { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Warning }
+    if LevelFilter::current() >= LevelFilter::DEBUG { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info }
 }
 
 #[cfg(test)]

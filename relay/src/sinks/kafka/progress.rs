@@ -85,7 +85,7 @@ impl Reader {
             match self.consumer().fetch_metadata(Some(topic), self.remaining()) {
                 Ok(metadata) => break metadata,
                 // A connection that just failed is tried again, unless it is known that this will not help.
-                Err(_) if self.reachability.diagnosis().is_none() && Instant::now() < self.deadline => {
+                Err(_) if !self.is_refused() && Instant::now() < self.deadline => {
                     std::thread::sleep(ASK_AGAIN);
                 }
                 Err(error) => return Err(self.unavailable("no kafka broker answers", &error)),
@@ -206,6 +206,11 @@ impl Reader {
         self.consumer.as_ref().expect("only dropping takes it away")
     }
 
+    /// Whether waiting cannot help.
+    fn is_refused(&self) -> bool {
+        self.reachability.diagnosis().is_some_and(|diagnosis| diagnosis.certain)
+    }
+
     fn remaining(&self) -> Duration {
         // At least one look: librdkafka takes zero for "do not wait at all".
         self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
@@ -219,7 +224,7 @@ impl Reader {
             None => Error::new(End::Sink, Kind::Unavailable, context),
             Some(diagnosis) => {
                 let context = format!("no kafka broker at {brokers} can be used");
-                Error::new(End::Sink, self.options.security.trouble(), context).with_help(diagnosis.help)
+                Error::new(End::Sink, self.options.security.trouble(&diagnosis), context).with_help(diagnosis.help)
             }
         };
         if trouble.is_empty() { error_of.because(error.clone()) } else { error_of.because(trouble) }

@@ -64,6 +64,19 @@ impl Reachability {
         self.lock().diagnosis
     }
 
+    /// librdkafka logged that a connection failed. Most such failures come as errors too; what only the log says matters if
+    /// it is one of security.
+    pub(super) fn overheard(&self, message: &str) {
+        debug!("librdkafka: {message}");
+        if let Some(diagnosis) = diagnose(message, self.secure) {
+            let mut outage = self.lock();
+            outage.cause = Some(format!("{} ({message})", diagnosis.what));
+            outage.diagnosis = Some(diagnosis);
+            drop(outage);
+            self.doubtful.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Waits until no broker can be reached and the newest trouble is one of security. Cancel safe.
     pub(super) async fn refused(&self) {
         self.refused.notified().await;
@@ -76,6 +89,7 @@ impl Reachability {
         outage.diagnosis = Some(Diagnosis {
             what: "there is no token to log in with",
             help: "See to it that kafka.sasl_token_file is renewed.",
+            certain: true,
         });
         drop(outage);
         self.doubtful.store(true, Ordering::Relaxed);
@@ -127,7 +141,7 @@ impl Reachability {
             }
         }
         self.doubtful.store(true, Ordering::Relaxed);
-        if outage.all_down && outage.diagnosis.is_some() {
+        if outage.all_down && outage.diagnosis.is_some_and(|diagnosis| diagnosis.certain) {
             self.refused.notify_one();
         }
         if let Outage { all_down: true, cause: Some(cause), told_at, .. } = &mut *outage

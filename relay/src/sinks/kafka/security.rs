@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::pipeline::{End, Error, Kind};
+use crate::sinks::kafka::diagnosis::Diagnosis;
 use crate::sinks::kafka::token::TokenFile;
 
 /// How brokers are reached.
@@ -109,14 +110,14 @@ impl KafkaSecurity {
 
     /// What kind of trouble a refused login or handshake is. At the first start a person waits for the answer; later, what
     /// worked may work again: a password is being changed, a certificate renewed.
-    pub(super) fn trouble(&self) -> Kind {
-        if self.worked.0.load(Ordering::Relaxed) { Kind::Unavailable } else { Kind::Setup }
+    pub(super) fn trouble(&self, diagnosis: &Diagnosis) -> Kind {
+        if !diagnosis.certain || self.worked.0.load(Ordering::Relaxed) { Kind::Unavailable } else { Kind::Setup }
     }
 
     fn secret(&self, path: &Path) -> Result<String, Error> {
         let text = fs::read_to_string(path).map_err(|error| {
-            Error::new(End::Sink, self.trouble(), format!("the secret file {} cannot be read", path.display()))
-                .because(error)
+            let kind = if self.worked.0.load(Ordering::Relaxed) { Kind::Unavailable } else { Kind::Setup };
+            Error::new(End::Sink, kind, format!("the secret file {} cannot be read", path.display())).because(error)
         })?;
         let text = text.strip_suffix('\n').unwrap_or(&text);
         Ok(text.strip_suffix('\r').unwrap_or(text).to_owned())
@@ -171,8 +172,10 @@ mod tests {
     #[test]
     fn refused_logins_end_the_first_start_and_are_waited_for_later() {
         let security = KafkaSecurity::default();
-        assert_eq!(security.clone().trouble(), Kind::Setup);
+        let certain = Diagnosis { what: "", help: "", certain: true };
+        assert_eq!(security.clone().trouble(&certain), Kind::Setup);
+        assert_eq!(security.trouble(&Diagnosis { certain: false, ..certain }), Kind::Unavailable);
         security.clone().worked();
-        assert_eq!(security.trouble(), Kind::Unavailable);
+        assert_eq!(security.trouble(&certain), Kind::Unavailable);
     }
 }
