@@ -165,6 +165,7 @@ fn young_rows_locked_rows_and_parked_events_stay_and_batches_cover_the_table() {
 #[test]
 fn a_table_without_the_column_or_without_rights_is_refused_with_the_mend() {
     let (_server, database, program) = alone("prune_refused");
+    emit(&database, "a");
     let said = program.run(&[IMPATIENT, &["--time-column", "born"]].concat());
     assert!(
         said.code == 1 && said.error.contains("has no column born") && said.error.contains("--time-column"),
