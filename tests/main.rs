@@ -18,5 +18,6 @@ mod routing;
 mod secure_postgres;
 mod takeover;
 mod tidy;
+mod topics;
 mod travel;
 mod writer;
