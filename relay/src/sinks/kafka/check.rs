@@ -8,14 +8,16 @@ mod trouble;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rdkafka::admin::{
     AdminClient, AdminOptions, ConfigResource, NewTopic, OwnedResourceSpecifier, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 use regex::Regex;
 
 use crate::finding::{Finding, Rule, Severity};
@@ -42,6 +44,12 @@ const RETENTION_MS_MIN: i64 = 24 * 60 * 60 * 1000;
 
 /// A relay or broker that is away for that long sends commit times as old as that.
 const BEFORE_MS_MIN: i64 = 24 * 60 * 60 * 1000;
+
+/// How long the next word about a connection that failed is waited for.
+const WORDS_WAIT: Duration = Duration::from_millis(100);
+
+/// How long words are gathered: a connection that fails is tried again and again.
+const WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// What a batch of one record adds to it, in bytes.
 const BATCH_OVERHEAD_BYTES: i64 = 61;
@@ -89,19 +97,10 @@ pub async fn check(expected: &Expected) -> Examined {
     if expected.options.security.token().is_some() {
         return with_token(&expected).await;
     }
-    let troubles = Troubles::default();
-    let client = AdminClient::from_config_and_context(&expected.options.admin(), troubles.clone());
-    let admin = match client {
-        Ok(admin) => Arc::new(admin),
-        Err(error) => {
-            examined.findings.push(TLS.found(format!("the kafka client does not start: {error}")).words(TLS.mend));
-            return examined;
-        }
-    };
-    let cluster = match cluster(&admin, expected.options.connect_timeout).await {
-        Ok(cluster) => cluster,
-        Err(error) => {
-            examined.findings.push(troubles.finding(&expected.options, &error));
+    let (cluster, admin) = match reach(&expected).await {
+        Ok(reached) => reached,
+        Err(finding) => {
+            examined.findings.push(finding);
             return examined;
         }
     };
@@ -155,19 +154,38 @@ struct TopicFound {
     replicas: usize,
 }
 
-async fn cluster(admin: &Arc<AdminClient<Troubles>>, patience: Duration) -> Result<Cluster, KafkaError> {
-    let admin = Arc::clone(admin);
+/// Connects and asks what there is.
+async fn reach(expected: &Expected) -> Result<(Cluster, AdminClient<Troubles>), Finding> {
+    let troubles = Troubles::default();
+    let unusable = |error: KafkaError| TLS.found(format!("the kafka client does not start: {error}")).words(TLS.mend);
+    // Only a client that is polled tells why it cannot connect.
+    let reader: BaseConsumer<Troubles> =
+        BaseConsumer::from_config_and_context(&expected.options.reader(), troubles.clone()).map_err(unusable)?;
+    let patience = expected.options.connect_timeout;
     let asked = tokio::task::spawn_blocking(move || {
-        let metadata = admin.inner().fetch_metadata(None, patience)?;
+        let cluster = reader.fetch_metadata(None, patience).map(|metadata| Cluster::of(&metadata));
+        if cluster.is_err() {
+            let deadline = Instant::now() + WORDS_MAX;
+            while Instant::now() < deadline && reader.poll(WORDS_WAIT).is_some() {}
+        }
+        cluster
+    });
+    let cluster = asked.await.unwrap_or(Err(KafkaError::Canceled));
+    let cluster = cluster.map_err(|error| troubles.finding(&expected.options, &error))?;
+    let admin = AdminClient::from_config_and_context(&expected.options.admin(), troubles).map_err(unusable)?;
+    Ok((cluster, admin))
+}
+
+impl Cluster {
+    fn of(metadata: &Metadata) -> Self {
         let topics = metadata.topics().iter().map(|topic| {
             let partitions = topic.partitions();
             let replicas = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
             (topic.name().to_owned(), TopicFound { partitions: partitions.len(), replicas })
         });
         let hosts = metadata.brokers().iter().map(|broker| broker.host().to_owned());
-        Ok(Cluster { brokers: metadata.brokers().len(), hosts: hosts.collect(), topics: topics.collect() })
-    });
-    asked.await.unwrap_or(Err(KafkaError::Canceled))
+        Self { brokers: metadata.brokers().len(), hosts: hosts.collect(), topics: topics.collect() }
+    }
 }
 
 /// The newest progress record of the slot, if there is a topic for it.

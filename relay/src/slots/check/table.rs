@@ -80,6 +80,11 @@ pub(super) struct TableFound {
 }
 
 impl TableFound {
+    /// Whether it has a column of this name.
+    pub(super) fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|found| found == column)
+    }
+
     /// Whether it has partitions.
     pub(super) fn is_partitioned(&self) -> bool {
         self.kind == 'p'

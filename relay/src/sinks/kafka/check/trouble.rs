@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
 use crate::finding::Finding;
@@ -11,8 +12,7 @@ use crate::sinks::kafka::check::rules::{AUTHENTICATION, TLS, UNREACHABLE};
 use crate::sinks::kafka::diagnosis::diagnose;
 use crate::sinks::kafka::options::KafkaOptions;
 
-/// What librdkafka says of its connections, kept until somebody asks. A client that only administers is not polled, so
-/// that its log is the one place where the reasons are.
+/// What librdkafka says of its connections, kept until somebody asks.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Troubles(Arc<Mutex<Vec<String>>>);
 
@@ -28,6 +28,8 @@ impl ClientContext for Troubles {
         self.note(reason);
     }
 }
+
+impl ConsumerContext for Troubles {}
 
 impl Troubles {
     pub(super) fn note(&self, message: &str) {
@@ -48,7 +50,12 @@ impl Troubles {
         let secure = !options.secured.is_empty();
         let mend =
             |reason: &str, otherwise: &'static str| diagnose(reason, secure).map_or(otherwise, |found| found.help);
-        if let Some(reason) = said(&["sasl authentication", "authentication failed", "sasl handshake"]) {
+        if let Some(reason) = said(&[
+            "sasl authentication",
+            "authentication failed",
+            "mechanism handshake failed",
+            "supported mechanisms",
+        ]) {
             return AUTHENTICATION
                 .found(format!("the brokers at {brokers} refuse the relay: {reason}"))
                 .words(mend(reason, AUTHENTICATION.mend));
@@ -87,6 +94,11 @@ mod tests {
                 "a:1/bootstrap: Disconnected while requesting ApiVersion: might be caused by incorrect security.protocol",
                 "broker-tls",
                 "ApiVersion",
+            ),
+            (
+                "sasl_plaintext://a:1/bootstrap: SASL PLAIN mechanism handshake failed: broker's supported mechanisms: ",
+                "broker-authentication",
+                "supported mechanisms",
             ),
             (
                 "sasl_ssl://a:1/bootstrap: SASL authentication error: Authentication failed",
