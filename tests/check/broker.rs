@@ -1,6 +1,6 @@
 //! Brokers, topics and progress records that are wrong, on the shared broker.
 
-use harness::{PATIENCE, Site};
+use harness::{PATIENCE, Site, until};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -70,6 +70,21 @@ fn topics() -> Vec<Case> {
             "unclean.leader.election.enable",
             "true"
         ),
+        Case {
+            variables: &[("POSTRIDER_TOPICS_CREATE", "false")],
+            ..Case::spoilt("a topic that nobody may create", &["topic-missing"], |site| {
+                Box::pin(async move {
+                    site.sql("select postrider.emit('parcel', 'k', 'Changed', '{\"n\": 1}')").await;
+                    delete(site, &format!("{}.outbox.event.parcel", site.name())).await;
+                    Vec::new()
+                })
+            })
+        },
+        Case::variables(
+            "more replicas for new topics than there are brokers",
+            &["topic-creation"],
+            &[("POSTRIDER_TOPICS_REPLICATION_FACTOR", "3")],
+        ),
         Case::sql(
             "aggregate types whose topics collide",
             &["topic-collision"],
@@ -124,6 +139,18 @@ async fn create(site: &Site, policy: &str) {
     let topic = NewTopic::new(&name, 1, TopicReplication::Fixed(1)).set("cleanup.policy", policy);
     let outcome = admin(site.bootstrap()).create_topics([&topic], &AdminOptions::new()).await.unwrap();
     outcome.into_iter().for_each(|created| drop(created.unwrap()));
+}
+
+/// Deletes a topic and waits until the broker no longer knows it.
+async fn delete(site: &Site, topic: &str) {
+    let deleted = admin(site.bootstrap()).delete_topics(&[topic], &AdminOptions::new()).await.unwrap();
+    deleted.into_iter().for_each(|outcome| drop(outcome.unwrap()));
+    let gone = async || {
+        let client = admin(site.bootstrap());
+        let metadata = tokio::task::block_in_place(|| client.inner().fetch_metadata(None, PATIENCE)).unwrap();
+        metadata.topics().iter().all(|found| found.name() != topic).then_some(())
+    };
+    until("the topic is gone", PATIENCE, gone).await;
 }
 
 /// Writes a progress record under the slot's name.

@@ -166,3 +166,36 @@ pub(super) fn literal(text: &str) -> String {
     // Where a backslash would make it an escape string, the function opens it with a space.
     escape_literal(text).trim_start().to_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::error::{During, ServerError};
+    use crate::slots::check::table::expected;
+
+    #[test]
+    fn each_refusal_of_the_server_has_a_code_of_its_own_and_a_mend() {
+        for (sqlstate, message, code, mend) in [
+            (
+                "28P01",
+                "password authentication failed for user \"postrider\"",
+                "postgres-authentication",
+                "password_file",
+            ),
+            ("28000", "no pg_hba.conf entry for host \"10.0.0.1\", user \"postrider\"", "postgres-hba", "pg_hba.conf"),
+            ("28000", "role \"postrider\" is not permitted to log in", "role-login", "alter role \"postrider\" login"),
+            ("28000", "role \"postrider\" does not exist", "role-missing", "postrider init"),
+            ("42501", "permission denied for database \"shop\"", "role-connect", "grant connect on database \"shop\""),
+            ("3D000", "database \"shop\" does not exist", "postgres-database", "createdb shop"),
+            ("53300", "sorry, too many clients already", "postgres-full", "max_connections"),
+            ("57P03", "the database system is starting up", "postgres-unreachable", "postgres.host"),
+        ] {
+            let report =
+                ServerError { code: sqlstate.to_owned(), message: message.to_owned(), ..ServerError::default() };
+            let finding = refused(&expected(), &Error::server("connecting", During::Query, report));
+            assert_eq!(finding.code(), code, "{message}");
+            assert!(finding.mend().iter().any(|step| step.text().contains(mend)), "{finding}");
+        }
+        assert_eq!(shell("it's"), "'it'\\''s'");
+    }
+}

@@ -137,7 +137,7 @@ pub async fn check(expected: &Expected) -> Examined {
 
 async fn look(expected: &Expected, client: &Client, examined: &mut Examined) -> Result<(), tokio_postgres::Error> {
     let findings = &mut examined.findings;
-    let server = server::read(client).await?;
+    let server = server::read(client, expected).await?;
     findings.extend(server::examine(expected, &server));
     if !server.is_known() {
         return Ok(());

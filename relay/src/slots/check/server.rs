@@ -120,6 +120,8 @@ pub(super) struct Server {
     pub(super) slots: i64,
     senders_max: i64,
     senders: i64,
+    /// Walsenders of others than this relay.
+    strangers: i64,
     keep_bytes: i64,
     wal_size_bytes: i64,
     wal_bytes_per_second: f64,
@@ -159,6 +161,11 @@ select
   (select count(*) from pg_catalog.pg_replication_slots) as slots,
   current_setting('max_wal_senders')::bigint as senders_max,
   (select count(*) from pg_catalog.pg_stat_replication) as senders,
+  (
+    select count(*)
+    from pg_catalog.pg_stat_replication
+    where usename is distinct from $1::text::name or application_name is distinct from $2::text
+  ) as strangers,
   pg_size_bytes(current_setting('max_slot_wal_keep_size')) as keep_bytes,
   pg_size_bytes(current_setting('max_wal_size')) as wal_size_bytes,
   (
@@ -180,9 +187,10 @@ select
   ) as over_network,
   exists (select from pg_catalog.pg_replication_slots where slot_type = 'physical' and not temporary) as has_standbys";
 
-pub(super) async fn read(client: &Client) -> Result<Server, tokio_postgres::Error> {
+pub(super) async fn read(client: &Client, expected: &Expected) -> Result<Server, tokio_postgres::Error> {
+    let (role, application) = (&expected.connect.user, &expected.connect.application_name);
     let before = now_seconds();
-    let row = client.query_one(SERVER, &[]).await?;
+    let row = client.query_one(SERVER, &[role, application]).await?;
     // The answer was made somewhere between the two: the middle is wrong by half of the way at most.
     let here = f64::midpoint(before, now_seconds());
     Ok(Server {
@@ -193,6 +201,7 @@ pub(super) async fn read(client: &Client) -> Result<Server, tokio_postgres::Erro
         slots: row.get("slots"),
         senders_max: row.get("senders_max"),
         senders: row.get("senders"),
+        strangers: row.get("strangers"),
         keep_bytes: row.get("keep_bytes"),
         wal_size_bytes: row.get("wal_size_bytes"),
         wal_bytes_per_second: row.get::<_, Option<f64>>("wal_bytes_per_second").unwrap_or_default(),
@@ -258,11 +267,11 @@ pub(super) fn examine(expected: &Expected, server: &Server) -> Vec<Finding> {
 }
 
 fn senders(server: &Server) -> Option<Finding> {
-    let (used, max) = (server.senders, server.senders_max);
-    // One may be the relay's own, which it would give back before it takes the next.
+    // The relay's own, if it runs, is no stranger's: it gives it back before it takes the next.
+    let (used, max) = (server.strangers, server.senders_max);
     let (severity, what) = match max - used {
-        left if left > 1 || (left == 1 && max > used + 1) => return None,
-        1 => (Severity::Warning, format!("{used} of {max} walsenders are in use: one is left")),
+        2.. => return None,
+        1 => (Severity::Warning, format!("{used} of {max} walsenders are in use by others: one is left")),
         _ => (Severity::Error, format!("all {max} walsenders are in use (max_wal_senders)")),
     };
     let more = (max + 10).max(10);
@@ -328,6 +337,7 @@ mod tests {
             slots: 1,
             senders_max: 10,
             senders: 1,
+            strangers: 0,
             keep_bytes: 100 << 30,
             wal_size_bytes: 1 << 30,
             wal_bytes_per_second: 1_000_000.0,
@@ -359,7 +369,8 @@ mod tests {
             (Box::new(|s| s.encoding = "SQL_ASCII".to_owned()), "server-encoding"),
             (Box::new(|s| s.wal_bytes_per_second = 1e9), "wal-keep-small"),
             (Box::new(|s| s.keep_bytes = -1), "wal-keep-unlimited"),
-            (Box::new(|s| s.senders = 10), "wal-senders"),
+            (Box::new(|s| s.strangers = 10), "wal-senders"),
+            (Box::new(|s| s.strangers = 9), "wal-senders"),
             (Box::new(|s| s.sender_timeout_seconds = 1.0), "wal-sender-timeout-short"),
             (Box::new(|s| s.idle_timeout_seconds = Some(60.0)), "idle-slot-timeout"),
         ] {
