@@ -18,6 +18,8 @@ create table if not exists postrider.parked (
   key bytea,
   -- Topic and key in one short text: what is held together.
   key_hash text collate "C",
+  -- The partition of the topic, where something else than the key chose it.
+  partition integer,
   value bytea,
   -- In order: [name, value]; a value that is no text is {"hex": …}.
   headers json not null,

@@ -7,7 +7,16 @@ use harness::{Load, PATIENCE, Site, shared, until};
 /// Attaches a partition for a day long past, with events in it, as if they had been written then.
 async fn add_old_day(site: &Site, events: i64) -> String {
     let day = "(date_trunc('day', now() at time zone 'UTC') - interval '30 days')";
-    let row = site.db().query_one(&format!("select to_char({day}, 'YYYYMMDD'), {day}::text || '+00', ({day} + interval '1 day')::text || '+00'"), &[]).await.unwrap();
+    let row = site
+        .db()
+        .query_one(
+            &format!(
+                "select to_char({day}, 'YYYYMMDD'), {day}::text || '+00', ({day} + interval '1 day')::text || '+00'"
+            ),
+            &[],
+        )
+        .await
+        .unwrap();
     let (compact, from, to): (String, String, String) = (row.get(0), row.get(1), row.get(2));
     let name = format!("outbox_events_p{compact}");
     site.sql(&format!(
@@ -43,7 +52,11 @@ async fn a_backlog_is_published_in_order_and_once_while_writers_go_on() {
     let load = Load::start(&site, 4, Duration::from_millis(2)).await;
     until("there is a backlog", PATIENCE, async || (site.committed().await > 300).then_some(())).await;
     site.initialiser().complete("init").expect(1, &["that the new slot would never see", "--backlog publish"]);
-    site.initialiser().argument("--backlog").argument("publish").complete("init").expect(0, &["done: publish the rows"]);
+    site.initialiser()
+        .argument("--backlog")
+        .argument("publish")
+        .complete("init")
+        .expect(0, &["done: publish the rows"]);
     let reader = site.reader();
     let relay = site.relay().start();
     let before = site.committed().await;
@@ -85,12 +98,14 @@ async fn an_undelivered_event_in_an_old_partition_keeps_it_until_a_relay_has_del
     assert!(exists(&site, &old).await);
     // Its events are in the log all the same, and the relay, which looks after it now, drops it then.
     let reader = site.reader();
-    let relay = site
-        .relay()
-        .with("POSTRIDER_PARTITIONS_MANAGE", "true")
-        .with("POSTRIDER_PARTITIONS_INTERVAL_MS", "100");
-    let owner: String =
-        site.db().query_one("select pg_get_userbyid(relowner)::text from pg_class where relname = 'outbox_events'", &[]).await.unwrap().get(0);
+    let relay =
+        site.relay().with("POSTRIDER_PARTITIONS_MANAGE", "true").with("POSTRIDER_PARTITIONS_INTERVAL_MS", "100");
+    let owner: String = site
+        .db()
+        .query_one("select pg_get_userbyid(relowner)::text from pg_class where relname = 'outbox_events'", &[])
+        .await
+        .unwrap()
+        .get(0);
     let running = relay.start();
     // The superuser owns the table, whose member the relay's role is not: it says so, and goes on delivering.
     running.logs(&["could not be looked after", "may not change table", "grant"]).await;

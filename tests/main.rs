@@ -2,9 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod adopt;
+mod care;
 mod check;
 mod crash;
-mod care;
 mod cut;
 mod debezium_outbox;
 mod faults;

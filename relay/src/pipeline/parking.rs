@@ -36,6 +36,9 @@ pub use policy::{OnRefusal, Policies, RoutePolicy};
 /// What is taken out of the lot at once: few enough that the stream hardly waits, enough that a long queue is soon gone.
 const RUN: RunLimit = RunLimit { events_max: 500, bytes_max: 4 << 20 };
 
+/// How long the stream goes on before the lot has its turn again, if what is in it could not be delivered.
+const REST_AFTER_FAILURE: Duration = Duration::from_secs(1);
+
 /// What bounds a lot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Capacity {
@@ -69,6 +72,8 @@ pub struct Parking<S, L> {
     /// What was settled at or above the position to which the source went back, with its commit time.
     settled: HashMap<u128, i64>,
     newest_settled: Option<u128>,
+    /// Why those became dead letters that may come again.
+    condemned: HashMap<u128, Refused>,
     /// The last position seen; the greatest there is until one was seen.
     seen: u128,
     /// Work that came due and is not done.
@@ -92,6 +97,7 @@ impl<S: Sink, L: Lot> Parking<S, L> {
             absent: None,
             settled: HashMap::new(),
             newest_settled: None,
+            condemned: HashMap::new(),
             seen: u128::MAX,
             inner_is_due: false,
             lot_is_due: false,
@@ -112,6 +118,8 @@ impl<S: Sink, L: Lot> Parking<S, L> {
             Loaded::Ready(holding) => {
                 self.held = Held::from_rows(&holding.rows);
                 self.newest_settled = holding.newest_settled;
+                // What was settled meanwhile may come again with the next batch.
+                self.seen = u128::MAX;
                 self.absent = None;
             }
             Loaded::Absent { why, mend } => self.absent = Some((why, mend)),
@@ -266,33 +274,63 @@ impl<S: Sink, L: Lot> Parking<S, L> {
         reach(Failpoint::ParkingDue);
         let refused = self.inner.admit(&messages).await?;
         let (gone, returned) = leave_out(&messages, refused);
+        // At once: if the broker refuses another one now, the next run begins without these.
+        self.conclude(&[], &returned).await?;
         messages.remove(&gone);
-        let positions: Vec<u128> = messages.iter().map(|message| message.position()).collect();
+        let mut delivered: Vec<u128> = messages.iter().map(|message| message.position()).collect();
         let mut broken = None;
-        let mut outcome = (positions, returned);
         if !messages.is_empty() {
             let durable = self.inner.send(messages).await?.await?;
-            for refused in durable.refused {
-                let position = outcome.0[refused.index];
-                broken.get_or_insert_with(|| {
-                    let context = format!("the parked event at position {position:032x}: {}", refused.reason);
-                    Error::new(End::Sink, Kind::Refused, context).with_help("It is parked again.")
-                });
-                outcome.1.push(Returned { position, refused });
-            }
-            outcome.0.retain(|position| outcome.1.iter().all(|returned| returned.position != *position));
+            // Refused by the broker itself, which has stopped the producer: only a reset lets it go on, and then the sink
+            // refuses them beforehand.
+            broken = durable.refused.first().map(|refused| {
+                let context =
+                    format!("the parked event at position {:032x}: {}", delivered[refused.index], refused.reason);
+                Error::new(End::Sink, Kind::Refused, context).with_help("It is parked again.")
+            });
+            let mut index = 0;
+            delivered.retain(|_| {
+                index += 1;
+                durable.refused.iter().all(|refused| refused.index + 1 != index)
+            });
         }
-        let (delivered, returned) = outcome;
         reach(Failpoint::ParkingAgain);
-        self.lot.conclude(&delivered, &returned).await?;
+        self.conclude(&delivered, &[]).await?;
+        broken.map_or(Ok(false), Err)
+    }
+
+    /// Writes down what became of a run.
+    async fn conclude(&mut self, delivered: &[u128], returned: &[Returned]) -> Result<(), Error> {
+        if delivered.is_empty() && returned.is_empty() {
+            return Ok(());
+        }
+        self.lot.conclude(delivered, returned).await?;
         reach(Failpoint::ParkingConcluded);
         self.newest_settled = self.newest_settled.max(delivered.iter().max().copied());
+        self.seen = u128::MAX;
         let metrics = &self.options.metrics.parking;
         metrics.retried.with_label_values(&["delivered"]).inc_by(delivered.len() as u64);
         metrics.retried.with_label_values(&["refused"]).inc_by(returned.len() as u64);
         info!(delivered = delivered.len(), refused = returned.len(), "tried parked events again");
-        // A refusal by the broker itself has stopped the producer: only a reset lets it go on.
-        broken.map_or(Ok(false), Err)
+        Ok(())
+    }
+
+    /// What became a dead letter becomes one again when it comes again: the sink tells only once what a broker refused.
+    fn recall(&mut self, messages: &Messages, refused: &mut BTreeMap<usize, Refused>) {
+        let first = messages.at(0).map_or(0, |message| message.position());
+        self.condemned.retain(|position, _| *position >= first);
+        for (index, message) in messages.iter().enumerate() {
+            if let Some(known) = self.condemned.get(&message.position()) {
+                refused.entry(index).or_insert_with(|| Refused { index, ..known.clone() });
+            }
+        }
+        for (index, refused) in refused {
+            let Some(message) = messages.at(*index) else { continue };
+            if message.position() != 0 && matches!(self.options.policies.of(message.route()), OnRefusal::DeadLetter(_))
+            {
+                self.condemned.insert(message.position(), refused.clone());
+            }
+        }
     }
 }
 
@@ -306,7 +344,7 @@ impl<S: Sink, L: Lot> Sink for Parking<S, L> {
         let refused = self.inner.admit(&messages).await?;
         reach(Failpoint::ParkingAdmitted);
         self.look_back(&messages).await?;
-        let quiet = self.held.is_empty() && self.settled.is_empty();
+        let quiet = self.held.is_empty() && self.settled.is_empty() && self.condemned.is_empty();
         if quiet && refused.is_empty() && messages.unfit().is_empty() {
             return self.inner.send(messages).await;
         }
@@ -314,6 +352,7 @@ impl<S: Sink, L: Lot> Sink for Parking<S, L> {
         for unfit in messages.unfit() {
             refused.insert(unfit.index, Refused::new(unfit.index, unfit.reason.clone()));
         }
+        self.recall(&messages, &mut refused);
         let sorted = self.sort(&mut messages, &mut refused).await?;
         reach(Failpoint::ParkingSorted);
         self.park(&messages, &sorted, &refused).await?;
@@ -353,8 +392,11 @@ impl<S: Sink, L: Lot> Sink for Parking<S, L> {
         }
         if self.lot_is_due {
             let began = tokio::time::Instant::now();
-            self.lot_is_due = !self.serve().await?;
-            self.rest_until = tokio::time::Instant::now() + began.elapsed();
+            let served = self.serve().await;
+            // Then the stream has its turn, after a failure a longer one.
+            let rest = if served.is_ok() { began.elapsed() } else { began.elapsed().max(REST_AFTER_FAILURE) };
+            self.rest_until = tokio::time::Instant::now() + rest;
+            self.lot_is_due = !served?;
         }
         Ok(())
     }

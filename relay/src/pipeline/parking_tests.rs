@@ -167,8 +167,45 @@ async fn a_rejection_by_the_broker_at_a_retry_parks_again_and_asks_for_a_reset()
     rig.parking.due().await;
     let error = rig.parking.attend().await.unwrap_err();
     assert_eq!(error.kind(), Kind::Refused);
+    assert_eq!(rig.states()[0], (1, "retry"));
+    // After the reset, and after the stream had its turn.
+    rig.parking.due().await;
+    rig.parking.attend().await.unwrap();
     assert_eq!(rig.states()[0], (1, "parked"));
     assert_eq!(rig.world().lot[&1].reason, "rejected");
+}
+
+/// The sink tells only once what a broker refused. What it told must be written down before it tells of another.
+#[tokio::test(start_paused = true)]
+async fn a_retry_of_several_that_the_broker_still_refuses_ends() {
+    let mut rig = Rig::new(OnRefusal::Park).await;
+    rig.world().refuses.extend([1, 2, 3]);
+    rig.send(&[(1, "a"), (2, "b"), (3, "c")]).await.unwrap();
+    rig.world().refuses.clear();
+    rig.world().rejects.extend([1, 2]);
+    for position in [1, 2, 3] {
+        rig.ask(position, "retry");
+    }
+    let mut failures = 0;
+    for _ in 0..4 {
+        rig.parking.due().await;
+        failures += usize::from(rig.parking.attend().await.is_err());
+    }
+    assert_eq!(failures, 2, "one for each that the broker refused");
+    assert_eq!(rig.states(), [(1, "parked"), (2, "parked"), (3, "delivered")]);
+}
+
+/// A dead letter is in no table: only the memory of why keeps it one when it is read again.
+#[tokio::test(start_paused = true)]
+async fn dead_letters_of_several_that_the_broker_refuses_get_on_their_way() {
+    let mut rig = Rig::new(OnRefusal::DeadLetter("dead".into())).await;
+    rig.world().rejects.extend([1, 2]);
+    for _ in 0..2 {
+        rig.send(&[(1, "a"), (2, "b"), (3, "c")]).await.expect_err("the broker refuses one after the other");
+    }
+    rig.send(&[(1, "a"), (2, "b"), (3, "c")]).await.unwrap();
+    assert!(rig.sent().ends_with(&[3]), "{:?}", rig.sent());
+    assert!(rig.world().rejected.is_empty());
 }
 
 #[tokio::test(start_paused = true)]

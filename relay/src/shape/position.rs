@@ -20,6 +20,13 @@ impl EventPosition {
         Self(u128::from(epoch) << 112 | u128::from(commit_lsn) << 48 | u128::from(ordinal.min(ORDINAL_MAX)))
     }
 
+    /// The same position in a transaction whose messages are counted as its rows are. With or without them a number means
+    /// another event, so the greatest bit of the ordinal tells the two countings apart.
+    #[must_use]
+    pub fn among_messages(self) -> Self {
+        Self(self.0 | 1 << 47)
+    }
+
     /// It as a number, which compares as positions do.
     #[must_use]
     pub fn as_u128(self) -> u128 {
@@ -66,5 +73,7 @@ mod tests {
             assert_eq!(position.to_string().as_bytes(), text);
         }
         assert_eq!(EventPosition::new(1, 0x16B_3748, 2).to_string(), "000100000000016b3748000000000002");
+        let among_messages = EventPosition::new(1, 0x16B_3748, 2).among_messages();
+        assert_eq!(among_messages.to_string(), "000100000000016b3748800000000002");
     }
 }

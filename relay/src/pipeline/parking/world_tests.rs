@@ -19,6 +19,8 @@ pub(super) struct World {
     pub(super) no_topics: HashSet<&'static str>,
     /// Positions that are refused only once they were sent.
     pub(super) rejects: HashSet<u128>,
+    /// Those of them that are told of once when they are sent again, as a sink does that remembers.
+    pub(super) rejected: HashSet<u128>,
     /// Position, topic and key of what was sent, in order.
     pub(super) sent: Vec<(u128, String, String)>,
     /// Receipts are kept open instead of resolved.
@@ -51,21 +53,33 @@ pub(super) struct TestSink(pub(super) Shared);
 
 impl Sink for TestSink {
     async fn admit(&mut self, messages: &Messages) -> Result<Vec<Refused>, Error> {
-        let world = self.0.lock().unwrap();
-        let refused = messages.iter().enumerate().filter(|(_, message)| {
+        let mut world = self.0.lock().unwrap();
+        let mut refused = Vec::new();
+        for (index, message) in messages.iter().enumerate() {
             let original = message.topic() != "dead";
-            (original && world.refuses.contains(&message.position())) || world.no_topics.contains(message.topic())
-        });
-        Ok(refused.map(|(index, message)| Refused::new(index, format!("no room in {}", message.topic()))).collect())
+            if world.rejected.remove(&message.position()) {
+                refused.push(Refused::new(index, "rejected"));
+            } else if (original && world.refuses.contains(&message.position()))
+                || world.no_topics.contains(message.topic())
+            {
+                refused.push(Refused::new(index, format!("no room in {}", message.topic())));
+            }
+        }
+        Ok(refused)
     }
 
     async fn send(&mut self, messages: Messages) -> Result<Receipt, Error> {
         let mut world = self.0.lock().unwrap();
-        let mut refused = Vec::new();
+        let mut fate = Ok(Durable::default());
         for (index, message) in messages.iter().enumerate() {
             if world.rejects.contains(&message.position()) {
-                refused.push(Refused::new(index, "rejected"));
-                continue;
+                // As a broker's: what comes after it is not accepted.
+                world.rejected.insert(message.position());
+                fate = match index + 1 == messages.len() {
+                    true => Ok(Durable { refused: vec![Refused::new(index, "rejected")] }),
+                    false => Err(Error::new(End::Sink, Kind::Refused, "rejected")),
+                };
+                break;
             }
             let key = message.key().map_or("-".into(), |key| String::from_utf8_lossy(key).into_owned());
             world.sent.push((message.position(), message.topic().to_owned(), key));
@@ -73,7 +87,7 @@ impl Sink for TestSink {
         let (sender, receipt) = Receipt::pending();
         match world.holds {
             true => world.receipts.push(sender),
-            false => sender.resolve(Ok(Durable { refused })),
+            false => sender.resolve(fate),
         }
         Ok(receipt)
     }

@@ -87,6 +87,10 @@ pub(super) struct Router {
     scratch: Vec<u8>,
 }
 
+/// The times that Postgres can keep, in milliseconds since 1970: an event that cannot be parked would hold the stream.
+/// <https://www.postgresql.org/docs/current/datatype-datetime.html>
+const TIMES_MS: std::ops::Range<i64> = -210_866_803_200_000..9_224_318_016_000_000;
+
 impl Router {
     pub(super) fn new(options: &RouterOptions) -> Result<Self, regex::Error> {
         Ok(Self {
@@ -274,7 +278,7 @@ impl Router {
             _ => None,
         };
         let none = || Unshapable::Unconvertible("its timestamp column holds no time that a record can have".to_owned());
-        millis.map(Some).ok_or_else(none)
+        millis.filter(|millis| TIMES_MS.contains(millis)).map(Some).ok_or_else(none)
     }
 
     fn partition(&self, row: &OutboxRow<'_>) -> Result<Option<i32>, Unshapable> {

@@ -4,7 +4,6 @@
 //! Guarantees: what a receipt calls durable is durable on all in-sync replicas; messages of one key arrive in the order
 //! in which they were sent, whatever is repeated; nothing is skipped, for a message has no time limit. While no broker
 //! can be reached, sending waits.
-
 //!
 //! What a topic will never take is refused before it enters the producer (`admission`), and topics that are missing are
 //! created there (`topics`, `creation`). What a broker refuses all the same stops the producer, so that nothing overtakes it;
@@ -272,7 +271,7 @@ impl Sink for Kafka {
         reach(Failpoint::KafkaAdmitted);
         let mut found = self.judge(messages);
         if self.look_again(messages, &found).await? {
-            self.take_over_changes().await?;
+            self.prepare(messages).await?;
             found = self.judge(messages);
         }
         Ok(self.report(messages, found))

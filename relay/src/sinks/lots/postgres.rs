@@ -11,7 +11,7 @@ use tokio_postgres::types::ToSql;
 use crate::pipeline::parking::{Entry, HeldRow, Holding, Loaded, Lot, Returned, RunLimit, Settled};
 use crate::pipeline::{End, Error, Kind, Messages};
 use crate::postgres::options::ConnectOptions;
-use crate::sinks::lots::rows::{Columns, messages, parse_position, position, read, storable};
+use crate::sinks::lots::rows::{Columns, messages, parse_position, plain, position, read};
 use crate::sinks::lots::session::{Session, rows};
 use crate::sinks::lots::watch::{Bell, Watch};
 
@@ -66,18 +66,19 @@ const PARK: &str = "
 with new as (
   insert into postrider.parked (
     slot, position, route, topic, key, key_hash, value, headers, committed_at, event_id, event_type, bytes, state, reason,
-    help, unfit, order_broken
+    help, unfit, order_broken, partition
   )
   select
     $1, position, route, topic, key, key_hash, value, headers::json,
     timestamptz 'epoch' + committed_ms * interval '1 millisecond', event_id, event_type, bytes, state, reason, help, unfit,
-    order_broken
+    order_broken, partition
   from unnest(
     $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::bytea[], $8::text[], $9::bigint[], $10::text[],
-    $11::text[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::boolean[], $17::boolean[]
+    $11::text[], $12::bigint[], $13::text[], $14::text[], $15::text[], $16::boolean[], $17::boolean[],
+    $18::integer[]
   ) as given (
     position, route, topic, key, key_hash, value, headers, committed_ms, event_id, event_type, bytes, state, reason, help,
-    unfit, order_broken
+    unfit, order_broken, partition
   )
   on conflict (slot, position) do nothing
   returning position, state, reason
@@ -117,6 +118,7 @@ select
   p.key,
   p.value,
   p.headers::text as headers,
+  case when p.reroute is null then p.partition end as partition,
   (extract(epoch from p.committed_at) * 1000)::bigint as committed_ms
 from due
 join postrider.parked p on p.slot = $1 and p.position = due.position
@@ -180,10 +182,13 @@ impl PostgresLot {
         let usable = rows("look for the table of parked events", client.query(USABLE, &[])).await?;
         Ok(match usable.first().map(|row| row.get::<_, bool>(0)) {
             Some(true) => None,
-            Some(false) => Some(Loaded::Absent {
-                why: format!("role {:?} may not use the table postrider.parked", self.options.connect.user),
-                mend: "`postrider init` grants the rights.".to_owned(),
-            }),
+            // Without knowing what is in it, a newer event could overtake one that waits there.
+            Some(false) => {
+                let user = &self.options.connect.user;
+                let context = format!("role {user:?} may not use the table postrider.parked, where events may wait");
+                return Err(Error::new(End::Sink, Kind::Setup, context)
+                    .with_help("Run `postrider init`, which grants the rights."));
+            }
             None => Some(Loaded::Absent {
                 why: "the database has no table postrider.parked".to_owned(),
                 mend: "`postrider migrate` makes it, and `postrider init` grants the rights.".to_owned(),
@@ -236,8 +241,9 @@ impl Lot for PostgresLot {
         let slot = &self.options.slot;
         let keep = self.options.keep.as_secs_f64();
         rows("remove what was settled long ago", client.query(PRUNE, &[slot, &keep, &PRUNED_AT_ONCE])).await?;
-        let settled = rows("read what was settled", client.query(NEWEST_SETTLED, &[slot])).await?;
+        // In this order: what is settled in between is then known as both, and never as neither.
         let unsettled = rows("read the parked events", client.query(UNSETTLED, &[slot])).await?;
+        let settled = rows("read what was settled", client.query(NEWEST_SETTLED, &[slot])).await?;
         let newest_settled = settled.first().map(|row| parse_position(read(row, "position")?)).transpose()?;
         let held = unsettled.iter().map(|row| {
             Ok(HeldRow {
@@ -267,7 +273,7 @@ impl Lot for PostgresLot {
     async fn park(&mut self, entries: &[Entry<'_>]) -> Result<(), Error> {
         let client = self.session.client().await?;
         let columns = Columns::of(entries);
-        let parameters: [&(dyn ToSql + Sync); 17] = [
+        let parameters: [&(dyn ToSql + Sync); 18] = [
             &self.options.slot,
             &columns.position,
             &columns.route,
@@ -285,6 +291,7 @@ impl Lot for PostgresLot {
             &columns.help,
             &columns.unfit,
             &columns.order_broken,
+            &columns.partition,
         ];
         let inserted = rows("park events", client.query(PARK, &parameters)).await?;
         self.bell.believe_more(i64::try_from(inserted.len()).unwrap_or(i64::MAX));
@@ -313,8 +320,8 @@ impl Lot for PostgresLot {
         let client = self.session.client().await?;
         let delivered: Vec<String> = delivered.iter().copied().map(position).collect();
         let positions: Vec<String> = refused.iter().map(|returned| position(returned.position)).collect();
-        let reasons: Vec<_> = refused.iter().map(|returned| storable(&returned.refused.reason)).collect();
-        let help: Vec<_> = refused.iter().map(|returned| returned.refused.help.as_deref().map(storable)).collect();
+        let reasons: Vec<_> = refused.iter().map(|returned| plain(&returned.refused.reason)).collect();
+        let help: Vec<_> = refused.iter().map(|returned| returned.refused.help.as_deref().map(plain)).collect();
         let overtaken: Vec<bool> = refused.iter().map(|returned| returned.refused.overtaken).collect();
         let parameters: [&(dyn ToSql + Sync); 6] =
             [&self.options.slot, &delivered, &positions, &reasons, &help, &overtaken];

@@ -33,10 +33,11 @@ pub(super) struct Columns<'m> {
     pub(super) event_type: Vec<Option<String>>,
     pub(super) bytes: Vec<i64>,
     pub(super) state: Vec<&'static str>,
-    pub(super) reason: Vec<Option<Cow<'m, str>>>,
-    pub(super) help: Vec<Option<Cow<'m, str>>>,
+    pub(super) reason: Vec<Option<String>>,
+    pub(super) help: Vec<Option<String>>,
     pub(super) unfit: Vec<bool>,
     pub(super) order_broken: Vec<bool>,
+    pub(super) partition: Vec<Option<i32>>,
 }
 
 impl<'m> Columns<'m> {
@@ -54,6 +55,7 @@ impl<'m> Columns<'m> {
         self.position.push(position(message.position()));
         self.route.push(entry.route);
         self.key.push(message.key());
+        self.partition.push(message.partition());
         self.key_hash.push(message.key().map(|key| KeyHash::of(&topic, key).to_string()));
         self.topic.push(topic);
         self.value.push(message.value());
@@ -67,8 +69,8 @@ impl<'m> Columns<'m> {
             Cause::Waiting => ("waiting", None, false),
         };
         self.state.push(state);
-        self.reason.push(refused.map(|refused| storable(&refused.reason)));
-        self.help.push(refused.and_then(|refused| refused.help.as_deref()).map(storable));
+        self.reason.push(refused.map(|refused| plain(&refused.reason)));
+        self.help.push(refused.and_then(|refused| refused.help.as_deref()).map(plain));
         self.unfit.push(unfit);
         self.order_broken.push(refused.is_some_and(|refused| refused.overtaken));
     }
@@ -86,13 +88,19 @@ pub(super) fn parse_position(text: &str) -> Result<u128, Error> {
 
 /// The text as Postgres takes it: without NUL, which no topic's name holds anyhow.
 pub(super) fn storable(text: &str) -> Cow<'_, str> {
-    if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+    if text.contains('\0') { text.replace('\0', "?").into() } else { text.into() }
 }
 
+/// Our own words as a database of any encoding takes them.
+pub(super) fn plain(text: &str) -> String {
+    let plain = text.replace('…', "...");
+    plain.chars().map(|c| if c.is_ascii() && c != '\0' { c } else { '?' }).collect()
+}
+
+/// The start of a value that came from the database, whose encoding then has all of it.
 fn shown(value: Option<&[u8]>) -> Option<String> {
-    let value = value?;
-    let text = String::from_utf8_lossy(&value[..value.len().min(SHOWN_BYTES)]);
-    Some(storable(&text).into_owned())
+    let text = String::from_utf8_lossy(value?);
+    Some(text[..text.floor_char_boundary(SHOWN_BYTES)].replace(['\0', '\u{fffd}'], "?"))
 }
 
 /// Headers in order, as JSON: `[["id", "…"], ["raw", {"hex": "00ff"}], ["none", null]]`.
@@ -115,7 +123,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The messages of rows with `position`, `topic`, `key`, `value`, `headers` as text, and `committed_ms`.
+/// The messages of rows with `position`, `topic`, `key`, `value`, `headers` as text, `committed_ms` and `partition`.
 pub(super) fn messages(rows: &[Row]) -> Result<Messages, Error> {
     let mut messages = Messages::over(Bytes::new());
     for row in rows {
@@ -133,6 +141,9 @@ pub(super) fn messages(rows: &[Row]) -> Result<Messages, Error> {
             route: 0,
         };
         messages.push(message);
+        if let Some(partition) = read(row, "partition")? {
+            messages.choose_partition(partition);
+        }
     }
     Ok(messages)
 }
@@ -217,7 +228,9 @@ mod tests {
 
     #[test]
     fn a_text_with_nul_becomes_one_that_postgres_takes() {
-        assert_eq!(storable("a\0b"), "a\u{fffd}b");
+        assert_eq!(storable("a\0b"), "a?b");
+        assert_eq!(plain("--bootstrap-server … ä\0"), "--bootstrap-server ... ??");
+        assert_eq!(shown(Some("xä".repeat(200).as_bytes())).as_deref(), Some(&*"xä".repeat(85)));
         assert!(matches!(storable("ab"), Cow::Borrowed("ab")));
         assert_eq!(shown(Some(&[b'x'; 300])).map(|text| text.len()), Some(SHOWN_BYTES));
     }

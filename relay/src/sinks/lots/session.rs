@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::{Client, Row};
 
 use crate::pipeline::{End, Error, Kind};
@@ -105,9 +105,16 @@ async fn within<T>(
 /// What a statement's error means: either way the stream waits, and nothing is lost.
 fn failed(action: &str, error: tokio_postgres::Error) -> Error {
     let context = format!("cannot {action}");
-    let Some(code) = error.code() else {
-        return Error::new(End::Sink, Kind::Unavailable, context).because(error);
-    };
+    // A report's detail may quote the row: only its code and its message are told.
+    if let Some(report) = error.as_db_error() {
+        return refused(context, report);
+    }
+    Error::new(End::Sink, Kind::Unavailable, context).because(error)
+}
+
+fn refused(context: String, report: &DbError) -> Error {
+    let code = report.code();
+    let told = format!("{} (SQLSTATE {})", report.message(), code.code());
     let help = match code {
         code if *code == SqlState::UNDEFINED_TABLE || *code == SqlState::UNDEFINED_COLUMN => {
             "The table postrider.parked is not as this version needs it: run `postrider migrate`."
@@ -117,9 +124,9 @@ fn failed(action: &str, error: tokio_postgres::Error) -> Error {
         }
         // Away, restarting, out of something, in conflict, or told to give up: classes 08, 53, 55, 57, 58 and 40.
         code if ["08", "53", "55", "57", "58", "40"].contains(&&code.code()[..2]) => {
-            return Error::new(End::Sink, Kind::Unavailable, context).because(error);
+            return Error::new(End::Sink, Kind::Unavailable, context).because(told);
         }
         _ => "The stream waits here. The server's log says more.",
     };
-    Error::new(End::Sink, Kind::Refused, context).because(error).with_help(help)
+    Error::new(End::Sink, Kind::Refused, context).because(told).with_help(help)
 }

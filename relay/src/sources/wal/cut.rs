@@ -176,7 +176,7 @@ impl Cutter {
         if self.delivered.covers(commit_lsn, ordinal) {
             return Ok(());
         }
-        let position = EventPosition::new(self.reached.epoch, commit_lsn.as_u64(), ordinal);
+        let position = self.position(commit_lsn, ordinal);
         let committed = Committed { position, timestamp_ms: commit_ms };
         let outbox = &mut self.routes[*route].outbox;
         let shaped = places.read(&insert.new, |row| outbox.shape(row, places.types(), committed, messages));
@@ -216,13 +216,20 @@ impl Cutter {
         if self.delivered.covers(commit_lsn, ordinal) {
             return Ok(());
         }
-        let position = EventPosition::new(self.reached.epoch, commit_lsn.as_u64(), ordinal);
+        // Only a transaction whose messages are counted comes here.
+        let position = EventPosition::new(self.reached.epoch, commit_lsn.as_u64(), ordinal).among_messages();
         let committed = Committed { position, timestamp_ms: commit_ms };
         let types = &self.member_types;
         let shaped = content::read(message.content, members, |row| outbox.shape(row, types, committed, messages));
         let shaped = shaped.unwrap_or_else(|why| outbox.unreadable(message.content, why, committed, messages));
         self.account(&shaped, position, messages);
         Ok(())
+    }
+
+    /// The position of a row of the open transaction.
+    fn position(&self, commit_lsn: CommitLsn, ordinal: u64) -> EventPosition {
+        let position = EventPosition::new(self.reached.epoch, commit_lsn.as_u64(), ordinal);
+        if self.open.as_ref().is_some_and(|open| open.messages) { position.among_messages() } else { position }
     }
 
     fn account(&self, shaped: &Shaped, position: EventPosition, messages: &mut Messages) {

@@ -89,7 +89,7 @@ pub fn cut_and_resume(data: &[u8]) {
     let stream = write(&transactions, from.end_lsn);
     let rest = read(&stream, cuts.rotate_left(17), (from, after), &mut Vec::new());
     let mut expected = events(&transactions, after, |at| if at == from.commit_lsn { before } else { after });
-    let reached = EventPosition::new(EPOCH, from.commit_lsn.as_u64(), from.ordinal).as_u128();
+    let reached = position(from.commit_lsn.as_u64(), from.ordinal, from.messages);
     expected.retain(|position| *position > reached);
     assert_eq!(rest, expected, "resumed at {from:?}");
 }
@@ -207,6 +207,11 @@ fn placed(transactions: &[Transaction]) -> impl Iterator<Item = (u64, u64, &Tran
 }
 
 /// The positions of all events. Logical messages may be events, and `counts` tells in which transactions they take a number.
+fn position(commit_lsn: u64, ordinal: u64, among_messages: bool) -> u128 {
+    let position = EventPosition::new(EPOCH, commit_lsn, ordinal);
+    if among_messages { position.among_messages() } else { position }.as_u128()
+}
+
 fn events(transactions: &[Transaction], messages: bool, counts: impl Fn(CommitLsn) -> bool) -> Vec<u128> {
     let mut found = Vec::new();
     for (at, _, transaction) in placed(transactions) {
@@ -220,7 +225,7 @@ fn events(transactions: &[Transaction], messages: bool, counts: impl Fn(CommitLs
                 _ => (false, false),
             };
             if is_event {
-                found.push(EventPosition::new(EPOCH, at, ordinal).as_u128());
+                found.push(position(at, ordinal, counts_messages));
             }
             ordinal += u64::from(counts);
         }

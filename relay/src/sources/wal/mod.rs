@@ -10,8 +10,8 @@ mod facts;
 pub mod fuzzing;
 mod record;
 mod resume;
-mod verdict;
 mod stages;
+mod verdict;
 mod watch;
 
 use std::sync::Arc;
