@@ -2,10 +2,15 @@
 //!
 //! # The walk
 //! `cli/run.rs` → [`app`] → [`sources::wal`] → [`postgres`]`/replication.rs` → `postgres/pgoutput/` → [`shape`] →
-//! [`pipeline`]`/pump.rs` → [`sinks`]`/kafka/`.
+//! [`pipeline`]`/pump.rs` → [`pipeline`]`/parking.rs` → [`sinks`]`/kafka/`, and beside it [`sinks`]`/lots/`.
 //!
 //! Everything that moves events is one loop, [`pipeline::Pump`], between a [`pipeline::Source`] and a
-//! [`pipeline::Sink`]; [`pipeline::supervise()`] keeps it going, and [`app`] puts the parts together.
+//! [`pipeline::Sink`]; [`pipeline::supervise()`] keeps it going, and [`app`] puts the parts together. Around the sink
+//! stands [`pipeline::Parking`], which sets aside what the sink will never take.
+//!
+//! Beside the way of an event: [`slots`] is what a DBA does (set-up, outbox care, parked events, the database's part of
+//! `check`, whose findings are [`finding`]s); [`adopt`] reads a Debezium connector; [`admin`] answers probes, and [`top`]
+//! shows them to a person.
 //!
 //! # Invariants
 //! Architecture invariant: imports go down only: `main → cli → app → {sources, sinks, slots, admin} → shape → pipeline
@@ -17,6 +22,9 @@
 //!
 //! Architecture invariant: an LSN is confirmed to Postgres in one place, [`sources::wal`]'s `acknowledge`, which only
 //! the pump calls, after every message before it and the progress record that names it are durable.
+//!
+//! Architecture invariant: what is refused or unfit is durable in the lot before the rest of its batch is sent, and no
+//! newer event of its key passes it.
 //!
 //! Architecture invariant: `CommitLsn` and `EndLsn` are two types, and nothing compares one with the other.
 //!
