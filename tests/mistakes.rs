@@ -43,6 +43,15 @@ async fn a_slot_that_is_not_there_is_named_with_the_command_that_makes_it() {
     site.sql(&role).await;
     site.sql(&format!("create publication {} for table outbox_events", site.name())).await;
     let ended = site.relay().start().ended().await;
+    ended.expect(1, &[&site.role(), "may not use the table postrider.parked", "postrider init"]);
+    site.sql(&format!(
+        "grant usage on schema postrider to {0};
+         grant select, insert, update, delete on postrider.parked to {0};
+         grant select, insert on postrider.parked_log to {0}",
+        site.role()
+    ))
+    .await;
+    let ended = site.relay().start().ended().await;
     ended.expect(1, &["slot", site.name(), "does not exist", "postrider init"]);
 
     // A slot that vanishes after events were delivered through it is more than a set-up that was forgotten.
