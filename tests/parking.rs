@@ -76,6 +76,7 @@ async fn only_the_key_of_a_refused_event_waits_and_a_retry_after_the_mend_keeps_
     emit(&site, "k", 4).await;
     parked(&site, 3).await;
     slot_follows(&site).await;
+    reader.read_to_the_end().await;
     assert_eq!((counters(&reader, "k"), counters(&reader, "other")), (vec![1], vec![1]));
     assert_eq!(states(&site).await, ["parked", "waiting", "waiting"]);
     assert!(relay.metric("postrider_held_keys").await == 1.0 && relay.metric("postrider_parked_events").await == 3.0);

@@ -84,7 +84,7 @@ async fn several_outboxes_and_messages_come_out_in_the_order_of_their_transactio
     assert_eq!(records[4].value, None);
     // The message of others took a number too: positions name places in the transaction, whoever reads it.
     let ordinals: Vec<_> = records.iter().map(|record| &record.header("postrider-position").unwrap()[20..]).collect();
-    let expected: Vec<_> = [0, 1, 2, 4, 5, 6].iter().map(|ordinal| format!("{ordinal:012x}")).collect();
+    let expected: Vec<_> = [0, 1, 2, 4, 5, 6].iter().map(|ordinal| format!("{:012x}", 1_u64 << 47 | ordinal)).collect();
     assert_eq!(ordinals, expected);
     // What is rolled back is not published, and what was not written in a transaction neither.
     site.sql("begin; select postrider.emit_message('shop', 'order', 'k', 'Never', '{}'); rollback").await;

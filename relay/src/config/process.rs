@@ -12,7 +12,7 @@ const DRAIN_DEADLINE_MS: Key = Key {
     path: "shutdown.drain_deadline_ms",
     kind: Kind::Integer { min: 0, max: 600_000 },
     fallback: Fallback::Value("10000"),
-    meaning: "How long SIGTERM waits for what is in flight to become durable, in milliseconds. What is not by then is sent again by the next start.",
+    meaning: "How long SIGTERM waits for what is in flight to become durable, in milliseconds; half as long again for a batch that is just being accepted. What is not by then is sent again by the next start.",
 };
 /// Short: most trouble is a connection that can be had again at once.
 const INITIAL_MS: Key = Key {

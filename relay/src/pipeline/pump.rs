@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::fmt::Display;
 use std::time::{Duration, Instant as Moment};
 
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, warn};
 
 use crate::pipeline::error::{End, Error, Kind};
@@ -202,10 +202,15 @@ where
                 },
                 batch = self.source.next(), if room => {
                     let batch = batch.map_err(Halt::beside_what_is_in_flight)?;
+                    // Given up halfway, a batch spoils what was accepted before it: it has time to get through.
+                    let patience = async {
+                        stop.ordered().await;
+                        sleep(self.limits.drain_deadline / 2).await;
+                    };
                     tokio::select! {
                         biased;
-                        () = stop.ordered() => return Ok(()),
                         sent = forward(self.sink, (self.metrics, self.traces), batch) => self.accepted(sent.map_err(Halt::of_send)?),
+                        () = patience => return Ok(()),
                     }
                 }
             }
