@@ -74,10 +74,10 @@ const TABLE: &[(&[&str], Diagnosis)] = &[
         },
     ),
     (
-        &["connecting to a plaintext broker listener"],
+        &["connecting to a plaintext broker listener", "in state ssl_handshake"],
         Diagnosis {
             what: "the broker hung up at the handshake: it seems that it does not speak TLS on this port",
-            help: "Set kafka.tls = false, or name the port of a TLS listener in kafka.bootstrap_servers.",
+            help: "Set kafka.tls = false, or name the port of a TLS listener in kafka.bootstrap_servers; if it is one, see whether it wants a certificate (kafka.tls_certificate_file).",
             certain: false,
         },
     ),
@@ -163,6 +163,10 @@ mod tests {
             (
                 "b:1/bootstrap: Disconnected: connection closed by peer: receive 0 after POLLIN (after 1ms in state APIVERSION_QUERY)",
                 "seems that it speaks TLS",
+            ),
+            (
+                "ssl://b:1/bootstrap: Disconnected: SSL connection closed by peer (after 0ms in state SSL_HANDSHAKE)",
+                "seems that it does not speak TLS",
             ),
         ] {
             assert!(diagnose(reason, true).expect("known").what.contains(meant), "{reason}");

@@ -210,14 +210,13 @@ impl Kafka {
         &mut self,
         message: &MessageRef<'_>,
         topic: TopicId,
-        (largest, now_ms): (usize, i64),
+        at: Moment,
         accepting: &mut Accepting<'_>,
     ) -> Result<bool, Error> {
-        let now = u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-        let alone = must_go_alone(self.topics.topic(topic), message, largest);
+        let alone = must_go_alone(self.topics.topic(topic), message, at.largest);
         let place = match message.partition().and_then(|partition| usize::try_from(partition).ok()) {
-            Some(partition) => self.topics.topic_mut(topic).place_in(partition, now),
-            None => self.topics.topic_mut(topic).place(message.key(), now),
+            Some(partition) => self.topics.topic_mut(topic).place_in(partition, at.second),
+            None => self.topics.topic_mut(topic).place(message.key(), at.second),
         };
         if place.wait || alone {
             if !delivered(&self.producer, &self.deliveries).await {
@@ -228,7 +227,7 @@ impl Kafka {
         if let (true, Some(partition)) = (place.first, place.partition) {
             self.topics.probe(topic, partition);
         }
-        let clamped = self.topics.topic(topic).limits.clamp(message.timestamp_ms(), now_ms);
+        let clamped = self.topics.topic(topic).limits.clamp(message.timestamp_ms(), at.now_ms);
         if clamped.is_some() {
             self.metrics.kafka.clamped.inc();
         }
@@ -290,7 +289,9 @@ impl Sink for Kafka {
         let deliveries = Arc::clone(&self.deliveries);
         let (mut accepting, receipt) = deliveries.begin(self.sequence, positions, memory).await;
         self.sequence += 1;
-        let at = (largest_of(&messages), now_ms());
+        // Asked for once: the clock costs more than all else that is decided about a message here.
+        let second = u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX).saturating_add(1);
+        let at = Moment { second, now_ms: now_ms(), largest: largest_of(&messages) };
         let mut run = Run::default();
         for message in messages.iter() {
             // Whatever failed meanwhile took its successors with it: this message must not overtake them.
@@ -392,6 +393,17 @@ fn start_producer(
     };
     Producer::start(&options.producer(batches.bytes()), events)
         .map_err(|error| Error::new(End::Sink, Kind::Setup, "the kafka producer does not start").because(error))
+}
+
+/// What holds for all messages of a batch.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    /// Seconds since the sink was opened, from 1.
+    second: u32,
+    /// Milliseconds since 1970.
+    now_ms: i64,
+    /// What one message takes at most.
+    largest: usize,
 }
 
 /// Waits until everything accepted is delivered; false as soon as something failed.
