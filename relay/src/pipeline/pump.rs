@@ -165,7 +165,7 @@ where
                 // A reset waits for the broker as long as it takes; an order to stop does not.
                 let patience = async {
                     stop.ordered().await;
-                    tokio::time::sleep(self.limits.drain_deadline).await;
+                    sleep(self.limits.drain_deadline).await;
                 };
                 tokio::select! {
                     reset = self.sink.reset() => reset.and(Err(error)),
