@@ -206,7 +206,7 @@ async fn receipts_out_of_order_are_acknowledged_in_order() {
     let first = rig.receipt("batch 1").await;
     rig.durable("batch 2").await;
     rig.durable("batch 3").await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(rig.log(), ["sent batch 1", "sent batch 2", "sent batch 3"], "the first is not durable yet");
     first.resolve(Ok(Durable::default()));
     rig.stop.order();
@@ -219,7 +219,7 @@ async fn receipts_out_of_order_are_acknowledged_in_order() {
 async fn an_idle_advance_waits_for_the_batches_before_it() {
     let mut rig = Rig::start(vec![batch(1), idle(2)], None);
     let first = rig.receipt("batch 1").await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(rig.log(), ["sent batch 1"]);
     first.resolve(Ok(Durable::default()));
     rig.stop.order();
@@ -237,7 +237,7 @@ async fn progress_is_coalesced_under_load() {
         let (_, sender) = rig.receipts.recv().await.expect("the pump runs");
         notes += usize::from(rig.log().last().is_some_and(|entry| entry.starts_with("sent progress")));
         sender.resolve(Ok(Durable::default()));
-        tokio::time::sleep(Duration::from_millis(10)).await;
+        sleep(Duration::from_millis(10)).await;
     }
     let intervals = usize::try_from(began.elapsed().as_millis() / 100).expect("small") + 1;
     assert!(notes <= intervals, "{notes} notes in {intervals} intervals");
@@ -249,7 +249,7 @@ async fn progress_is_coalesced_under_load() {
 async fn only_so_many_batches_are_in_flight() {
     let mut rig = Rig::start((1..=5).map(batch).collect(), None);
     let held = [rig.receipt("batch 1").await, rig.receipt("batch 2").await, rig.receipt("batch 3").await];
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    sleep(Duration::from_secs(1)).await;
     assert_eq!(rig.log().len(), 3, "the limit is three");
     for receipt in held {
         receipt.resolve(Ok(Durable::default()));
