@@ -13,8 +13,9 @@ pub const ORDINAL_MAX: u64 = (1 << 48) - 1;
 pub struct EventPosition(u128);
 
 impl EventPosition {
-    /// The position of the row change `ordinal` (from 0, as received) of the transaction whose commit record starts
-    /// at `commit_lsn`. An ordinal beyond [`ORDINAL_MAX`] stays there: a transaction of 2⁴⁸ rows cannot be stored.
+    /// The position of the row change `ordinal` (from 0, as received) of the transaction whose commit
+    /// record starts at `commit_lsn`. An ordinal beyond [`ORDINAL_MAX`] stays there: a transaction of 2⁴⁸ rows cannot be
+    /// stored.
     #[must_use]
     pub fn new(epoch: u16, commit_lsn: u64, ordinal: u64) -> Self {
         Self(u128::from(epoch) << 112 | u128::from(commit_lsn) << 48 | u128::from(ordinal.min(ORDINAL_MAX)))
@@ -25,6 +26,13 @@ impl EventPosition {
     #[must_use]
     pub fn among_messages(self) -> Self {
         Self(self.0 | 1 << 47)
+    }
+
+    /// The position of a further record of the same change: an update can become three (a deletion, a tombstone and a
+    /// creation), so that the next change of the transaction begins that many ordinals on.
+    #[must_use]
+    pub fn part(self, part: u8) -> Self {
+        Self(self.0 + u128::from(part))
     }
 
     /// It as a number, which compares as positions do.
