@@ -154,6 +154,21 @@ impl Messages {
         Span { offset: offset as u32 | SIDE, len: bytes.len() as u32 }
     }
 
+    /// Lets `write` append to the side buffer; the span of what it appended. Nothing stays of what fails.
+    ///
+    /// # Errors
+    /// What `write` says.
+    #[inline]
+    pub fn write<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Span, E> {
+        let offset = self.side.len();
+        let written = write(&mut self.side);
+        if written.is_err() {
+            self.side.truncate(offset);
+        }
+        debug_assert!(self.side.len() <= ARENA_BYTES_MAX, "a side buffer beyond the addressable size");
+        written.map(|()| Span { offset: offset as u32 | SIDE, len: self.side.len().saturating_sub(offset) as u32 })
+    }
+
     /// The span of `bytes`: where they lie if that is in the arena, else a copy of them in the side buffer.
     pub fn span_of(&mut self, bytes: &[u8]) -> Span {
         let offset = bytes.as_ptr().addr().wrapping_sub(self.arena.as_ptr().addr());

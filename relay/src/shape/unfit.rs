@@ -22,23 +22,28 @@ pub enum Unshapable {
     /// A value that the configured converter does not take.
     #[error("{0}")]
     Unconvertible(String),
+    /// The value of a captured column is not one of its type.
+    #[error("{0}")]
+    UnreadableValue(String),
 }
 
 impl Unshapable {
     /// Every [`Unshapable::class`].
-    pub const CLASSES: [&str; 5] =
-        ["null_in_topic", "null_in_key", "payload_not_hex", "malformed_message", "unconvertible"];
+    pub const CLASSES: [&str; 6] =
+        ["null_in_topic", "null_in_key", "payload_not_hex", "malformed_message", "unconvertible", "unreadable_value"];
 
     /// A word for the metric.
     #[must_use]
     pub fn class(&self) -> &'static str {
-        let [null_in_topic, null_in_key, payload_not_hex, malformed_message, unconvertible] = Self::CLASSES;
+        let [null_in_topic, null_in_key, payload_not_hex, malformed_message, unconvertible, unreadable_value] =
+            Self::CLASSES;
         match self {
             Self::NullInTopic(_) => null_in_topic,
             Self::NullInKey(_) => null_in_key,
             Self::NotHex => payload_not_hex,
             Self::MalformedMessage(_) => malformed_message,
             Self::Unconvertible(_) => unconvertible,
+            Self::UnreadableValue(_) => unreadable_value,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! How a column's value becomes bytes, as Kafka Connect's converters do it.
 
+use crate::shape::json::{base64, quote};
 use crate::shape::row::{Column, Type};
 use crate::shape::unfit::Unshapable;
 
@@ -96,30 +97,6 @@ pub(super) fn schema(column: Column, field: Option<&str>, out: &mut Vec<u8>) {
     out.push(b'}');
 }
 
-/// A string as Jackson writes it: control characters escaped, in capital digits, and what is beyond the 16-bit plane as surrogates.
-pub(super) fn quote(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
-    for letter in text.chars() {
-        match letter {
-            '"' => out.extend_from_slice(br#"\""#),
-            '\\' => out.extend_from_slice(br"\\"),
-            '\u{8}' => out.extend_from_slice(br"\b"),
-            '\u{c}' => out.extend_from_slice(br"\f"),
-            '\n' => out.extend_from_slice(br"\n"),
-            '\r' => out.extend_from_slice(br"\r"),
-            '\t' => out.extend_from_slice(br"\t"),
-            letter if letter < ' ' => out.extend_from_slice(format!("\\u{:04X}", u32::from(letter)).as_bytes()),
-            letter if letter > '\u{ffff}' => {
-                for unit in letter.encode_utf16(&mut [0; 2]) {
-                    out.extend_from_slice(format!("\\u{unit:04X}").as_bytes());
-                }
-            }
-            letter => out.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes()),
-        }
-    }
-    out.push(b'"');
-}
-
 fn boolean(value: &[u8]) -> &'static [u8] {
     if value == b"t" { b"true" } else { b"false" }
 }
@@ -131,30 +108,4 @@ fn bytes(hex: &[u8]) -> Result<Vec<u8>, Unshapable> {
     let byte = |[high, low]: &[u8; 2]| u8::try_from(digit(*high)? << 4 | digit(*low)?).ok();
     let bytes: Option<Vec<u8>> = pairs.iter().map(byte).collect();
     bytes.filter(|_| rest.is_empty()).ok_or(Unshapable::NotHex)
-}
-
-/// Base64 with padding: <https://www.rfc-editor.org/rfc/rfc4648#section-4>.
-fn base64(bytes: &[u8], out: &mut Vec<u8>) {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * place) & 63) as usize];
-            out.push(if place <= group.len() { letter } else { b'=' });
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn base64_pads_what_is_no_multiple_of_three() {
-        for (bytes, text) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
-            let mut out = Vec::new();
-            base64(bytes.as_bytes(), &mut out);
-            assert_eq!(String::from_utf8(out).expect("letters"), text);
-        }
-    }
 }

@@ -13,6 +13,7 @@ use regex::Regex;
 
 use crate::pipeline::message::Span;
 use crate::pipeline::{HeaderName, Messages};
+use crate::shape::json;
 use crate::shape::outbox::{ID, Parts, Shaped};
 use crate::shape::position::EventPosition;
 use crate::shape::row::{Column, OutboxRow, RowTypes, Type};
@@ -243,7 +244,7 @@ impl Router {
         }
         for (placement, of) in self.enveloped(types) {
             out.push(b',');
-            convert::quote(&placement.alias, out);
+            json::quote(&placement.alias, out);
             out.push(b':');
             PLAIN.write(further(row, placement.column), of, out)?;
         }
@@ -259,7 +260,7 @@ impl Router {
             convert::schema(of, Some(&placement.alias), out);
         }
         out.extend_from_slice(br#"],"optional":false,"name":"#);
-        convert::quote(&format!("{}.{}.Value", self.options.schema_name, String::from_utf8_lossy(routed_by)), out);
+        json::quote(&format!("{}.{}.Value", self.options.schema_name, String::from_utf8_lossy(routed_by)), out);
         let version = self.options.schema_version.and_then(|column| further(row, column));
         // A text need not be a number, nor a number in JSON's form.
         if let Some(version) = version.and_then(|version| str::from_utf8(version).ok()?.parse::<i32>().ok()) {

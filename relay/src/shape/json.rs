@@ -1,0 +1,138 @@
+//! JSON as Jackson writes it: strings, Base64, integers.
+
+/// A string as Jackson writes it: control characters escaped, in capital digits, and what is beyond the 16-bit plane as surrogates.
+pub fn quote(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    escape(text, out);
+    out.push(b'"');
+}
+
+/// What stands between the quotes of [`quote`].
+pub fn escape(text: &str, out: &mut Vec<u8>) {
+    let bytes = text.as_bytes();
+    let (mut plain, mut at) = (0, 0);
+    while at < bytes.len() {
+        let byte = bytes[at];
+        if !is_special(byte) {
+            at += 1;
+            continue;
+        }
+        out.extend_from_slice(&bytes[plain..at]);
+        let len = if byte < 0x80 { 1 } else { 4 };
+        special(&text[at..at + len], out);
+        at += len;
+        plain = at;
+    }
+    out.extend_from_slice(&bytes[plain..]);
+}
+
+/// Whether a byte begins a letter that does not stand for itself: 0xf0 and above begin those of four bytes.
+#[inline]
+fn is_special(byte: u8) -> bool {
+    byte < b' ' || byte == b'"' || byte == b'\\' || byte >= 0xf0
+}
+
+#[cold]
+fn special(letter: &str, out: &mut Vec<u8>) {
+    match letter {
+        "\"" => out.extend_from_slice(br#"\""#),
+        "\\" => out.extend_from_slice(br"\\"),
+        "\u{8}" => out.extend_from_slice(br"\b"),
+        "\u{c}" => out.extend_from_slice(br"\f"),
+        "\n" => out.extend_from_slice(br"\n"),
+        "\r" => out.extend_from_slice(br"\r"),
+        "\t" => out.extend_from_slice(br"\t"),
+        letter => {
+            for unit in letter.encode_utf16() {
+                out.extend_from_slice(b"\\u");
+                for shift in [12, 8, 4, 0] {
+                    out.push(b"0123456789ABCDEF"[usize::from(unit >> shift & 15)]);
+                }
+            }
+        }
+    }
+}
+
+/// Base64 with padding: <https://www.rfc-editor.org/rfc/rfc4648#section-4>.
+pub fn base64(bytes: &[u8], out: &mut Vec<u8>) {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    for group in bytes.chunks(3) {
+        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
+        for place in 0..4 {
+            let letter = LETTERS[(bits >> (18 - 6 * place) & 63) as usize];
+            out.push(if place <= group.len() { letter } else { b'=' });
+        }
+    }
+}
+
+/// An integer in decimal digits.
+pub fn integer(value: i64, out: &mut Vec<u8>) {
+    let mut digits = [0; 20];
+    let (mut rest, mut at) = (value.unsigned_abs(), digits.len());
+    loop {
+        at -= 1;
+        digits[at] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    if value < 0 {
+        out.push(b'-');
+    }
+    out.extend_from_slice(&digits[at..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn base64_pads_what_is_no_multiple_of_three() {
+        for (bytes, expected) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+            assert_eq!(text(|out| base64(bytes.as_bytes(), out)), expected);
+        }
+    }
+
+    #[test]
+    fn strings_are_escaped_as_jackson_does() {
+        for (found, expected) in [
+            ("", r#""""#),
+            ("a\"b\\c/d", r#""a\"b\\c/d""#),
+            ("\u{0}\u{1f}\u{7f}\u{80}", "\"\\u0000\\u001F\u{7f}\u{80}\""),
+            ("\u{8}\u{c}\n\r\t", r#""\b\f\n\r\t""#),
+            ("é\u{2028}\u{ffff}", "\"é\u{2028}\u{ffff}\""),
+            ("x🐎y", r#""x\uD83D\uDC0Ey""#),
+        ] {
+            assert_eq!(text(|out| quote(found, out)), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_string_reads_back(found in any::<String>()) {
+            let quoted = text(|out| quote(&found, out));
+            prop_assert_eq!(serde_json::from_str::<String>(&quoted).expect("JSON"), found);
+        }
+
+        #[test]
+        fn any_integer_reads_back(found in any::<i64>()) {
+            prop_assert_eq!(text(|out| integer(found, out)), found.to_string());
+        }
+    }
+
+    #[test]
+    fn the_outermost_integers_have_all_their_digits() {
+        for value in [i64::MIN, i64::MAX, 0, -1] {
+            assert_eq!(text(|out| integer(value, out)), value.to_string());
+        }
+    }
+}
