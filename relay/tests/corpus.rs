@@ -17,6 +17,7 @@ type Target = fn(&[u8]);
 
 /// Every target of `fuzz/fuzz_targets`, with the function that it calls.
 const TARGETS: &[(&str, Target)] = &[
+    ("copies", postgres::copies),
     ("decode", postgres::decode),
     ("file", config::read_file),
     ("filters", shape::filter_values),

@@ -46,6 +46,11 @@ impl Chunk {
         Bytes::from_owner(self)
     }
 
+    /// The same memory, to be changed where it lies.
+    pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[..self.filled]
+    }
+
     /// When the first of it was read.
     #[must_use]
     pub fn read_at(&self) -> Instant {

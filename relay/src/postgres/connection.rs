@@ -15,7 +15,7 @@ use crate::postgres::options::{Check, ConnectOptions};
 use crate::postgres::security::{Method, Secured, Security};
 use crate::postgres::startup::{self, Applicant, PINNED_SETTINGS};
 use crate::postgres::tls::explain;
-use crate::postgres::transport::Transport;
+use crate::postgres::transport::{Transport, Twin};
 
 /// The longest a command may take that has nothing to wait for. Creating a slot may wait for old transactions, and has no limit.
 pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
@@ -39,6 +39,20 @@ pub struct Connection {
     backend_pid: i32,
     received: BytesMut,
     deadline: Option<Instant>,
+}
+
+/// Ends a session that another thread uses.
+#[derive(Debug)]
+pub struct Breaker {
+    transport: Twin,
+}
+
+impl Breaker {
+    /// Ends it: whoever waits for the server hears that the connection is lost.
+    pub fn hang_up(&self) {
+        // One that is gone already needs no ending.
+        let _ = self.transport.shut_down();
+    }
 }
 
 /// One message of the server.
@@ -231,6 +245,35 @@ impl Connection {
         (self.transport, self.received, self.peer)
     }
 
+    /// What has been read and belongs to no message yet.
+    pub(crate) fn take_received(&mut self) -> BytesMut {
+        self.received.split()
+    }
+
+    /// Reads what comes next, past every message that was received.
+    pub(crate) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.transport.read(into)
+    }
+
+    /// Ends the session without a word: whoever reads or writes it, now or later, gets an error.
+    pub(crate) fn hang_up(&self) {
+        // One that is gone already needs no farewell.
+        let _ = self.transport.shut_down();
+    }
+
+    /// Something that ends the session from elsewhere, while this thread waits for the server.
+    ///
+    /// # Errors
+    /// The process has no file descriptor left.
+    pub fn breaker(&self) -> Result<Breaker, Error> {
+        let transport = self.transport.twin().map_err(|error| Error::io("sharing a connection's socket", error))?;
+        Ok(Breaker { transport })
+    }
+
+    pub(crate) fn closed(&self) -> Error {
+        Error::new(Kind::Unavailable, format!("{} closed the connection", self.peer))
+    }
+
     /// Every parameter that the server reported.
     pub(crate) fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
         self.parameters.iter().map(|(name, value)| (name.as_str(), value.as_str()))
@@ -247,7 +290,7 @@ impl Connection {
             match read {
                 Ok(0) => {
                     self.received.truncate(filled);
-                    return Err(Error::new(Kind::Unavailable, format!("{} closed the connection", self.peer)));
+                    return Err(self.closed());
                 }
                 Ok(bytes) => self.received.truncate(filled + bytes),
                 Err(error) => {
@@ -261,7 +304,7 @@ impl Connection {
         Ok(())
     }
 
-    fn lost(&self, error: io::Error) -> Error {
+    pub(crate) fn lost(&self, error: io::Error) -> Error {
         match error.kind() {
             io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
                 Error::new(Kind::Unavailable, format!("{} did not answer in time", self.peer))

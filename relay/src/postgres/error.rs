@@ -228,6 +228,14 @@ pub enum Fault {
     /// A string that is not UTF-8, although the session's encoding is.
     #[error("a string is not UTF-8")]
     NotUtf8,
+    /// A row that has not as many columns as were announced.
+    #[error("a row of {found} columns instead of {wanted}")]
+    Columns {
+        /// How many it has.
+        found: usize,
+        /// How many were announced.
+        wanted: usize,
+    },
     /// A count below zero.
     #[error("a length of {length}")]
     NegativeLength {

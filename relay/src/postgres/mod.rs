@@ -2,7 +2,8 @@
 //!
 //! A [`connection::Connection`] starts up, authenticates and runs commands on a blocking socket; `start_logical` turns it into a
 //! [`stream::ReplicationStream`], whose own thread reads, answers keepalives and reports progress whatever the consumer does.
-//! What arrives is handed on as [`chunk::Chunk`]s of many messages, which [`pgoutput::decode`] reads in place.
+//! What arrives is handed on as [`chunk::Chunk`]s of many messages, which [`pgoutput::decode`] reads in place. Rows that are there
+//! already come by [`copy::CopyOut`].
 //!
 //! Architecture invariant: this module imports nothing else of the relay, and nothing in it decides what may be confirmed.
 
@@ -22,6 +23,7 @@ mod transport;
 
 pub mod chunk;
 pub mod connection;
+pub mod copy;
 pub mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;

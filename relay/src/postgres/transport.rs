@@ -1,7 +1,7 @@
 //! The way under a connection: a Unix socket, TCP, or TLS over TCP; blocking until it streams.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -74,6 +74,22 @@ impl Transport {
         if let Self::Tls(_, channel) = self { Some(channel) } else { None }
     }
 
+    /// Another hold on the same socket.
+    pub(crate) fn twin(&self) -> io::Result<Twin> {
+        match self {
+            Self::Unix(stream) => stream.try_clone().map(Twin::Unix),
+            Self::Tcp(stream) | Self::Tls(stream, _) => stream.try_clone().map(Twin::Tcp),
+        }
+    }
+
+    /// Ends both directions at once, without a farewell.
+    pub(crate) fn shut_down(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+            Self::Tcp(stream) | Self::Tls(stream, _) => stream.shutdown(Shutdown::Both),
+        }
+    }
+
     /// Whether what is sent stays on this machine.
     pub(crate) fn is_unix(&self) -> bool {
         matches!(self, Self::Unix(_))
@@ -87,6 +103,23 @@ impl Transport {
                 stream.set_read_timeout(timeout).and_then(|()| stream.set_write_timeout(timeout))
             }
             Self::Tcp(stream) | Self::Tls(stream, _) => set_timeouts(stream, deadline),
+        }
+    }
+}
+
+/// A hold on a socket that another thread reads.
+#[derive(Debug)]
+pub(crate) enum Twin {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Twin {
+    /// Ends both directions at once: a read that waits in another thread returns.
+    pub(crate) fn shut_down(&self) -> io::Result<()> {
+        match self {
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
         }
     }
 }

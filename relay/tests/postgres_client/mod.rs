@@ -3,6 +3,7 @@
 
 mod authentication;
 mod cluster;
+mod copying;
 pub(crate) mod database;
 mod decoding;
 mod encode;

@@ -6,6 +6,7 @@ mod session;
 use bytes::BytesMut;
 
 use crate::postgres::chunk::{Frames, Intake};
+use crate::postgres::copy::Fields;
 use crate::postgres::lsn::{CommitLsn, EndLsn, RecordLsn};
 use crate::postgres::options::Host;
 use crate::postgres::passfile::{self, Wanted};
@@ -81,6 +82,41 @@ pub fn decode(data: &[u8]) {
     assert!(pgoutput::decode(&data[..data.len() - 1]).is_err(), "it ends before its end");
     let longer = [data, &[0]].concat();
     assert!(pgoutput::decode(&longer).is_err(), "it ends after its end");
+}
+
+/// A block of copied rows, as wide as the first byte says: what is read of it prints as what it was, and no value holds what
+/// divides values.
+///
+/// # Panics
+/// If it does not.
+pub fn copies(data: &[u8]) {
+    let Some((&columns, rows)) = data.split_first() else { return };
+    let (columns, mut block, mut fields) = (usize::from(columns % 8), rows.to_vec(), Fields::default());
+    let Ok(read) = fields.read(&mut block, columns) else { return };
+    let mut again = Vec::new();
+    for row in 0..read.len() {
+        assert_eq!(read.values(row).len(), columns);
+        let values: Vec<Vec<u8>> = read.values(row).map(|value| value.map_or(b"\\N".to_vec(), copied)).collect();
+        let line = [values.join(&b'\t'), b"\n".to_vec()].concat();
+        again.push(b'd');
+        again.extend((line.len() as u32 + 4).to_be_bytes());
+        again.extend(line);
+    }
+    let mut fields = Fields::default();
+    let printed = fields.read(&mut again, columns).expect("what was printed can be read");
+    assert_eq!(printed.len(), read.len());
+    assert!((0..read.len()).all(|row| printed.values(row).eq(read.values(row))), "a value changed on its way");
+}
+
+/// A value as the server prints it into a copy.
+fn copied(value: &[u8]) -> Vec<u8> {
+    let escape = |byte: &u8| match byte {
+        b'\\' => b"\\\\".to_vec(),
+        b'\t' => b"\\t".to_vec(),
+        b'\n' => b"\\n".to_vec(),
+        other => vec![*other],
+    };
+    value.iter().flat_map(escape).collect()
 }
 
 /// Reads every part of a message that is read only on demand.
