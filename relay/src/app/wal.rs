@@ -18,6 +18,7 @@ pub(super) fn options(config: &Config, accept_gap: bool) -> WalOptions {
         slot: config.source.slot.clone(),
         publication: config.source.publication.clone(),
         outboxes: (0..).zip(&config.outboxes).map(|(route, outbox)| source(route, outbox)).collect(),
+        capture: None,
         accept_gap: AtomicBool::new(accept_gap),
     }
 }

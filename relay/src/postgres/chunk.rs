@@ -133,6 +133,12 @@ impl<'a> Frames<'a> {
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
+
+    /// How many bytes are left behind the last frame that was returned.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.rest.len()
+    }
 }
 
 impl<'a> Iterator for Frames<'a> {

@@ -77,6 +77,23 @@ impl Error {
         Self { kind, context: context.into(), source: Some(source.into()) }
     }
 
+    /// Where the server's door stays shut until the configuration is another: what happened, and what the operator of a
+    /// `[postgres]` section can do. Both ends of the relay ask here, so that neither takes such a door for a server that is away.
+    #[must_use]
+    pub fn barred(&self, user: &str) -> Option<(String, &'static str)> {
+        match self.kind {
+            Kind::Authentication => Some((
+                format!("Postgres refused user {user:?}"),
+                "Check [postgres] user, password or password_file, and the server's pg_hba.conf.",
+            )),
+            Kind::Tls => Some((
+                "the way to Postgres cannot be made as safe as the configuration demands".to_owned(),
+                "Check [postgres] tls and the files named beside it; docs/operations.md, \"Secure connections\".",
+            )),
+            _ => None,
+        }
+    }
+
     /// The same kind of trouble, told as part of a larger one that repeats what it says.
     pub(crate) fn within(self, context: String) -> Self {
         Self { kind: self.kind, context: context.into(), source: None }

@@ -80,6 +80,7 @@ impl Rig for Outbox {
                 },
                 shape: OutboxOptions::usual("t.{aggregate_type}"),
             }],
+            capture: None,
             accept_gap: false.into(),
         };
         Wal::open(Arc::new(options), progress, Metrics::new()).await.expect("the source opens")

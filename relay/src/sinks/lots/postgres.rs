@@ -12,7 +12,7 @@ use crate::pipeline::parking::{Entry, HeldRow, Holding, Loaded, Lot, Returned, R
 use crate::pipeline::{End, Error, Kind, Messages};
 use crate::postgres::options::ConnectOptions;
 use crate::sinks::lots::rows::{Columns, messages, parse_position, plain, position, read};
-use crate::sinks::lots::session::{Session, rows};
+use crate::sinks::lots::session::{Session, within};
 use crate::sinks::lots::watch::{Bell, Watch};
 
 /// Settled rows that one look removes at most: a large number of them goes bit by bit.
@@ -179,7 +179,7 @@ impl PostgresLot {
     /// Why nothing can be parked, if so.
     async fn obstacle(&mut self) -> Result<Option<Loaded>, Error> {
         let client = self.session.client().await?;
-        let usable = rows("look for the table of parked events", client.query(USABLE, &[])).await?;
+        let usable = within("look for the table of parked events", client.query(USABLE, &[])).await?;
         Ok(match usable.first().map(|row| row.get::<_, bool>(0)) {
             Some(true) => None,
             // Without knowing what is in it, a newer event could overtake one that waits there.
@@ -221,7 +221,7 @@ impl PostgresLot {
     async fn insist_on_same(&mut self, positions: &[String], committed_ms: &[i64]) -> Result<(), Error> {
         let client = self.session.client().await?;
         let parameters: [&(dyn ToSql + Sync); 3] = [&self.options.slot, &positions, &committed_ms];
-        let others = rows("compare parked events", client.query(OTHERS, &parameters)).await?;
+        let others = within("compare parked events", client.query(OTHERS, &parameters)).await?;
         let Some(other) = others.first() else { return Ok(()) };
         let context = format!("another event is parked at position {}", read::<&str>(other, "position")?);
         Err(Error::new(End::Sink, Kind::Refused, context).with_help(
@@ -240,10 +240,10 @@ impl Lot for PostgresLot {
         let client = self.session.client().await?;
         let slot = &self.options.slot;
         let keep = self.options.keep.as_secs_f64();
-        rows("remove what was settled long ago", client.query(PRUNE, &[slot, &keep, &PRUNED_AT_ONCE])).await?;
+        within("remove what was settled long ago", client.query(PRUNE, &[slot, &keep, &PRUNED_AT_ONCE])).await?;
         // In this order: what is settled in between is then known as both, and never as neither.
-        let unsettled = rows("read the parked events", client.query(UNSETTLED, &[slot])).await?;
-        let settled = rows("read what was settled", client.query(NEWEST_SETTLED, &[slot])).await?;
+        let unsettled = within("read the parked events", client.query(UNSETTLED, &[slot])).await?;
+        let settled = within("read what was settled", client.query(NEWEST_SETTLED, &[slot])).await?;
         let newest_settled = settled.first().map(|row| parse_position(read(row, "position")?)).transpose()?;
         let held = unsettled.iter().map(|row| {
             Ok(HeldRow {
@@ -262,7 +262,7 @@ impl Lot for PostgresLot {
     async fn settled(&mut self, from: u128) -> Result<Vec<Settled>, Error> {
         let client = self.session.client().await?;
         let from = position(from);
-        let found = rows("read what was settled", client.query(SETTLED, &[&self.options.slot, &from])).await?;
+        let found = within("read what was settled", client.query(SETTLED, &[&self.options.slot, &from])).await?;
         let settled = found.iter().map(|row| {
             let position = parse_position(read(row, "position")?)?;
             Ok(Settled { position, timestamp_ms: read(row, "committed_ms")? })
@@ -293,7 +293,7 @@ impl Lot for PostgresLot {
             &columns.order_broken,
             &columns.partition,
         ];
-        let inserted = rows("park events", client.query(PARK, &parameters)).await?;
+        let inserted = within("park events", client.query(PARK, &parameters)).await?;
         self.bell.believe_more(i64::try_from(inserted.len()).unwrap_or(i64::MAX));
         if inserted.len() < entries.len() {
             self.insist_on_same(&columns.position, &columns.committed_ms).await?;
@@ -313,7 +313,7 @@ impl Lot for PostgresLot {
         let events_max = i64::try_from(limit.events_max).unwrap_or(i64::MAX);
         let bytes_max = i64::try_from(limit.bytes_max).unwrap_or(i64::MAX);
         let parameters: [&(dyn ToSql + Sync); 3] = [&self.options.slot, &events_max, &bytes_max];
-        messages(&rows("read what shall be delivered", client.query(DUE, &parameters)).await?)
+        messages(&within("read what shall be delivered", client.query(DUE, &parameters)).await?)
     }
 
     async fn conclude(&mut self, delivered: &[u128], refused: &[Returned]) -> Result<(), Error> {
@@ -325,7 +325,7 @@ impl Lot for PostgresLot {
         let overtaken: Vec<bool> = refused.iter().map(|returned| returned.refused.overtaken).collect();
         let parameters: [&(dyn ToSql + Sync); 6] =
             [&self.options.slot, &delivered, &positions, &reasons, &help, &overtaken];
-        rows("note what became of parked events", client.query(CONCLUDE, &parameters)).await?;
+        within("note what became of parked events", client.query(CONCLUDE, &parameters)).await?;
         Ok(())
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::timeout;
+use tokio_postgres::Client;
 use tokio_postgres::error::{DbError, SqlState};
-use tokio_postgres::{Client, Row};
 
 use crate::pipeline::{End, Error, Kind};
 use crate::postgres::options::ConnectOptions;
@@ -55,17 +55,10 @@ impl Session {
 fn unreachable(options: &ConnectOptions, error: postgres::error::Error) -> Error {
     use postgres::error::Kind as K;
 
+    if let Some((context, help)) = error.barred(&options.user) {
+        return Error::new(End::Sink, Kind::Setup, context).because(error).with_help(help);
+    }
     let (kind, context, help) = match error.kind() {
-        K::Authentication => (
-            Kind::Setup,
-            format!("Postgres refused user {:?}", options.user),
-            Some("Check [postgres] user, password or password_file, and the server's pg_hba.conf."),
-        ),
-        K::Tls => (
-            Kind::Setup,
-            "the way to Postgres cannot be made as safe as the configuration demands".to_owned(),
-            Some("Check [postgres] tls and the files named beside it; docs/operations.md, \"Secure connections\"."),
-        ),
         K::Rejected => (
             Kind::Setup,
             format!("Postgres refused a session in database {:?}", options.database),
@@ -81,15 +74,8 @@ fn unreachable(options: &ConnectOptions, error: postgres::error::Error) -> Error
     }
 }
 
-/// The rows of a statement, within the time that it may take.
-pub(super) async fn rows(
-    action: &str,
-    statement: impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>>,
-) -> Result<Vec<Row>, Error> {
-    within(action, statement).await
-}
-
-async fn within<T>(
+/// What a statement gives, within the time that it may take.
+pub(super) async fn within<T>(
     action: &str,
     statement: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, Error> {

@@ -12,12 +12,16 @@ use tracing::warn;
 use crate::pipeline::parking::KeyHash;
 use crate::pipeline::{Batch, End, Error, Kind, Messages};
 use crate::postgres::chunk::{Frame, Frames};
-use crate::postgres::lsn::{CommitLsn, EndLsn};
-use crate::postgres::pgoutput::{self, Insert, LogicalMessage, Message, Relation};
+use crate::postgres::lsn::{CommitLsn, EndLsn, RecordLsn};
+use crate::postgres::pgoutput::{self, LogicalMessage, Message, Relation};
+use crate::shape::change::Form;
+use crate::shape::change::table::Table;
 use crate::shape::content::{self, Members};
 use crate::shape::outbox::{Committed, Outbox, Shaped};
 use crate::shape::position::EventPosition;
 use crate::shape::row::RowTypes;
+use crate::sources::wal::captured::{Captured, RowChange, Rows, Transaction};
+use crate::sources::wal::catalog::Described;
 use crate::sources::wal::columns::{OutboxColumns, OutboxSource, OutboxTable, Places};
 use crate::sources::wal::record::{Record, WalPosition};
 use crate::telemetry::Metrics;
@@ -30,6 +34,8 @@ struct Open {
     ordinal: u64,
     /// Whether the ordinal counts logical messages too.
     messages: bool,
+    /// What captured changes say of it.
+    transaction: Transaction,
 }
 
 /// An outbox and how its events are found in the stream.
@@ -41,6 +47,25 @@ struct Route {
     outbox: Outbox,
 }
 
+/// What becomes of a relation's rows.
+enum Target {
+    /// It is none of ours.
+    Ignored,
+    /// They are events, by the route of this number.
+    Outbox(usize, Places),
+    /// They are published as what they are.
+    Captured(Box<Form>),
+}
+
+/// A chunk whose cutting waits for the description of a table.
+struct Paused {
+    arena: Bytes,
+    offset: usize,
+    messages: Messages,
+    before: Record,
+    relation: Described,
+}
+
 /// The columns of each table that cannot be null, in the order of the outboxes.
 pub(super) type NotNull = Vec<BTreeSet<String>>;
 
@@ -49,8 +74,10 @@ pub(super) struct Cutter {
     slot: Bytes,
     routes: Vec<Route>,
     metrics: Arc<Metrics>,
-    /// The outbox relations by OID, with the number of their route; `None` is a relation that is none of ours.
-    relations: HashMap<u32, Option<(usize, Places)>>,
+    /// The relations that the stream has described, by OID.
+    relations: HashMap<u32, Target>,
+    captured: Option<Captured>,
+    paused: Option<Paused>,
     not_null: NotNull,
     /// What the members of a message are: JSON has no other types.
     member_types: RowTypes,
@@ -73,6 +100,7 @@ impl Cutter {
         metrics: Arc<Metrics>,
         from: Record,
         not_null: NotNull,
+        captured: Option<Captured>,
     ) -> Result<Self, Error> {
         let route = |source: &OutboxSource| {
             let outbox = Outbox::new(&source.shape).map_err(|error| {
@@ -95,6 +123,8 @@ impl Cutter {
             not_null,
             member_types: RowTypes::default(),
             counts_messages: sources.iter().any(|source| source.message_prefix.is_some()),
+            captured,
+            paused: None,
             told_of_loose: false,
             open: None,
             delivered: from,
@@ -105,24 +135,59 @@ impl Cutter {
     /// Starts again on a new connection, which will send its relations again.
     pub(super) fn restart(&mut self, from: Record, not_null: NotNull) {
         self.relations.clear();
+        self.paused = None;
+        if let Some(captured) = &mut self.captured {
+            captured.restart();
+        }
         self.not_null = not_null;
         self.open = None;
         self.delivered = from;
         self.reached = from;
     }
 
-    /// Cuts one batch from whole frames; `None` if they move nothing.
+    /// Cuts one batch from whole frames; `None` if they move nothing, or if a table must be described first: see
+    /// [`Cutter::undescribed`].
     pub(super) fn cut(&mut self, arena: &Bytes) -> Result<Option<Batch<WalPosition>>, Error> {
-        let before = self.reached;
-        let mut messages = Messages::over(arena.clone());
-        for frame in Frames::new(arena) {
+        if let Some(captured) = &mut self.captured {
+            captured.begin();
+        }
+        self.go_on(arena, 0, Messages::over(arena.clone()), self.reached)
+    }
+
+    /// The table that must be described before cutting can go on.
+    pub(super) fn undescribed(&self) -> Option<&Described> {
+        self.paused.as_ref().map(|paused| &paused.relation)
+    }
+
+    /// Goes on cutting now that the table is known; returns as [`Cutter::cut`] does.
+    pub(super) fn describe(&mut self, table: &Table) -> Result<Option<Batch<WalPosition>>, Error> {
+        let (Some(paused), Some(captured)) = (self.paused.take(), &mut self.captured) else { return Ok(None) };
+        let form = captured.describe(table)?;
+        self.relations.insert(paused.relation.oid, Target::Captured(Box::new(form)));
+        self.go_on(&paused.arena, paused.offset, paused.messages, paused.before)
+    }
+
+    fn go_on(
+        &mut self,
+        arena: &Bytes,
+        offset: usize,
+        mut messages: Messages,
+        before: Record,
+    ) -> Result<Option<Batch<WalPosition>>, Error> {
+        let mut rows = Rows::default();
+        let mut frames = Frames::new(&arena[offset..]);
+        while let Some(frame) = frames.next() {
             match frame {
                 Frame::XLogData { wal_start, data, .. } => {
                     let message = pgoutput::decode(data).map_err(|error| {
                         let context = format!("the stream could not be decoded at WAL position {wal_start}");
                         Error::new(End::Source, Kind::Protocol, context).because(error)
                     })?;
-                    self.message(message, &mut messages)?;
+                    if let Some(relation) = self.message(message, wal_start, &mut rows, &mut messages)? {
+                        let offset = arena.len() - frames.remaining();
+                        self.paused = Some(Paused { arena: arena.clone(), offset, messages, before, relation });
+                        return Ok(None);
+                    }
                 }
                 Frame::Keepalive { wal_end, .. } if self.open.is_none() => {
                     self.reached.end_lsn = self.reached.end_lsn.max(wal_end);
@@ -135,9 +200,18 @@ impl Cutter {
         Ok(moved.then_some(Batch { messages, end }))
     }
 
-    fn message(&mut self, message: Message<'_>, messages: &mut Messages) -> Result<(), Error> {
+    /// Reads one message; returns a captured relation that must be described before the next.
+    fn message<'r>(
+        &mut self,
+        message: Message<'r>,
+        wal_start: RecordLsn,
+        rows: &mut Rows<'r>,
+        messages: &mut Messages,
+    ) -> Result<Option<Described>, Error> {
         match message {
-            Message::Insert(insert) => self.insert(&insert, messages)?,
+            Message::Insert(insert) => {
+                self.change((insert.relation, wal_start), RowChange::Insert(insert.new), rows, messages)?;
+            }
             Message::Begin(begin) => {
                 self.open = Some(Open {
                     commit_lsn: begin.final_lsn,
@@ -149,37 +223,71 @@ impl Cutter {
                         true => self.delivered.messages,
                         false => self.counts_messages,
                     },
+                    transaction: Transaction::new(&begin),
                 });
             }
             Message::Commit(commit) => {
                 self.open = None;
+                if let Some(captured) = &mut self.captured {
+                    captured.committed(wal_start);
+                }
                 self.reach_commit(commit.commit_lsn, commit.end_lsn);
             }
-            Message::Relation(relation) => self.relation(&relation)?,
-            // The publication of an outbox publishes inserts only; a wider one is counted, so that ordinals hold.
-            Message::Update(_) | Message::Delete(_) | Message::Truncate(_) => {
-                self.row_change()?;
+            Message::Relation(relation) => return self.relation(&relation),
+            // The publication of an outbox publishes inserts only; what a wider one sends is counted, so that ordinals hold.
+            Message::Update(update) => {
+                self.change((update.relation, wal_start), RowChange::Update(update.old, update.new), rows, messages)?;
+            }
+            Message::Delete(delete) => {
+                self.change((delete.relation, wal_start), RowChange::Delete(delete.old), rows, messages)?;
+            }
+            Message::Truncate(truncate) => {
+                for relation in truncate.relations() {
+                    self.change((relation, wal_start), RowChange::Truncate, rows, messages)?;
+                }
             }
             Message::Message(message) => self.logical(&message, messages)?,
-            Message::Origin(_) | Message::Type(_) => {}
+            Message::Origin(origin) => {
+                if let (Some(open), Some(_)) = (&mut self.open, &self.captured) {
+                    open.transaction.came_from(&origin);
+                }
+            }
+            Message::Type(_) => {}
         }
-        Ok(())
+        Ok(None)
     }
 
-    fn insert(&mut self, insert: &Insert<'_>, messages: &mut Messages) -> Result<(), Error> {
-        let (commit_lsn, commit_ms, ordinal) = self.row_change()?;
-        let places = self.relations.get(&insert.relation).ok_or_else(|| {
-            let context = format!("a row came of relation {}, which was never described", insert.relation);
+    /// A row, or a whole table, was changed.
+    #[inline]
+    fn change<'r>(
+        &mut self,
+        (relation, wal_start): (u32, RecordLsn),
+        change: RowChange<'r>,
+        rows: &mut Rows<'r>,
+        messages: &mut Messages,
+    ) -> Result<(), Error> {
+        let (commit_lsn, commit_ms, ordinal) =
+            count(&mut self.open, &self.delivered, &mut self.reached, change.ordinals())?;
+        let target = self.relations.get(&relation).ok_or_else(|| {
+            let context = format!("a change came of relation {relation}, which was never described");
             Error::new(End::Source, Kind::Protocol, context)
         })?;
-        let Some((route, places)) = places else { return Ok(()) };
-        if self.delivered.covers(commit_lsn, ordinal) {
+        if matches!(target, Target::Ignored) || self.delivered.covers(commit_lsn, ordinal) {
             return Ok(());
         }
         let position = self.position(commit_lsn, ordinal);
-        let committed = Committed { position, timestamp_ms: commit_ms };
-        let outbox = &mut self.routes[*route].outbox;
-        let shaped = places.read(&insert.new, |row| outbox.shape(row, places.types(), committed, messages));
+        let shaped = match (target, change) {
+            (Target::Outbox(route, places), RowChange::Insert(new)) => {
+                let outbox = &mut self.routes[*route].outbox;
+                let committed = Committed { position, timestamp_ms: commit_ms };
+                places.read(&new, |row| outbox.shape(row, places.types(), committed, messages))
+            }
+            (Target::Captured(form), change) => {
+                let (Some(captured), Some(open)) = (&mut self.captured, &self.open) else { return Ok(()) };
+                captured.shape(form, change, (position, &open.transaction, wal_start), rows, messages)
+            }
+            (Target::Ignored | Target::Outbox(..), _) => return Ok(()),
+        };
         self.account(&shaped, position, messages);
         Ok(())
     }
@@ -211,13 +319,13 @@ impl Cutter {
             return Ok(());
         }
         let route = route.map(|route| (&mut route.outbox, &route.members));
-        let (commit_lsn, commit_ms, ordinal) = change(&mut self.open, &self.delivered, &mut self.reached)?;
-        let Some((outbox, members)) = route else { return Ok(()) };
+        let (commit_lsn, commit_ms, ordinal) = count(&mut self.open, &self.delivered, &mut self.reached, 1)?;
         if self.delivered.covers(commit_lsn, ordinal) {
             return Ok(());
         }
         // Only a transaction whose messages are counted comes here.
         let position = EventPosition::new(self.reached.epoch, commit_lsn.as_u64(), ordinal).among_messages();
+        let Some((outbox, members)) = route else { return Ok(()) };
         let committed = Committed { position, timestamp_ms: commit_ms };
         let types = &self.member_types;
         let shaped = content::read(message.content, members, |row| outbox.shape(row, types, committed, messages));
@@ -256,10 +364,6 @@ impl Cutter {
         }
     }
 
-    fn row_change(&mut self) -> Result<(CommitLsn, i64, u64), Error> {
-        change(&mut self.open, &self.delivered, &mut self.reached)
-    }
-
     fn reach_commit(&mut self, commit_lsn: CommitLsn, end_lsn: EndLsn) {
         // A transaction without row changes names itself too: later ones must not be compared with an older one.
         if commit_lsn > self.reached.commit_lsn {
@@ -269,38 +373,46 @@ impl Cutter {
         self.reached.end_lsn = self.reached.end_lsn.max(end_lsn);
     }
 
-    fn relation(&mut self, relation: &Relation<'_>) -> Result<(), Error> {
+    /// Learns what a relation is; returns a captured one, which must be described before its first change.
+    fn relation(&mut self, relation: &Relation<'_>) -> Result<Option<Described>, Error> {
         let is = |route: &Route| route.table.as_ref().is_some_and(|table| table.is(relation));
-        let places = match self.routes.iter().position(is) {
+        let captures = |captured: &Captured| captured.captures(relation.namespace, relation.name);
+        let target = match self.routes.iter().position(is) {
             Some(index) => {
                 let none = BTreeSet::new();
                 let not_null = self.not_null.get(index).unwrap_or(&none);
-                Some((index, Places::find(&self.routes[index].columns, relation, not_null)?))
+                Target::Outbox(index, Places::find(&self.routes[index].columns, relation, not_null)?)
             }
+            None if self.captured.as_ref().is_some_and(captures) => return Ok(Some(Described::of(relation))),
             None => {
                 if !self.relations.contains_key(&relation.oid) {
                     self.metrics.wal.ignored_relations.inc();
                     warn!(
                         schema = relation.namespace,
                         table = relation.name,
-                        "the publication also carries a table that is not the outbox; its rows are ignored"
+                        "a publication also carries a table that is neither an outbox nor captured; its rows are ignored"
                     );
                 }
-                None
+                Target::Ignored
             }
         };
-        self.relations.insert(relation.oid, places);
-        Ok(())
+        self.relations.insert(relation.oid, target);
+        Ok(None)
     }
 }
 
-/// Counts a change, before any filter, and moves the position to it.
+/// Counts a change, before any filter, and moves the position to it; the next change is `ordinals` on.
 #[inline]
-fn change(open: &mut Option<Open>, delivered: &Record, reached: &mut Record) -> Result<(CommitLsn, i64, u64), Error> {
+fn count(
+    open: &mut Option<Open>,
+    delivered: &Record,
+    reached: &mut Record,
+    ordinals: u64,
+) -> Result<(CommitLsn, i64, u64), Error> {
     let open =
         open.as_mut().ok_or_else(|| Error::new(End::Source, Kind::Protocol, "a change came outside a transaction"))?;
     let ordinal = open.ordinal;
-    open.ordinal += 1;
+    open.ordinal += ordinals;
     if !delivered.covers(open.commit_lsn, ordinal) {
         (reached.commit_lsn, reached.ordinal, reached.messages) = (open.commit_lsn, ordinal, open.messages);
     }

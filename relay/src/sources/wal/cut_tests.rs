@@ -131,6 +131,7 @@ fn record(commit: u64, ordinal: u64, end: u64) -> Record {
         ordinal,
         messages: false,
         end_lsn: EndLsn::new(end),
+        publications: 0,
     }
 }
 
@@ -159,7 +160,7 @@ fn cutter(from: Record) -> Cutter {
 }
 
 fn cutter_of(sources: &[OutboxSource], from: Record) -> Cutter {
-    Cutter::new(Bytes::from_static(b"slot"), sources, Metrics::new(), from, Vec::new()).expect("valid")
+    Cutter::new(Bytes::from_static(b"slot"), sources, Metrics::new(), from, Vec::new(), None).expect("valid")
 }
 
 /// The ids of a batch, and where it ends.

@@ -9,6 +9,7 @@ use crate::postgres::connection::Connection;
 use crate::postgres::lsn::EndLsn;
 use crate::sources::wal::columns::{OutboxSource, OutboxTable};
 use crate::sources::wal::cut::NotNull;
+use crate::sources::wal::{CaptureSource, WalOptions};
 
 /// How the slot stands to the WAL, for the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,8 +64,61 @@ pub(super) fn slot(sql: &mut Connection, name: &str, delivered_before: bool) -> 
         .ok_or_else(|| setup(format!("slot {name:?} has no confirmed position"), "Drop it and run `postrider init`."))
 }
 
+/// Checks that the publications are there and carry what is read.
+pub(super) fn publications(sql: &mut Connection, options: &WalOptions) -> Result<(), Error> {
+    if !options.outboxes.is_empty() {
+        publication(sql, &options.publication, &options.outboxes)?;
+    }
+    match &options.capture {
+        Some(capture) => captured(sql, capture),
+        None => Ok(()),
+    }
+}
+
+/// Checks that the publication of captured tables is there, publishes every kind of change, and carries each table that is
+/// captured by its very name; what a pattern means is for `postrider init` to say.
+fn captured(sql: &mut Connection, capture: &CaptureSource) -> Result<(), Error> {
+    let name = &capture.publication;
+    let query = format!(
+        "select pubinsert and pubupdate and pubdelete, pubtruncate,
+                coalesce((select json_agg(json_build_array(t.schemaname, t.tablename, t.rowfilter is not null))
+                          from pg_catalog.pg_publication_tables t where t.pubname = p.pubname), '[]')
+         from pg_catalog.pg_publication p where p.pubname = {}",
+        escape_literal(name)
+    );
+    let rows = ask(sql, &query, "the publication of the captured tables")?;
+    let Some(row) = rows.first() else {
+        return Err(setup(
+            format!("publication {name:?} does not exist"),
+            "Correct [capture] publication, or run `postrider init`. If it was dropped, drop the slot too, since a slot cannot \
+             read what is older than its publication, and start with --accept-gap after `postrider init`.",
+        ));
+    };
+    let column = |index: usize| row.get(index).and_then(Option::as_deref).unwrap_or_default();
+    let skipped = capture.shape.skipped;
+    if column(0) != "t" && !(skipped.create || skipped.update || skipped.delete) {
+        return Err(setup(
+            format!("publication {name:?} does not publish every insert, update and delete"),
+            "Set publish = 'insert, update, delete, truncate' (`alter publication … set (publish = …)`), or name what shall be \
+             left out in [capture] skipped_operations.",
+        ));
+    }
+    let carried: Vec<(String, String, bool)> = serde_json::from_str(column(2)).unwrap_or_default();
+    for pattern in &capture.shape.tables {
+        let Some((schema, table)) = pattern.split_once('.').filter(|_| !pattern.contains('*')) else { continue };
+        if !carried.iter().any(|(of, name, _)| of == schema && name == table) {
+            return Err(gap(
+                format!("publication {name:?} does not carry the captured table {pattern}"),
+                "Run `postrider init`, which adds it, or correct [capture] tables. What was changed meanwhile was not \
+                 published: `postrider snapshot start` reads the table as it is.",
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// Checks that the publication is there and carries every column that is read of each outbox table, for inserts.
-pub(super) fn publication(sql: &mut Connection, name: &str, outboxes: &[OutboxSource]) -> Result<(), Error> {
+fn publication(sql: &mut Connection, name: &str, outboxes: &[OutboxSource]) -> Result<(), Error> {
     let query = format!("select from pg_catalog.pg_publication where pubname = {}", escape_literal(name));
     if ask(sql, &query, "the publication")?.is_empty() {
         return Err(setup(

@@ -146,6 +146,7 @@ fn start() -> Record {
         ordinal: 0,
         messages: false,
         end_lsn: EndLsn::new(0x10),
+        publications: 0,
     }
 }
 
@@ -168,7 +169,7 @@ fn cutter(from: Record, messages: bool) -> Cutter {
     // To make them anew for each input would take most of the time.
     static METRICS: OnceLock<Arc<Metrics>> = OnceLock::new();
     let metrics = Arc::clone(METRICS.get_or_init(Metrics::new));
-    Cutter::new(Bytes::from_static(b"slot"), &[source], metrics, from, Vec::new()).expect("valid templates")
+    Cutter::new(Bytes::from_static(b"slot"), &[source], metrics, from, Vec::new(), None).expect("valid templates")
 }
 
 /// The frames that a server sends from `from` on.
@@ -219,15 +220,17 @@ fn events(transactions: &[Transaction], messages: bool, counts: impl Fn(CommitLs
         let mut ordinal = 0;
         for change in &transaction.changes {
             let (is_event, counts) = match change {
-                Change::Event { .. } => (true, true),
-                Change::OtherRow | Change::Update | Change::Delete | Change::Truncate => (false, true),
-                Change::Message { event, transactional: true } if counts_messages => (*event && messages, true),
-                _ => (false, false),
+                Change::Event { .. } => (true, 1),
+                Change::OtherRow | Change::Truncate => (false, 1),
+                Change::Update => (false, 3),
+                Change::Delete => (false, 2),
+                Change::Message { event, transactional: true } if counts_messages => (*event && messages, 1),
+                _ => (false, 0),
             };
             if is_event {
                 found.push(position(at, ordinal, counts_messages));
             }
-            ordinal += u64::from(counts);
+            ordinal += counts;
         }
     }
     found

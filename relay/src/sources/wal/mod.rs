@@ -3,6 +3,8 @@
 //! Guarantee: an LSN is confirmed to Postgres only by [`Source::acknowledge`], hence only when every event of every
 //! transaction before it is durable and the progress record that says so is durable too.
 
+mod captured;
+pub(crate) mod catalog;
 mod columns;
 mod cut;
 mod facts;
@@ -22,10 +24,14 @@ use tracing::{Span, debug, info, warn};
 
 use crate::pipeline::{Batch, End, Error, Kind, Progress, Source};
 use crate::postgres;
+use crate::postgres::chunk::Chunk;
 use crate::postgres::connection::Connection;
 use crate::postgres::options::ConnectOptions;
 use crate::postgres::replication::StartOptions;
 use crate::postgres::stream::ReplicationStream;
+use crate::shape::change::table::Table;
+use crate::sources::wal::captured::Captured;
+use crate::sources::wal::catalog::Described;
 use crate::sources::wal::cut::{Cutter, NotNull};
 use crate::sources::wal::resume::{Facts, resume};
 use crate::sources::wal::stages::Stages;
@@ -33,8 +39,9 @@ use crate::sources::wal::watch::Watch;
 use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
 
+pub use captured::CaptureSource;
 pub use columns::{OutboxColumns, OutboxSource, OutboxTable};
-pub use record::{Record, RecordError, WalPosition};
+pub use record::{Record, RecordError, WalPosition, fingerprint};
 pub use verdict::{Verdict, verdict};
 
 /// What a WAL source reads, and how.
@@ -48,6 +55,8 @@ pub struct WalOptions {
     pub publication: String,
     /// Where events come from and what becomes of them; each one's place is the number of its route.
     pub outboxes: Vec<OutboxSource>,
+    /// What is captured beside them.
+    pub capture: Option<CaptureSource>,
     /// Start at the slot's position although events may be missing. Holds until something is acknowledged, whose
     /// progress then knows of the gap: a later gap is another one.
     pub accept_gap: AtomicBool,
@@ -56,7 +65,15 @@ pub struct WalOptions {
 impl WalOptions {
     /// Whether logical messages are events of some outbox.
     fn reads_messages(&self) -> bool {
-        self.outboxes.iter().any(|outbox| outbox.message_prefix.is_some())
+        let captured = self.capture.as_ref().is_some_and(|capture| !capture.shape.message_prefixes.is_empty());
+        captured || self.outboxes.iter().any(|outbox| outbox.message_prefix.is_some())
+    }
+
+    /// The publications that are read: that of the outboxes, if there is any, and that of the captured tables.
+    fn publications(&self) -> impl Iterator<Item = &str> {
+        let outboxes = (!self.outboxes.is_empty()).then_some(self.publication.as_str());
+        let capture = self.capture.as_ref().map(|capture| capture.publication.as_str());
+        outboxes.into_iter().chain(capture.filter(|capture| Some(*capture) != outboxes))
     }
 }
 
@@ -70,6 +87,10 @@ pub struct Wal {
     cutter: Cutter,
     stages: Stages,
     acknowledged: Record,
+    /// By which captured tables are described; opened when the first one is.
+    catalog: Option<Connection>,
+    /// When the chunk was read whose cutting waits for a description.
+    paused: Option<Instant>,
 }
 
 /// What a start leads to: the stream, where it starts, and the SQL connection that goes on watching.
@@ -100,10 +121,79 @@ impl Wal {
         let accept_gap = options.accept_gap.load(Ordering::Relaxed);
         let started = start(Arc::clone(&options), witness, accept_gap).await?;
         let slot = bytes::Bytes::copy_from_slice(options.slot.as_bytes());
-        let cutter = Cutter::new(slot, &options.outboxes, Arc::clone(&metrics), started.from, started.not_null)?;
+        let captured = options.capture.as_ref().map(|capture| Captured::new(&capture.shape)).transpose()?;
+        let cutter =
+            Cutter::new(slot, &options.outboxes, Arc::clone(&metrics), started.from, started.not_null, captured)?;
         let watch = Watch::begin(started.sql, Arc::clone(&options), Arc::clone(&metrics));
         let stages = Stages::of_a_new_stream(&metrics);
-        Ok(Self { options, metrics, stages, stream: Some(started.stream), watch, cutter, acknowledged: started.from })
+        Ok(Self {
+            options,
+            metrics,
+            stages,
+            stream: Some(started.stream),
+            watch,
+            cutter,
+            acknowledged: started.from,
+            catalog: None,
+            paused: None,
+        })
+    }
+
+    /// The batch of the next chunk, or of the rest of one whose cutting waited for the description of a table; `None` if it
+    /// moves nothing or waits.
+    async fn cut(&mut self) -> Result<Option<Batch<WalPosition>>, Error> {
+        let begun = Instant::now();
+        let (read_at, batch) = match self.cutter.undescribed() {
+            Some(described) => {
+                let described = described.clone();
+                let table = self.describe(described).await?;
+                (self.paused.take().unwrap_or(begun), self.cutter.describe(&table)?)
+            }
+            None => {
+                let chunk = self.read().await?;
+                reach(Failpoint::SourceRead);
+                // Cutting does not wait, so a dropped call cannot lose the chunk.
+                (chunk.read_at(), self.cutter.cut(&chunk.into_bytes())?)
+            }
+        };
+        if self.cutter.undescribed().is_some() {
+            self.paused = Some(read_at);
+        }
+        Ok(batch.map(|mut batch| {
+            self.stages.cut(&mut batch.messages, read_at, begun);
+            reach(Failpoint::SourceCut);
+            batch
+        }))
+    }
+
+    async fn read(&mut self) -> Result<Chunk, Error> {
+        let Some(stream) = &mut self.stream else {
+            let context = format!("slot {:?} is not being read since a rewind failed", self.options.slot);
+            return Err(Error::new(End::Source, Kind::Unavailable, context));
+        };
+        tokio::select! {
+            biased;
+            error = self.watch.failed() => Err(error),
+            chunk = stream.next() => chunk.map_err(|error| stream_error(&self.options, error)),
+        }
+    }
+
+    /// Asks the catalog what a captured table is, off the runtime. A dropped call asks again.
+    async fn describe(&mut self, described: Described) -> Result<Table, Error> {
+        let (sql, options) = (self.catalog.take(), Arc::clone(&self.options));
+        let ask = move || {
+            let mut sql = match sql {
+                Some(sql) => sql,
+                None => connect_sql(&options)?,
+            };
+            catalog::complete(&mut sql, &described).map(|table| (sql, table))
+        };
+        let asked = tokio::task::spawn_blocking(ask).await;
+        let (sql, table) = asked.map_err(|error| {
+            Error::new(End::Source, Kind::Broken, "asking what a captured table is was interrupted").because(error)
+        })??;
+        self.catalog = Some(sql);
+        Ok(table)
     }
 }
 
@@ -112,21 +202,7 @@ impl Source for Wal {
 
     async fn next(&mut self) -> Result<Batch<WalPosition>, Error> {
         loop {
-            let Some(stream) = &mut self.stream else {
-                let context = format!("slot {:?} is not being read since a rewind failed", self.options.slot);
-                return Err(Error::new(End::Source, Kind::Unavailable, context));
-            };
-            let chunk = tokio::select! {
-                biased;
-                error = self.watch.failed() => return Err(error),
-                chunk = stream.next() => chunk.map_err(|error| stream_error(&self.options, error))?,
-            };
-            let (read_at, begun) = (chunk.read_at(), Instant::now());
-            reach(Failpoint::SourceRead);
-            // Cutting does not wait, so a dropped call cannot lose the chunk.
-            if let Some(mut batch) = self.cutter.cut(&chunk.into_bytes())? {
-                self.stages.cut(&mut batch.messages, read_at, begun);
-                reach(Failpoint::SourceCut);
+            if let Some(batch) = self.cut().await? {
                 return Ok(batch);
             }
         }
@@ -215,7 +291,7 @@ fn start_blocking(options: &WalOptions, witness: Option<&Record>, accept_gap: bo
     let server = |error| opening_error(options, error);
     let mut sql = connect_sql(options)?;
     let confirmed = facts::slot(&mut sql, slot, witness.is_some())?;
-    facts::publication(&mut sql, &options.publication, &options.outboxes)?;
+    facts::publications(&mut sql, options)?;
     let not_null = facts::not_null(&mut sql, &options.outboxes)?;
 
     let mut replication = Connection::connect(&options.connect).map_err(server)?;
@@ -226,7 +302,8 @@ fn start_blocking(options: &WalOptions, witness: Option<&Record>, accept_gap: bo
         }
         _ => Vec::new(),
     };
-    let facts = Facts { slot, confirmed, identity: &identity, history: &history, accept_gap };
+    let publications = fingerprint(options.publications());
+    let facts = Facts { slot, confirmed, identity: &identity, history: &history, publications, accept_gap };
     let from = resume(&facts, witness)?;
     if witness.is_some_and(|witness| witness.epoch != from.epoch) {
         warn!(slot, from = %from.end_lsn, epoch = from.epoch, "events may be missing, as was accepted");
@@ -234,7 +311,7 @@ fn start_blocking(options: &WalOptions, witness: Option<&Record>, accept_gap: bo
     let start = StartOptions {
         slot: slot.clone(),
         start: from.end_lsn,
-        publications: vec![options.publication.clone()],
+        publications: options.publications().map(str::to_owned).collect(),
         // Messages are counted on to the end of a transaction that was half delivered with them.
         messages: options.reads_messages() || from.messages,
     };
@@ -261,6 +338,9 @@ fn connect_sql(options: &WalOptions) -> Result<Connection, Error> {
 fn opening_error(options: &WalOptions, error: postgres::error::Error) -> Error {
     use postgres::error::Kind as K;
 
+    if let Some((context, help)) = error.barred(&options.connect.user) {
+        return Error::new(End::Source, Kind::Setup, context).because(error).with_help(help);
+    }
     let slot = &options.slot;
     let (kind, context, help) = match error.kind() {
         K::Unavailable => (Kind::Unavailable, "Postgres cannot be reached".to_owned(), None),
@@ -272,16 +352,6 @@ fn opening_error(options: &WalOptions, error: postgres::error::Error) -> Error {
                 Some("One relay reads a slot: stop the other, or wait until it ends; this one keeps trying."),
             )
         }
-        K::Authentication => (
-            Kind::Setup,
-            format!("Postgres refused user {:?}", options.connect.user),
-            Some("Check [postgres] user, password or password_file, and the server's pg_hba.conf."),
-        ),
-        K::Tls => (
-            Kind::Setup,
-            "the way to Postgres cannot be made as safe as the configuration demands".to_owned(),
-            Some("Check [postgres] tls and the files named beside it; docs/operations.md, \"Secure connections\"."),
-        ),
         K::SlotMissing => (Kind::Setup, format!("slot {slot:?} does not exist"), Some("Run `postrider init`.")),
         K::PublicationMissing | K::Prerequisite => (
             Kind::Setup,
@@ -289,7 +359,7 @@ fn opening_error(options: &WalOptions, error: postgres::error::Error) -> Error {
             Some("The server needs wal_level = logical and a valid slot of the pgoutput plugin: run `postrider init`."),
         ),
         K::Protocol => (Kind::Protocol, "Postgres sent what cannot be read".to_owned(), None),
-        K::Rejected => (
+        K::Rejected | K::Authentication | K::Tls => (
             Kind::Setup,
             format!("Postgres refused to open slot {slot:?} in database {:?}", options.connect.database),
             Some("Check [postgres] database and user; the role needs LOGIN and REPLICATION: run `postrider init`."),

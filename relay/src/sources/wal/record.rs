@@ -32,6 +32,8 @@ pub struct Record {
     pub messages: bool,
     /// Where the stream goes on: all transactions that ended before it are delivered whole.
     pub end_lsn: EndLsn,
+    /// Which publications the ordinal counts the changes of, as [`fingerprint`] tells; 0 if that was not written down.
+    pub publications: u64,
 }
 
 impl Record {
@@ -57,6 +59,13 @@ impl Record {
         value.reach() >= than.reach()
     }
 
+    /// Whether its newest transaction was delivered in part only. This asks where a commit record lies in the log: the stream
+    /// goes on behind it only when it was delivered whole.
+    #[must_use]
+    pub fn is_half(&self) -> bool {
+        self.end_lsn.as_u64() <= self.commit_lsn.as_u64()
+    }
+
     /// What grows with delivery, in the order of its weight.
     fn reach(&self) -> (u16, CommitLsn, u64, EndLsn) {
         (self.epoch, self.commit_lsn, self.ordinal, self.end_lsn)
@@ -77,6 +86,8 @@ impl Record {
             ordinal: text.ordinal,
             messages: text.messages,
             end_lsn: text.end_lsn.parse().map_err(|_| RecordError::Field { name: "end_lsn" })?,
+            publications: u64::from_str_radix(&text.publications, 16)
+                .map_err(|_| RecordError::Field { name: "publications" })?,
         })
     }
 
@@ -90,6 +101,7 @@ impl Record {
             ordinal: self.ordinal,
             messages: self.messages,
             end_lsn: self.end_lsn.to_string(),
+            publications: format!("{:016x}", self.publications),
         };
         serde_json::to_vec(&text).expect("numbers and strings always have a JSON form")
     }
@@ -127,6 +139,27 @@ struct Text {
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     messages: bool,
     end_lsn: String,
+    #[serde(default = "unknown", skip_serializing_if = "is_unknown")]
+    publications: String,
+}
+
+fn unknown() -> String {
+    "0".to_owned()
+}
+
+fn is_unknown(publications: &str) -> bool {
+    publications.bytes().all(|digit| digit == b'0')
+}
+
+/// Tells lists of publications apart: the 64-bit FNV-1a of their names, never 0
+/// (<https://datatracker.ietf.org/doc/html/rfc9923>).
+#[must_use]
+pub fn fingerprint<'n>(publications: impl IntoIterator<Item = &'n str>) -> u64 {
+    const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(PRIME);
+    let names = publications.into_iter().flat_map(|name| name.bytes().chain([0]));
+    names.fold(OFFSET, step).max(1)
 }
 
 /// The position of a batch from the WAL: its record, and whose it is.
@@ -161,11 +194,37 @@ mod tests {
         ordinal: 12,
         messages: true,
         end_lsn: EndLsn::new(0x1_0000_0040),
+        publications: 0xabc,
     };
 
     #[test]
     fn a_record_reads_back_as_written() {
         assert_eq!(Record::parse(&RECORD.to_json()).expect("own form"), RECORD);
+    }
+
+    #[test]
+    fn one_without_publications_is_read_too() {
+        let record = Record { publications: 0, ..RECORD };
+        let text = String::from_utf8(record.to_json()).expect("JSON");
+        assert!(!text.contains("publications"), "{text}");
+        assert_eq!(Record::parse(text.as_bytes()).expect("own form"), record);
+    }
+
+    #[test]
+    fn lists_of_publications_are_told_apart() {
+        let lists: [&[&str]; 5] = [&[], &["a"], &["a", "b"], &["ab"], &["b", "a"]];
+        for (index, list) in lists.iter().enumerate() {
+            let same = |other: &[&str]| fingerprint(other.iter().copied()) == fingerprint(list.iter().copied());
+            assert_eq!(lists.iter().filter(|other| same(other)).count(), 1, "{index}");
+        }
+    }
+
+    #[test]
+    fn it_is_half_until_the_stream_goes_on_behind_the_commit() {
+        let record = |commit, end| Record { commit_lsn: CommitLsn::new(commit), end_lsn: EndLsn::new(end), ..RECORD };
+        assert!(record(0x100, 0x80).is_half());
+        assert!(record(0x100, 0x100).is_half(), "the record starts where the one before ended");
+        assert!(!record(0x100, 0x130).is_half());
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(super) struct Facts<'a> {
     pub(super) identity: &'a SystemIdentity,
     /// The ancestors of its timeline; needed only if the witness is of another.
     pub(super) history: &'a [TimelineSwitch],
+    /// The publications that will be read, as [`fingerprint`](crate::sources::wal::record::fingerprint) tells.
+    pub(super) publications: u64,
     /// The operator accepts that events may be missing.
     pub(super) accept_gap: bool,
 }
@@ -32,11 +34,15 @@ pub(super) fn resume(facts: &Facts<'_>, witness: Option<&Record>) -> Result<Reco
         ordinal: 0,
         messages: false,
         end_lsn: facts.confirmed,
+        publications: facts.publications,
     };
     // Without a witness nothing was confirmed by us, since a record is durable before its LSN is confirmed.
     let Some(witness) = witness else { return Ok(fresh) };
+    let recounted = witness.publications != 0 && witness.publications != facts.publications;
     match gap(facts, witness) {
-        None => Ok(Record { timeline: facts.identity.timeline, ..*witness }),
+        // The numbers of the changes that are still to come would mean others.
+        None if recounted && witness.is_half() => Err(half(facts.slot, witness)),
+        None => Ok(Record { timeline: facts.identity.timeline, publications: facts.publications, ..*witness }),
         // LSNs may start anew after a recovery: the epoch keeps positions growing.
         Some(_) if facts.accept_gap => {
             let epoch = witness.epoch.checked_add(1).ok_or_else(|| {
@@ -47,6 +53,17 @@ pub(super) fn resume(facts: &Facts<'_>, witness: Option<&Record>) -> Result<Reco
         }
         Some(error) => Err(error),
     }
+}
+
+/// The publications were changed in the middle of a transaction.
+fn half(slot: &str, witness: &Record) -> Error {
+    let context = format!(
+        "the transaction that committed at {} is delivered up to its change {} only, and slot {slot:?} shall now be read with          other publications: its changes would be counted differently, and some be taken for delivered",
+        witness.commit_lsn, witness.ordinal
+    );
+    Error::new(End::Source, Kind::Setup, context).with_help(
+        "Start once more with the former [source] publication and [capture] settings, until the progress record has passed          that transaction, and change them then.",
+    )
 }
 
 /// The reason why going on from the witness would lose events silently, if there is one.
@@ -118,7 +135,10 @@ mod tests {
         ordinal: 3,
         messages: false,
         end_lsn: EndLsn::new(0x1000),
+        publications: PUBLICATIONS,
     };
+
+    const PUBLICATIONS: u64 = 11;
 
     static HISTORY: LazyLock<[TimelineSwitch; 1]> =
         LazyLock::new(|| [TimelineSwitch { timeline: 1, switch_point: EndLsn::new(0x1000), reason: String::new() }]);
@@ -129,6 +149,7 @@ mod tests {
             confirmed: EndLsn::new(confirmed),
             identity: &IDENTITY,
             history: &*HISTORY,
+            publications: PUBLICATIONS,
             accept_gap: false,
         }
     }
@@ -183,6 +204,22 @@ mod tests {
 
         let elsewhere = Record { timeline: 9, ..WITNESS };
         assert!(refusal(&facts(0x800), &elsewhere).contains("does not descend"));
+    }
+
+    #[test]
+    fn inside_a_transaction_the_publications_must_stay() {
+        let other = Facts { publications: 12, ..facts(0x800) };
+        let whole = Record { end_lsn: EndLsn::new(0x2000), ..WITNESS };
+        let half = Record { commit_lsn: CommitLsn::new(0x2000), ..whole };
+        let unknown = Record { publications: 0, ..half };
+        for record in [whole, unknown] {
+            let from = resume(&other, Some(&record)).expect("nothing is counted on");
+            assert_eq!(from, Record { publications: 12, ..record });
+        }
+        assert_eq!(resume(&facts(0x800), Some(&half)).expect("counted as before"), half);
+        let error = resume(&other, Some(&half)).expect_err("counted anew");
+        assert_eq!(error.kind(), Kind::Setup);
+        assert!(error.to_string().contains("0/2000") && error.help().is_some(), "{error}");
     }
 
     #[test]

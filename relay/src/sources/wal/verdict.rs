@@ -35,7 +35,10 @@ pub fn verdict(
             return Verdict::Foreign(Error::new(End::Source, Kind::Setup, context).because(error));
         }
     };
-    match resume(&Facts { slot, confirmed, identity, history, accept_gap: false }, Some(&witness)) {
+    match resume(
+        &Facts { slot, confirmed, identity, history, publications: witness.publications, accept_gap: false },
+        Some(&witness),
+    ) {
         Ok(_) => Verdict::GoesOn,
         Err(error) if witness.system_id != identity.system_id => Verdict::OtherServer(error),
         Err(error) => Verdict::Gap(error),

@@ -79,6 +79,6 @@ fn look(connection: Option<Connection>, options: &WalOptions, metrics: &Metrics)
     metrics.wal.slot_retained_bytes.set(retention.retained_bytes);
     metrics.wal.slot_lag_bytes.set(retention.lag_bytes);
     metrics.wal.slot_safe_bytes.set(retention.safe_bytes.unwrap_or(-1));
-    facts::publication(&mut sql, &options.publication, &options.outboxes)?;
+    facts::publications(&mut sql, options)?;
     Ok(sql)
 }

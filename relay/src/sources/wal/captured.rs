@@ -1,0 +1,175 @@
+//! Changes of captured tables on their way to the shaper: what they are, where they stand, and what is noted of their transaction.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::pipeline::{End, Error, Kind, Messages};
+use crate::postgres::lsn::RecordLsn;
+use crate::postgres::pgoutput::{self, Begin, OldTuple, Origin, Tuple};
+use crate::shape::change::options::CaptureOptions;
+use crate::shape::change::row::{Change, Old, Snapshot, Stamp, Value};
+use crate::shape::change::table::Table;
+use crate::shape::change::{Capture, Form};
+use crate::shape::outbox::Shaped;
+use crate::shape::position::EventPosition;
+
+/// What is captured beside the outboxes, and how it is published.
+#[derive(Debug, Clone)]
+pub struct CaptureSource {
+    /// The publication of the captured tables; it must be older than the slot.
+    pub publication: String,
+    /// What becomes of their changes.
+    pub shape: CaptureOptions,
+}
+
+/// A change of a row, or of a whole table, as the stream tells it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum RowChange<'r> {
+    Insert(Tuple<'r>),
+    Update(Option<OldTuple<'r>>, Tuple<'r>),
+    Delete(OldTuple<'r>),
+    Truncate,
+}
+
+impl<'r> RowChange<'r> {
+    /// The ordinals that it takes, whatever is configured: one for each record that it can become. An update of a key is a
+    /// deletion, a tombstone and a creation.
+    pub(super) fn ordinals(&self) -> u64 {
+        match self {
+            Self::Insert(_) | Self::Truncate => 1,
+            Self::Delete(_) => 2,
+            Self::Update(..) => 3,
+        }
+    }
+
+    fn read<'s>(self, rows: &'s mut Rows<'r>) -> Change<'s> {
+        match self {
+            Self::Insert(new) => Change::Insert { new: fill(&mut rows.new, new) },
+            Self::Update(old, new) => {
+                let new = fill(&mut rows.new, new);
+                Change::Update { old: old.map(|old| read_old(&mut rows.old, old)), new }
+            }
+            Self::Delete(old) => Change::Delete { old: read_old(&mut rows.old, old) },
+            Self::Truncate => Change::Truncate,
+        }
+    }
+}
+
+/// Room for the values of a change, used again for each change of a chunk.
+#[derive(Debug, Default)]
+pub(super) struct Rows<'r> {
+    new: Vec<Value<'r>>,
+    old: Vec<Value<'r>>,
+}
+
+fn fill<'s, 'r>(values: &'s mut Vec<Value<'r>>, tuple: Tuple<'r>) -> &'s [Value<'r>] {
+    values.clear();
+    values.extend(tuple.columns().map(|column| match column {
+        pgoutput::Column::Null => Value::Null,
+        pgoutput::Column::Unchanged => Value::Unchanged,
+        // The stream is never asked for binary values.
+        pgoutput::Column::Text(text) | pgoutput::Column::Binary(text) => Value::Text(text),
+    }));
+    values
+}
+
+fn read_old<'s, 'r>(values: &'s mut Vec<Value<'r>>, old: OldTuple<'r>) -> Old<'s> {
+    Old { values: fill(values, old.tuple()), whole: matches!(old, OldTuple::Full(_)) }
+}
+
+/// What captured changes say of their transaction.
+#[derive(Debug, Clone)]
+pub(super) struct Transaction {
+    xid: u32,
+    commit_us: i64,
+    origin: Option<(String, u64)>,
+}
+
+impl Transaction {
+    pub(super) fn new(begin: &Begin) -> Self {
+        Self { xid: begin.xid, commit_us: begin.commit_time_us, origin: None }
+    }
+
+    /// It was replicated here.
+    pub(super) fn came_from(&mut self, origin: &Origin<'_>) {
+        self.origin = Some((origin.name.to_owned(), origin.lsn.as_u64()));
+    }
+}
+
+/// Shapes the changes of captured tables.
+#[derive(Debug)]
+pub(super) struct Captured {
+    capture: Capture,
+    last_commit_lsn: Option<u64>,
+    now_us: i64,
+}
+
+impl Captured {
+    /// # Errors
+    /// Options that contradict themselves.
+    pub(super) fn new(options: &CaptureOptions) -> Result<Self, Error> {
+        let capture = Capture::new(options).map_err(|error| {
+            Error::new(End::Source, Kind::Setup, "tables cannot be captured as it is configured").because(error)
+        })?;
+        Ok(Self { capture, last_commit_lsn: None, now_us: 0 })
+    }
+
+    pub(super) fn captures(&self, schema: &str, table: &str) -> bool {
+        self.capture.captures(schema, table)
+    }
+
+    /// Forgets what it noted of a stream that has ended.
+    pub(super) fn restart(&mut self) {
+        self.last_commit_lsn = None;
+    }
+
+    /// A chunk begins: its changes are processed now.
+    pub(super) fn begin(&mut self) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.now_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
+    }
+
+    /// A transaction ended.
+    pub(super) fn committed(&mut self, wal_start: RecordLsn) {
+        self.last_commit_lsn = Some(wal_start.as_u64());
+    }
+
+    /// Learns what a table is.
+    ///
+    /// # Errors
+    /// `Setup` if it has what cannot be published.
+    pub(super) fn describe(&self, table: &Table) -> Result<Form, Error> {
+        self.capture.describe(table).map_err(|error| {
+            let context = format!("table {}.{} cannot be captured", table.schema, table.name);
+            Error::new(End::Source, Kind::Setup, context).because(error)
+        })
+    }
+
+    /// Shapes a change.
+    pub(super) fn shape<'r>(
+        &mut self,
+        form: &Form,
+        change: RowChange<'r>,
+        (position, transaction, wal_start): (EventPosition, &Transaction, RecordLsn),
+        rows: &mut Rows<'r>,
+        messages: &mut Messages,
+    ) -> Shaped {
+        let stamp = self.stamp(position, Some(transaction), wal_start);
+        self.capture.shape(form, change.read(rows), &stamp, messages)
+    }
+
+    fn stamp<'t>(&self, position: EventPosition, transaction: Option<&'t Transaction>, lsn: RecordLsn) -> Stamp<'t> {
+        let origin = transaction.and_then(|transaction| transaction.origin.as_ref());
+        Stamp {
+            position,
+            commit_us: transaction.map_or(self.now_us, |transaction| transaction.commit_us),
+            now_us: self.now_us,
+            xid: transaction.map(|transaction| transaction.xid),
+            lsn: Some(lsn.as_u64()),
+            last_commit_lsn: self.last_commit_lsn,
+            snapshot: Snapshot::False,
+            origin: origin.map(|(name, _)| name.as_str()),
+            origin_lsn: origin.map(|(_, lsn)| *lsn),
+            transaction: None,
+        }
+    }
+}
