@@ -22,6 +22,9 @@ pub struct Connector {
 /// # Errors
 /// Why there is none: as a fragment.
 pub fn back(config: &Config) -> Result<Connector, String> {
+    if config.outboxes.is_empty() {
+        return Err("there is no outbox that a connector could route".to_owned());
+    }
     let [outbox] = config.outboxes.as_slice() else {
         return Err("a connector routes one outbox table, and several are configured".to_owned());
     };

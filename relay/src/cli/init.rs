@@ -121,7 +121,7 @@ fn quoted(name: &str) -> String {
 fn without_tables(config: &DatabaseConfig) -> Refusal {
     let (role, publication) = (quoted(&config.postgres.user), quoted(&config.source.publication));
     Refusal {
-        what: "every configured outbox is without a table, so there is none to publish".to_owned(),
+        what: "no outbox with a table is configured, so there is none to publish".to_owned(),
         mend: format!(
             "run these yourself, in this order: `create role {role} login replication`, `create publication {publication} with \
              (publish = 'insert')`, `select pg_create_logical_replication_slot('{}', 'pgoutput')`",

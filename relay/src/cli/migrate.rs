@@ -53,9 +53,13 @@ impl Migrate {
                 name.insert_str(0, "applied: ");
             }
             if let Some(Period::Day) = self.partition_by {
-                let outbox = &config.outboxes[0];
-                let care = care::of(outbox, &config.source, &config.partitions).ok_or_else(|| {
-                    let what = "the outbox has no table that could be cut".to_owned();
+                let outbox = config.outboxes.first();
+                let care = outbox.and_then(|outbox| care::of(outbox, &config.source, &config.partitions));
+                let care = care.ok_or_else(|| {
+                    let what = match outbox {
+                        Some(_) => "the outbox has no table that could be cut".to_owned(),
+                        None => "there is no outbox whose table could be cut".to_owned(),
+                    };
                     SetupError::Refused(vec![Refusal { what, mend: "name one with `outbox.table`".to_owned() }])
                 })?;
                 let outcomes = partitions::convert(&client, &care).await?;

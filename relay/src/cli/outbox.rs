@@ -74,6 +74,7 @@ impl Tables {
         if cares.is_empty() {
             let what = match &self.outbox {
                 Some(name) => format!("no outbox with a table is called {name}"),
+                None if config.outboxes.is_empty() => "there is no outbox: only tables are captured".to_owned(),
                 None => "no outbox has a table".to_owned(),
             };
             let mend = "configure one as [outbox] or [outboxes.NAME]".to_owned();

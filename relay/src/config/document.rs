@@ -126,7 +126,11 @@ fn scalar(value: &DeValue<'_>) -> Scalar {
             .map_or(Scalar::Other("an integer too large"), Scalar::Integer),
         DeValue::Float(float) => float.as_str().parse().map_or(Scalar::Other("a float"), Scalar::Number),
         DeValue::Datetime(_) => Scalar::Other("a date"),
-        DeValue::Array(_) => Scalar::Other("an array"),
+        DeValue::Array(entries) => entries
+            .iter()
+            .map(|entry| entry.get_ref().as_str().map(str::to_owned))
+            .collect::<Option<_>>()
+            .map_or(Scalar::Other("an array that holds more than strings"), Scalar::List),
         DeValue::Table(_) => Scalar::Other("a table"),
     }
 }

@@ -1,6 +1,8 @@
 //! The table of every key: its path, its variable, what it may hold, its default and its meaning; the file, the environment and `docs/configuration.md` are all held against it.
 
-use crate::config::{admin, kafka, log, outbox, parking, partitions, postgres, process, source, topics, tracing};
+use crate::config::{
+    admin, capture, kafka, log, outbox, parking, partitions, postgres, process, source, topics, tracing,
+};
 
 /// One key of the configuration.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -20,6 +22,9 @@ pub struct Key {
 pub enum Kind {
     /// A string; the text says which strings are allowed, and the section's module checks it.
     Text(&'static str),
+    /// Several strings: an array of them, or one string in which they are separated by commas; the text says which are
+    /// allowed.
+    List(&'static str),
     /// A string that is never printed.
     Secret,
     /// A whole number within these bounds, both allowed.
@@ -49,7 +54,7 @@ impl Kind {
     #[must_use]
     pub fn allowed(self) -> String {
         match self {
-            Self::Text(what) => what.to_owned(),
+            Self::Text(what) | Self::List(what) => what.to_owned(),
             Self::Secret => "a string".to_owned(),
             Self::Integer { min, max } => format!("a whole number from {min} to {max}"),
             Self::Number { min, max } => format!("a number from {min} to {max}"),
@@ -93,6 +98,9 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         postgres::KEYS,
         source::KEYS,
         outbox::KEYS,
+        capture::KEYS,
+        capture::TYPES_KEYS,
+        capture::SNAPSHOT_KEYS,
         kafka::KEYS,
         kafka::SECURITY_KEYS,
         topics::KEYS,

@@ -5,6 +5,7 @@
 //! range; each section's module turns its settings into its struct. All mistakes of one start are reported together.
 
 pub mod admin;
+pub mod capture;
 mod document;
 mod environment;
 pub mod error;
@@ -34,6 +35,7 @@ use std::{
 
 use crate::config::{
     admin::Admin,
+    capture::Capture,
     error::{ConfigError, Problem},
     kafka::Kafka,
     log::Log,
@@ -61,8 +63,10 @@ pub struct Config {
     pub postgres: Postgres,
     /// The slot and publication that are read.
     pub source: Source,
-    /// Where events are written, and where they go; at least one.
+    /// Where events are written, and where they go; none only where tables are captured.
     pub outboxes: Vec<Outbox>,
+    /// The ordinary tables whose changes are published, if there are any.
+    pub capture: Option<Capture>,
     /// Where events are published.
     pub kafka: Kafka,
     /// What becomes of an event whose topic does not exist.
@@ -111,10 +115,13 @@ impl Config {
         read: impl Fn(&Path) -> io::Result<String>,
     ) -> Result<Self, ConfigError> {
         let mut settings = merge(name, text, environment)?;
+        let source = Source::from_settings(&mut settings);
+        let outboxes = Outbox::all_from_settings(&mut settings);
         let config = Self {
             postgres: Postgres::from_settings(&mut settings, &read),
-            source: Source::from_settings(&mut settings),
-            outboxes: Outbox::all_from_settings(&mut settings),
+            capture: Capture::from_settings(&mut settings, &source, &outboxes, &read),
+            source,
+            outboxes,
             kafka: Kafka::from_settings(&mut settings, &read),
             topics: Topics::from_settings(&mut settings),
             parking: Parking::from_settings(&mut settings),
@@ -136,8 +143,10 @@ pub struct DatabaseConfig {
     pub postgres: Postgres,
     /// The slot and publication to create.
     pub source: Source,
-    /// What to publish; at least one.
+    /// What to publish; none only where tables are captured.
     pub outboxes: Vec<Outbox>,
+    /// The ordinary tables to publish, if there are any.
+    pub capture: Option<Capture>,
     /// How the days of an outbox come and go.
     pub partitions: Partitions,
 }
@@ -153,10 +162,13 @@ impl DatabaseConfig {
     ) -> Result<Self, ConfigError> {
         let (name, text) = read_configuration(path)?;
         let mut settings = merge(&name, &text, environment)?;
+        let source = Source::from_settings(&mut settings);
+        let outboxes = Outbox::all_from_settings(&mut settings);
         let config = Self {
             postgres: Postgres::from_settings(&mut settings, &read_file),
-            source: Source::from_settings(&mut settings),
-            outboxes: Outbox::all_from_settings(&mut settings),
+            capture: Capture::from_settings(&mut settings, &source, &outboxes, &read_file),
+            source,
+            outboxes,
             partitions: Partitions::from_settings(&mut settings),
         };
         settings.into_result(config)

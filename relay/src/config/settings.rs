@@ -45,6 +45,7 @@ pub(super) enum Scalar {
     Integer(i64),
     Number(f64),
     Boolean(bool),
+    List(Vec<String>),
     /// A type that no key takes, by its name.
     Other(&'static str),
 }
@@ -125,6 +126,12 @@ impl Settings {
             .any(|given| given.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
     }
 
+    /// Whether `key` is given as a string that is empty.
+    pub(super) fn is_empty_text(&self, key: &Key) -> bool {
+        let given = self.given(key).map(|given| &given.scalar);
+        given.is_some_and(|scalar| matches!(scalar, Scalar::Text(text) | Scalar::Untyped(text) if text.is_empty()))
+    }
+
     /// The names of the outboxes that have a section of their own, in alphabetical order.
     pub(super) fn further_outboxes(&self) -> BTreeSet<String> {
         let below = self.values.keys().filter_map(|path| path.strip_prefix("outboxes."));
@@ -156,6 +163,20 @@ impl Settings {
     pub(super) fn parsed<T>(&mut self, key: &Key, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
         let text = self.optional_text(key)?;
         let parsed = parse(&text);
+        if parsed.is_none() {
+            self.refuse_allowed(key);
+        }
+        parsed
+    }
+
+    /// The strings of a list, each turned into what it means; `None` if the key may be absent and is, or if one was refused.
+    pub(super) fn list<T>(&mut self, key: &Key, parse: impl Fn(&str) -> Option<T>) -> Option<Vec<T>> {
+        let entries = match self.given_or_default(key)? {
+            Scalar::List(entries) => entries,
+            Scalar::Text(text) | Scalar::Untyped(text) => split(&text),
+            wrong => return self.refuse_type(key, &wrong),
+        };
+        let parsed: Option<Vec<T>> = entries.iter().map(|entry| parse(entry.trim())).collect();
         if parsed.is_none() {
             self.refuse_allowed(key);
         }
@@ -260,7 +281,8 @@ impl Settings {
                 Scalar::Integer(value) => value.to_string(),
                 Scalar::Number(value) => value.to_string(),
                 Scalar::Boolean(value) => value.to_string(),
-                Scalar::Other(found) => {
+                wrong @ (Scalar::List(_) | Scalar::Other(_)) => {
+                    let found = if let Scalar::Other(found) = wrong { found } else { "an array" };
                     let message = format!("`{path}` must be a string, a number or a boolean, not {found}");
                     self.problems.push(Problem::new(given.origin.clone(), message));
                     continue;
@@ -291,13 +313,29 @@ impl Settings {
             Scalar::Integer(_) => "an integer",
             Scalar::Number(_) => "a float",
             Scalar::Boolean(_) => "a boolean",
+            Scalar::List(_) => "an array",
             Scalar::Other(name) => name,
         };
         self.refuse(key, &format!("must be {}, not {found}", key.kind.allowed()));
         T::default()
     }
 
-    fn refuse_allowed(&mut self, key: &Key) {
+    /// Records that the value of `key` is none of those allowed.
+    pub(super) fn refuse_allowed(&mut self, key: &Key) {
         self.refuse(key, &format!("must be {}", key.kind.allowed()));
     }
+}
+
+/// The entries of a list that is written as one string: commas separate them, but none within double quotes. An empty
+/// string has none.
+pub(super) fn split(text: &str) -> Vec<String> {
+    if text.trim().is_empty() {
+        return Vec::new();
+    }
+    let mut quoted = false;
+    let entries = text.split(|letter| {
+        quoted ^= letter == '"';
+        letter == ',' && !quoted
+    });
+    entries.map(|entry| entry.trim().to_owned()).collect()
 }

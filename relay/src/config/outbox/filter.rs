@@ -29,7 +29,7 @@ pub(super) const EVENT_TYPES_EXCEPT: Key = key(
 );
 
 const fn key(path: &'static str, absent: &'static str, meaning: &'static str) -> Key {
-    Key { path, kind: Kind::Text(ALLOWED), fallback: Fallback::Absent(absent), meaning }
+    Key { path, kind: Kind::List(ALLOWED), fallback: Fallback::Absent(absent), meaning }
 }
 
 /// Patterns of what is published and what is left out; a name fits if it is the pattern, `*` standing for any characters.
@@ -59,7 +59,13 @@ impl Patterns {
 impl Filter {
     /// The keys of what is asked of a column that the table lacks are refused: `has` tells for each whether it is there.
     pub(super) fn from_settings(settings: &mut Settings, aggregate_type: bool, event_type: bool) -> Self {
-        let mut list = |key| settings.parsed(key, parse).unwrap_or_default();
+        let mut list = |key| {
+            let names = settings.list(key, parse);
+            if names.as_ref().is_some_and(Vec::is_empty) {
+                settings.refuse_allowed(key);
+            }
+            names.unwrap_or_default()
+        };
         let filter = Self {
             aggregate_types: Patterns { only: list(&AGGREGATE_TYPES), except: list(&AGGREGATE_TYPES_EXCEPT) },
             event_types: Patterns { only: list(&EVENT_TYPES), except: list(&EVENT_TYPES_EXCEPT) },
@@ -78,7 +84,6 @@ impl Filter {
     }
 }
 
-fn parse(text: &str) -> Option<Vec<String>> {
-    let names: Vec<_> = text.split(',').map(|name| name.trim().to_owned()).collect();
-    names.iter().all(|name| !name.is_empty()).then_some(names)
+fn parse(name: &str) -> Option<String> {
+    (!name.is_empty()).then(|| name.to_owned())
 }

@@ -10,12 +10,12 @@ mod table;
 mod template;
 
 use crate::config::{
+    capture,
     key::{Fallback, Key, Kind},
     outbox::template::Piece,
     settings::Settings,
 };
 
-pub(super) use crate::config::outbox::template::is_topic_name;
 pub use crate::config::outbox::{
     columns::Columns,
     debezium::{Converter, Debezium, Place, Placement},
@@ -23,6 +23,7 @@ pub use crate::config::outbox::{
     headers::Headers,
     table::TableName,
 };
+pub(super) use crate::config::outbox::{table::take_identifier, template::is_topic_name};
 
 /// Outboxes at most: far more than a database has, and their numbers fit a message's route.
 const OUTBOXES_MAX: usize = 256;
@@ -39,7 +40,7 @@ const TABLE: Key = Key {
         "a schema and a table joined by a dot, with double quotes around a name that is not plain lower case",
     ),
     fallback: Fallback::Value("public.outbox_events"),
-    meaning: "The table that events are written to. Where it is partitioned, the table above its partitions. With `message_prefix`, none unless it is given.",
+    meaning: "The table that events are written to. Where it is partitioned, the table above its partitions. With `message_prefix`, none unless it is given. \"\" in `[outbox]` where tables are captured: there is no outbox.",
 };
 const MESSAGE_PREFIX: Key = Key {
     path: "outbox.message_prefix",
@@ -146,11 +147,13 @@ pub enum OnRefusal {
 }
 
 impl Outbox {
-    /// Every outbox that is configured, at least one; `[outbox]` is the first unless only others are.
+    /// Every outbox that is configured; `[outbox]` is the first unless only others are. None only where `[outbox]` says
+    /// so and something else is to be read: tables that are captured.
     pub(super) fn all_from_settings(settings: &mut Settings) -> Vec<Self> {
         let further = settings.further_outboxes();
         let mut outboxes = Vec::new();
-        if further.is_empty() || settings.is_given(FIRST) {
+        let none = settings.is_empty_text(&TABLE) && settings.is_given(capture::NAME);
+        if !none && (further.is_empty() || settings.is_given(FIRST)) {
             outboxes.push(Self::from_settings(settings, FIRST));
         }
         for name in further {
@@ -196,7 +199,7 @@ impl Outbox {
             headers: Headers::from_settings(settings, debezium.is_some()),
             columns,
             filter,
-            on_refusal: OnRefusal::from_settings(settings),
+            on_refusal: OnRefusal::from_settings(settings, &ON_REFUSAL, &DEAD_LETTER_TOPIC),
             debezium,
         };
         outbox.check(settings);
@@ -271,13 +274,14 @@ impl Outbox {
 }
 
 impl OnRefusal {
-    fn from_settings(settings: &mut Settings) -> Self {
-        let topic = settings.parsed(&DEAD_LETTER_TOPIC, |text| is_topic_name(text).then(|| text.to_owned()));
-        match (settings.choice(&ON_REFUSAL), topic) {
+    /// `choice` is the key whose choices are the three in this order: park, block, dead letter.
+    pub(in crate::config) fn from_settings(settings: &mut Settings, choice: &Key, dead_letter_topic: &Key) -> Self {
+        let topic = settings.parsed(dead_letter_topic, |text| is_topic_name(text).then(|| text.to_owned()));
+        match (settings.choice(choice), topic) {
             (2, Some(topic)) => Self::DeadLetter(topic),
             (2, None) => {
-                let topic = settings.path(&DEAD_LETTER_TOPIC);
-                settings.refuse(&ON_REFUSAL, &format!("is \"dead_letter\", for which `{topic}` must name a topic"));
+                let topic = settings.path(dead_letter_topic);
+                settings.refuse(choice, &format!("is \"dead_letter\", for which `{topic}` must name a topic"));
                 Self::Block
             }
             (1, _) => Self::Block,

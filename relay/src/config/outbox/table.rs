@@ -21,20 +21,23 @@ impl fmt::Display for TableName {
 
 impl TableName {
     /// Reads `schema.table`. A plain name is lower case, as SQL folds it; any other stands in double quotes.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        let (schema, rest) = take_identifier(text)?;
-        let (name, rest) = take_identifier(rest.strip_prefix('.')?)?;
+    pub(in crate::config) fn parse(text: &str) -> Option<Self> {
+        let (schema, rest) = take_identifier(text, false)?;
+        let (name, rest) = take_identifier(rest.strip_prefix('.')?, false)?;
         (rest.is_empty() && is_name(&schema) && is_name(&name)).then_some(Self { schema, name })
     }
 }
 
-/// The identifier at the start of `text`, and what follows it.
-fn take_identifier(text: &str) -> Option<(String, &str)> {
+/// The identifier at the start of `text`, and what follows it; a plain one may hold `*` if `pattern`.
+pub(in crate::config) fn take_identifier(text: &str, pattern: bool) -> Option<(String, &str)> {
     let Some(mut rest) = text.strip_prefix('"') else {
         let end = text.find('.').unwrap_or(text.len());
         let (name, rest) = text.split_at(end);
         let plain = |(index, byte): (usize, u8)| {
-            byte.is_ascii_lowercase() || byte == b'_' || (index > 0 && (byte.is_ascii_digit() || byte == b'$'))
+            byte.is_ascii_lowercase()
+                || byte == b'_'
+                || (pattern && byte == b'*')
+                || (index > 0 && (byte.is_ascii_digit() || byte == b'$'))
         };
         return (!name.is_empty() && name.bytes().enumerate().all(plain)).then(|| (name.to_owned(), rest));
     };

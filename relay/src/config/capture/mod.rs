@@ -1,0 +1,488 @@
+//! `[capture]`: the ordinary tables whose changes are published, and what becomes of each change.
+//!
+//! Nothing is captured unless `tables` names something: then [`crate::config::Config`] has no [`Capture`] at all.
+
+mod mask;
+mod pattern;
+mod snapshot;
+mod types;
+
+use std::{io, path::Path};
+
+use crate::config::{
+    error::Origin,
+    key::{Fallback, Key, Kind},
+    outbox::{OnRefusal, Outbox, TableName, is_topic_name},
+    postgres::is_name,
+    settings::Settings,
+    source::Source,
+};
+
+pub use crate::config::capture::{
+    mask::{HashAlgorithm, Mask, MaskWith},
+    pattern::{ColumnPattern, TablePattern},
+    snapshot::{Snapshot, SnapshotMode},
+    types::{Binary, Decimal, Hstore, Interval, Time, Types},
+};
+pub(super) use crate::config::capture::{snapshot::KEYS as SNAPSHOT_KEYS, types::KEYS as TYPES_KEYS};
+
+/// What the section is called, in the file and as the route of its events.
+pub const NAME: &str = "capture";
+
+/// The schema of the relay's own tables: to capture those would publish what the relay does about what it publishes.
+const OWN_SCHEMA: &str = "postrider";
+
+/// Longest text in the place of a value that was not sent, in bytes.
+const PLACEHOLDER_BYTES_MAX: usize = 1024;
+
+/// Longest prefix of messages, in bytes.
+const PREFIX_BYTES_MAX: usize = 255;
+
+const TABLES: Key = Key {
+    path: "capture.tables",
+    kind: Kind::List(pattern::TABLES),
+    fallback: Fallback::Absent("no table is captured"),
+    meaning: "The tables whose changes are published. Those of an outbox and those of the schema `postrider` are never among them. Where one is partitioned, the table above its partitions.",
+};
+const TABLES_EXCEPT: Key = Key {
+    path: "capture.tables_except",
+    kind: Kind::List(pattern::TABLES),
+    fallback: Fallback::Absent("none of `tables` is left out"),
+    meaning: "Of those tables, the ones that are left out.",
+};
+const PUBLICATION: Key = Key {
+    path: "capture.publication",
+    kind: Kind::Text("the name of a publication, at most 63 bytes, other than `source.publication`"),
+    fallback: Fallback::Value("postrider_capture"),
+    meaning: "The publication that lists the captured tables. `postrider init` creates it, and adds tables that are new.",
+};
+const PUBLISH_VIA_PARTITION_ROOT: Key = Key {
+    path: "capture.publish_via_partition_root",
+    kind: Kind::Boolean,
+    fallback: Fallback::Value("true"),
+    meaning: "Whether the changes of a partition are published as those of the table above it. If not, each partition is a table of its own, with its own topic.",
+};
+const TOPIC: Key = Key {
+    path: "capture.topic",
+    kind: Kind::Text("letters, digits, `.`, `_`, `-` and the placeholders {schema}, {table}, {database} and {prefix}"),
+    fallback: Fallback::Value("cdc.{table}"),
+    meaning: "The topic of a table's changes. With `compatibility = \"debezium\"` it is `{prefix}.{schema}.{table}`.",
+};
+const TOPIC_PREFIX: Key = Key {
+    path: "capture.topic_prefix",
+    kind: Kind::Text("letters, digits, `.`, `_` and `-`"),
+    fallback: Fallback::Absent("`source.slot`; `compatibility = \"debezium\"` requires one"),
+    meaning: "The logical name of the database, as consumers see it in `source.name`. Debezium's `topic.prefix`.",
+};
+const COMPATIBILITY: Key = Key {
+    path: "capture.compatibility",
+    kind: Kind::Choice(&["none", "debezium"]),
+    fallback: Fallback::Value("none"),
+    meaning: "`debezium` publishes the topics, headers and record times that Debezium would; keys and values are Debezium's in any case: see docs/change-data-capture.md.",
+};
+const SCHEMAS: Key = Key {
+    path: "capture.schemas",
+    kind: Kind::Boolean,
+    fallback: Fallback::Value("false"),
+    meaning: "Whether each key and value carries its schema, as JsonConverter's `schemas.enable` does. It makes records several times as large.",
+};
+const TOMBSTONES: Key = Key {
+    path: "capture.tombstones",
+    kind: Kind::Boolean,
+    fallback: Fallback::Value("true"),
+    meaning: "Whether a delete is followed by a record of the same key without value, by which a compacted topic forgets the key.",
+};
+const UNAVAILABLE_VALUE: Key = Key {
+    path: "capture.unavailable_value",
+    kind: Kind::Text("1 to 1024 bytes"),
+    fallback: Fallback::Value("__debezium_unavailable_value"),
+    meaning: "What stands for a large value that an update left as it was: Postgres does not send it, unless the table has REPLICA IDENTITY FULL. Debezium's `unavailable.value.placeholder`.",
+};
+const RESELECT: Key = Key {
+    path: "capture.reselect",
+    kind: Kind::Boolean,
+    fallback: Fallback::Value("false"),
+    meaning: "Whether such a value is read from the table instead. It may then be newer than the change.",
+};
+const SKIPPED_OPERATIONS: Key = Key {
+    path: "capture.skipped_operations",
+    kind: Kind::List("c (create), u (update), d (delete), t (truncate), or several of them"),
+    fallback: Fallback::Absent("none; with `compatibility = \"debezium\"` t"),
+    meaning: "Operations that are not published. \"\" skips none.",
+};
+const SKIP_UNCHANGED: Key = Key {
+    path: "capture.skip_unchanged",
+    kind: Kind::Boolean,
+    fallback: Fallback::Value("false"),
+    meaning: "Whether an update is left out that changes no published column. Postgres sends what was before only under REPLICA IDENTITY FULL.",
+};
+const COLUMNS: Key = Key {
+    path: "capture.columns",
+    kind: Kind::List(pattern::COLUMNS),
+    fallback: Fallback::Absent("every column is published"),
+    meaning: "Of each table that one of them names, only these columns and those of its key are published; other tables are published with all.",
+};
+const COLUMNS_EXCEPT: Key = Key {
+    path: "capture.columns_except",
+    kind: Kind::List(pattern::COLUMNS),
+    fallback: Fallback::Absent("no column is left out"),
+    meaning: "Columns that are not published. Those of a key are, for the key.",
+};
+const KEY_COLUMNS: Key = Key {
+    path: "capture.key_columns",
+    kind: Kind::Properties,
+    fallback: Fallback::Absent("the primary key; without one, the columns of the index that is the replica identity"),
+    meaning: "The key of a table's records, as a table of \"schema.table\" = \"column, column\". Columns that are not in its replica identity need REPLICA IDENTITY FULL. In the variable: table=columns, separated by `;` or line breaks.",
+};
+const TRANSACTION_TOPIC: Key = Key {
+    path: "capture.transaction_topic",
+    kind: Kind::Text("the name of a topic"),
+    fallback: Fallback::Absent("transactions are not published"),
+    meaning: "The topic of a record at the begin and at the end of each transaction; changes then carry their place in it. Debezium's `provide.transaction.metadata`.",
+};
+const MESSAGE_PREFIXES: Key = Key {
+    path: "capture.message_prefixes",
+    kind: Kind::List("prefixes of 1 to 255 bytes, in which `*` stands for any characters"),
+    fallback: Fallback::Absent("no message is published"),
+    meaning: "The prefixes of the logical messages (`pg_logical_emit_message`) that are published, as operation `m`. Those of an outbox, and those that begin with `postrider`, are never among them.",
+};
+const MESSAGE_TOPIC: Key = Key {
+    path: "capture.message_topic",
+    kind: Kind::Text("the name of a topic"),
+    fallback: Fallback::Absent("`message` after the prefix and a dot"),
+    meaning: "The topic of those messages.",
+};
+const SIGNAL_TABLE: Key = Key {
+    path: "capture.signal_table",
+    kind: Kind::Text("schema.table, with double quotes around a name that is not plain lower case"),
+    fallback: Fallback::Absent("signals are given by `postrider snapshot` only"),
+    meaning: "A table like Debezium's signal table (`id`, `type`, `data`), whose inserted rows start and stop snapshots. Debezium's `signal.data.collection`.",
+};
+const ON_REFUSAL: Key = Key {
+    path: "capture.on_refusal",
+    kind: Kind::Choice(&["park", "block", "dead_letter"]),
+    fallback: Fallback::Value("park"),
+    meaning: "What becomes of a change that can never be delivered as it is: `park` holds it and its key in `postrider.parked`, `block` stops the stream, `dead_letter` publishes it to `dead_letter_topic`.",
+};
+const DEAD_LETTER_TOPIC: Key = Key {
+    path: "capture.dead_letter_topic",
+    kind: Kind::Text("the name of a topic"),
+    fallback: Fallback::Absent("there is none; `on_refusal = \"dead_letter\"` requires one"),
+    meaning: "The topic for changes that can never be delivered as they are.",
+};
+
+/// In the order of the documentation.
+pub(super) const KEYS: &[Key] = &[
+    TABLES,
+    TABLES_EXCEPT,
+    PUBLICATION,
+    PUBLISH_VIA_PARTITION_ROOT,
+    TOPIC,
+    TOPIC_PREFIX,
+    COMPATIBILITY,
+    SCHEMAS,
+    TOMBSTONES,
+    UNAVAILABLE_VALUE,
+    RESELECT,
+    SKIPPED_OPERATIONS,
+    SKIP_UNCHANGED,
+    COLUMNS,
+    COLUMNS_EXCEPT,
+    mask::KEY,
+    KEY_COLUMNS,
+    TRANSACTION_TOPIC,
+    MESSAGE_PREFIXES,
+    MESSAGE_TOPIC,
+    SIGNAL_TABLE,
+    ON_REFUSAL,
+    DEAD_LETTER_TOPIC,
+];
+
+/// The ordinary tables whose changes are published, and what becomes of each change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capture {
+    /// The tables; at least one pattern.
+    pub tables: Vec<TablePattern>,
+    /// Those of them that are left out: what is configured, the tables of the outboxes, and the relay's own.
+    pub tables_except: Vec<TablePattern>,
+    /// The publication that lists them.
+    pub publication: String,
+    /// Whether the changes of a partition are published as those of the table above it.
+    pub publish_via_partition_root: bool,
+    /// The template of a topic's name, with the placeholders `{schema}`, `{table}`, `{database}` and `{prefix}`.
+    pub topic: String,
+    /// The logical name of the database.
+    pub topic_prefix: String,
+    /// Whether topics, headers and record times are Debezium's.
+    pub debezium: bool,
+    /// Whether keys and values carry their schemas.
+    pub schemas: bool,
+    /// Whether a delete is followed by a tombstone.
+    pub tombstones: bool,
+    /// How values are written that JSON has no form of its own for.
+    pub types: Types,
+    /// What stands for a value that was not sent.
+    pub unavailable_value: String,
+    /// Whether such a value is read from the table instead.
+    pub reselect: bool,
+    /// Operations that are not published, each once.
+    pub skipped_operations: Vec<Operation>,
+    /// Whether an update is left out that changes no published column.
+    pub skip_unchanged: bool,
+    /// The columns that are published of the tables which they name; empty for all.
+    pub columns: Vec<ColumnPattern>,
+    /// The columns that are not published.
+    pub columns_except: Vec<ColumnPattern>,
+    /// The columns whose values are not published as they are; the first that matches a column holds.
+    pub masks: Vec<Mask>,
+    /// The key of the tables that are not keyed by their primary key.
+    pub key_columns: Vec<KeyColumns>,
+    /// The topic of the begin and the end of transactions.
+    pub transaction_topic: Option<String>,
+    /// The prefixes of the logical messages that are published, in which `*` stands for any characters; empty for none.
+    pub message_prefixes: Vec<String>,
+    /// The topic of those messages.
+    pub message_topic: String,
+    /// The table whose inserted rows are signals.
+    pub signal_table: Option<TableName>,
+    /// How the rows that are there already are read.
+    pub snapshot: Snapshot,
+    /// What becomes of a change that can never be delivered as it is.
+    pub on_refusal: OnRefusal,
+}
+
+/// What a change does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// A row is inserted.
+    Create,
+    /// A row is updated.
+    Update,
+    /// A row is deleted.
+    Delete,
+    /// A table is emptied.
+    Truncate,
+}
+
+/// The key of a table's records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyColumns {
+    /// The table.
+    pub table: TableName,
+    /// Its columns in the order of the key; at least one, none twice.
+    pub columns: Vec<String>,
+}
+
+impl Capture {
+    /// Whether changes of this table are published.
+    #[must_use]
+    pub fn captures(&self, schema: &str, table: &str) -> bool {
+        let any = |patterns: &[TablePattern]| patterns.iter().any(|pattern| pattern.matches(schema, table));
+        any(&self.tables) && !any(&self.tables_except)
+    }
+
+    /// `None` where no table is named. What belongs to captured tables is then refused, unless `tables` says
+    /// outright that there are none.
+    pub(super) fn from_settings(
+        settings: &mut Settings,
+        source: &Source,
+        outboxes: &[Outbox],
+        read: &impl Fn(&Path) -> io::Result<String>,
+    ) -> Option<Self> {
+        let tables = settings.list(&TABLES, TablePattern::parse).unwrap_or_default();
+        if settings.given(&TABLES).is_none() && settings.is_given(NAME) {
+            settings.refuse_at(
+                Origin::Nowhere,
+                format!("[{NAME}] captures nothing: name tables in `{}`, or \"\" for none", TABLES.path),
+            );
+        }
+        let debezium = settings.choice(&COMPATIBILITY) == 1;
+        let topic_prefix = topic_prefix(settings, source, debezium);
+        let masks = mask::from_settings(settings, read);
+        let capture = Self {
+            tables,
+            tables_except: tables_except(settings, outboxes),
+            publication: settings.checked(&PUBLICATION, |name| is_name(name) && name != source.publication),
+            publish_via_partition_root: settings.boolean(&PUBLISH_VIA_PARTITION_ROOT),
+            topic: topic(settings, debezium),
+            debezium,
+            schemas: settings.boolean(&SCHEMAS),
+            tombstones: settings.boolean(&TOMBSTONES),
+            types: Types::from_settings(settings),
+            unavailable_value: settings
+                .checked(&UNAVAILABLE_VALUE, |text| (1..=PLACEHOLDER_BYTES_MAX).contains(&text.len())),
+            reselect: settings.boolean(&RESELECT),
+            skipped_operations: skipped_operations(settings, debezium),
+            skip_unchanged: settings.boolean(&SKIP_UNCHANGED),
+            columns: settings.list(&COLUMNS, ColumnPattern::parse).unwrap_or_default(),
+            columns_except: settings.list(&COLUMNS_EXCEPT, ColumnPattern::parse).unwrap_or_default(),
+            masks: masks.iter().map(|(mask, _)| mask.clone()).collect(),
+            key_columns: Vec::new(),
+            transaction_topic: settings.parsed(&TRANSACTION_TOPIC, topic_name),
+            message_prefixes: settings.list(&MESSAGE_PREFIXES, message_prefix).unwrap_or_default(),
+            message_topic: settings
+                .parsed(&MESSAGE_TOPIC, topic_name)
+                .unwrap_or_else(|| format!("{topic_prefix}.message")),
+            topic_prefix,
+            signal_table: settings.parsed(&SIGNAL_TABLE, TableName::parse),
+            snapshot: Snapshot::from_settings(settings),
+            on_refusal: OnRefusal::from_settings(settings, &ON_REFUSAL, &DEAD_LETTER_TOPIC),
+        };
+        let capture = Self { key_columns: capture.key_columns(settings, &masks), ..capture };
+        capture.check(settings, outboxes, &masks);
+        (!capture.tables.is_empty()).then_some(capture)
+    }
+
+    /// The keys that are not the primary ones; what they contradict is refused.
+    fn key_columns(&self, settings: &mut Settings, masks: &[(Mask, Origin)]) -> Vec<KeyColumns> {
+        let mut keys = Vec::new();
+        for (name, (text, origin)) in settings.properties(&KEY_COLUMNS) {
+            let path = format!("{}.{name}", KEY_COLUMNS.path);
+            let Some(table) = TableName::parse(&name) else {
+                let message =
+                    "must be schema.table, in single quotes as a whole where a part of it needs double quotes";
+                settings.refuse_at(origin, format!("`{path}` {message}"));
+                continue;
+            };
+            let Some(columns) = pattern::columns(&text) else {
+                settings
+                    .refuse_at(origin, format!("`{path}` must be names of columns separated by commas, none twice"));
+                continue;
+            };
+            if let Some(message) = self.contradicts_key(&table, &columns, masks) {
+                settings.refuse_at(origin, format!("`{path}` {message}"));
+            }
+            keys.push(KeyColumns { table, columns });
+        }
+        keys
+    }
+
+    /// Why these columns cannot be the key of the table.
+    fn contradicts_key(&self, table: &TableName, columns: &[String], masks: &[(Mask, Origin)]) -> Option<String> {
+        if !self.tables.is_empty() && !self.captures(&table.schema, &table.name) {
+            return Some(format!("is of a table that is not captured: `{}` does not name it", TABLES.path));
+        }
+        columns.iter().find_map(|column| {
+            let matches = |pattern: &ColumnPattern| pattern.matches(&table.schema, &table.name, column);
+            let masked = masks.iter().any(|(mask, _)| matches(&mask.columns));
+            masked.then(|| {
+                format!(
+                    "has the column {column}, which `{}` masks: rows that differ would share a key, so leave it out of one of the two",
+                    mask::KEY.path
+                )
+            })
+        })
+    }
+
+    /// Refuses what names a table that is never captured.
+    fn check(&self, settings: &mut Settings, outboxes: &[Outbox], masks: &[(Mask, Origin)]) {
+        let of_outbox = outboxes.iter().find_map(|outbox| {
+            let table = TablePattern::from(outbox.table.as_ref()?);
+            self.tables.contains(&table).then(|| (outbox.name.clone(), table))
+        });
+        if let Some((name, table)) = of_outbox {
+            settings.refuse(
+                &TABLES,
+                &format!("names {table}, the table of the outbox `{name}`: it takes one of the two ways"),
+            );
+        }
+        if self.tables.iter().any(|pattern| pattern.schema == OWN_SCHEMA) {
+            settings.refuse(
+                &TABLES,
+                &format!("names a table of the schema {OWN_SCHEMA}, which holds what the relay itself writes"),
+            );
+        }
+        if self.tables.is_empty() {
+            if outboxes.is_empty() && settings.given(&TABLES).is_some() {
+                settings.refuse(&TABLES, "names no table, and there is no outbox either: nothing would be published");
+            }
+            return;
+        }
+        for (mask, origin) in masks {
+            let table = &mask.columns.table;
+            if table.is_exact() && !self.captures(&table.schema, &table.table) {
+                let message = format!(
+                    "`{}.{}` is of a table that is not captured: `{}` does not name it",
+                    mask::KEY.path,
+                    mask.columns,
+                    TABLES.path
+                );
+                settings.refuse_at(origin.clone(), message);
+            }
+        }
+    }
+}
+
+/// What is left out: what is configured, the tables of the outboxes, and the relay's own.
+fn tables_except(settings: &mut Settings, outboxes: &[Outbox]) -> Vec<TablePattern> {
+    let mut except = settings.list(&TABLES_EXCEPT, TablePattern::parse).unwrap_or_default();
+    except.extend(outboxes.iter().filter_map(|outbox| outbox.table.as_ref()).map(TablePattern::from));
+    except.push(TablePattern { schema: OWN_SCHEMA.to_owned(), table: "*".to_owned() });
+    except
+}
+
+fn topic_prefix(settings: &mut Settings, source: &Source, debezium: bool) -> String {
+    match settings.parsed(&TOPIC_PREFIX, topic_name) {
+        Some(prefix) => prefix,
+        None if debezium && settings.given(&TOPIC_PREFIX).is_none() => {
+            let message = format!(
+                "is \"debezium\", for which `{}` must be what the connector has as `topic.prefix`",
+                TOPIC_PREFIX.path
+            );
+            settings.refuse(&COMPATIBILITY, &message);
+            String::new()
+        }
+        None => source.slot.clone(),
+    }
+}
+
+fn topic(settings: &mut Settings, debezium: bool) -> String {
+    if !debezium {
+        return settings.checked(&TOPIC, is_topic);
+    }
+    if settings.given(&TOPIC).is_some() {
+        let message = format!(
+            "does not go with `compatibility = \"debezium\"`: set `{}`, which begins every topic",
+            TOPIC_PREFIX.path
+        );
+        settings.refuse(&TOPIC, &message);
+    }
+    "{prefix}.{schema}.{table}".to_owned()
+}
+
+fn skipped_operations(settings: &mut Settings, debezium: bool) -> Vec<Operation> {
+    let operation = |text: &str| {
+        Some(match text {
+            "c" => Operation::Create,
+            "u" => Operation::Update,
+            "d" => Operation::Delete,
+            "t" => Operation::Truncate,
+            _ => return None,
+        })
+    };
+    let usual = if debezium { vec![Operation::Truncate] } else { Vec::new() };
+    let mut skipped = settings.list(&SKIPPED_OPERATIONS, operation).unwrap_or(usual);
+    skipped.sort_unstable();
+    skipped.dedup();
+    skipped
+}
+
+/// Whether the template can name topics: a name stands for each placeholder.
+fn is_topic(template: &str) -> bool {
+    let named = ["{schema}", "{table}", "{database}", "{prefix}"]
+        .iter()
+        .fold(template.to_owned(), |text, placeholder| text.replace(placeholder, "x"));
+    is_topic_name(&named)
+}
+
+fn topic_name(text: &str) -> Option<String> {
+    is_topic_name(text).then(|| text.to_owned())
+}
+
+fn message_prefix(text: &str) -> Option<String> {
+    let allowed = (1..=PREFIX_BYTES_MAX).contains(&text.len()) && !text.contains('\0');
+    allowed.then(|| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests;
