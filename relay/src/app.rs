@@ -1,5 +1,6 @@
 //! The composition root: configuration becomes a source, a sink and a supervisor. It alone knows every concrete type.
 
+mod capture;
 pub(crate) mod care;
 pub mod check;
 pub(crate) mod kafka;

@@ -29,15 +29,18 @@ pub(super) fn lot(config: &Config) -> PostgresLotOptions {
     }
 }
 
-/// What each outbox does with an event that cannot be delivered; its place in the configuration is its route's number.
+/// What becomes of an event of each outbox that cannot be delivered, and then of a captured change: the place of each is the
+/// number of its route.
 fn policies(config: &Config) -> Policies {
-    let routes = config.outboxes.iter().map(|outbox| RoutePolicy {
-        name: outbox.name.clone(),
-        on_refusal: match &outbox.on_refusal {
+    let policy = |name: &str, on_refusal: &config::outbox::OnRefusal| RoutePolicy {
+        name: name.to_owned(),
+        on_refusal: match on_refusal {
             config::outbox::OnRefusal::Park => OnRefusal::Park,
             config::outbox::OnRefusal::Block => OnRefusal::Block,
             config::outbox::OnRefusal::DeadLetter(topic) => OnRefusal::DeadLetter(Arc::from(topic.as_str())),
         },
-    });
-    Policies::new(routes.collect())
+    };
+    let outboxes = config.outboxes.iter().map(|outbox| policy(&outbox.name, &outbox.on_refusal));
+    let capture = config.capture.iter().map(|capture| policy(config::capture::NAME, &capture.on_refusal));
+    Policies::new(outboxes.chain(capture).collect())
 }

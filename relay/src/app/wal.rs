@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicBool;
 
-use crate::app::postgres;
+use crate::app::{capture, postgres};
 use crate::config::Config;
 use crate::config::outbox::{self, Debezium, Outbox, Patterns};
 use crate::shape::debezium::{Converter, Place, Placement, RouterOptions};
@@ -18,7 +18,7 @@ pub(super) fn options(config: &Config, accept_gap: bool) -> WalOptions {
         slot: config.source.slot.clone(),
         publication: config.source.publication.clone(),
         outboxes: (0..).zip(&config.outboxes).map(|(route, outbox)| source(route, outbox)).collect(),
-        capture: None,
+        capture: capture::source(config),
         accept_gap: AtomicBool::new(accept_gap),
     }
 }

@@ -1,0 +1,85 @@
+//! From the configuration's `[capture]` to what the source captures.
+
+use crate::config::Config;
+use crate::config::capture::{Capture, ColumnPattern, HashAlgorithm, Mask, MaskWith, Operation, TablePattern};
+use crate::shape::change::options::{CaptureOptions, ChangeForm, KeyOptions, MaskForm, MaskOptions, Skipped};
+use crate::shape::change::types::TypeOptions;
+use crate::sources::wal::CaptureSource;
+
+/// What is captured; `None` if nothing is.
+pub(super) fn source(config: &Config) -> Option<CaptureSource> {
+    let capture = config.capture.as_ref()?;
+    Some(CaptureSource { publication: capture.publication.clone(), shape: options(config, capture) })
+}
+
+/// The number of the route of captured changes: the one after the outboxes'.
+pub(super) fn route(config: &Config) -> u16 {
+    u16::try_from(config.outboxes.len()).unwrap_or(u16::MAX)
+}
+
+fn options(config: &Config, capture: &Capture) -> CaptureOptions {
+    let skips = |operation| capture.skipped_operations.contains(&operation);
+    CaptureOptions {
+        route: route(config),
+        database: config.postgres.database.clone(),
+        prefix: capture.topic_prefix.clone(),
+        topic: capture.topic.clone(),
+        form: if capture.debezium { ChangeForm::Debezium } else { ChangeForm::Native },
+        schemas: capture.schemas,
+        tombstones: capture.tombstones,
+        types: TypeOptions { unavailable: capture.unavailable_value.clone() },
+        tables: tables(&capture.tables),
+        tables_except: tables(&capture.tables_except),
+        columns_only: columns(&capture.columns),
+        columns_except: columns(&capture.columns_except),
+        masks: capture.masks.iter().map(mask).collect(),
+        keys: capture
+            .key_columns
+            .iter()
+            .map(|key| KeyOptions {
+                tables: format!("{}.{}", key.table.schema, key.table.name),
+                columns: key.columns.clone(),
+            })
+            .collect(),
+        skipped: Skipped {
+            create: skips(Operation::Create),
+            update: skips(Operation::Update),
+            delete: skips(Operation::Delete),
+            truncate: skips(Operation::Truncate),
+        },
+        skip_unchanged: capture.skip_unchanged,
+        transaction_topic: capture.transaction_topic.clone(),
+        message_prefixes: capture.message_prefixes.clone(),
+    }
+}
+
+fn tables(patterns: &[TablePattern]) -> Vec<String> {
+    patterns.iter().map(|pattern| format!("{}.{}", pattern.schema, pattern.table)).collect()
+}
+
+fn column(pattern: &ColumnPattern) -> String {
+    format!("{}.{}.{}", pattern.table.schema, pattern.table.table, pattern.column)
+}
+
+fn columns(patterns: &[ColumnPattern]) -> Vec<String> {
+    patterns.iter().map(column).collect()
+}
+
+fn mask(mask: &Mask) -> MaskOptions {
+    MaskOptions {
+        columns: column(&mask.columns),
+        mask: match &mask.with {
+            MaskWith::Truncate(letters) => MaskForm::Truncate(*letters as usize),
+            MaskWith::Asterisks(count) => MaskForm::Asterisks(*count as usize),
+            MaskWith::Hash { algorithm, salt } => MaskForm::Hash {
+                algorithm: match algorithm {
+                    HashAlgorithm::Sha256 => "SHA-256",
+                    HashAlgorithm::Sha384 => "SHA-384",
+                    HashAlgorithm::Sha512 => "SHA-512",
+                }
+                .to_owned(),
+                salt: salt.expose().to_owned(),
+            },
+        },
+    }
+}
