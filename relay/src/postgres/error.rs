@@ -122,6 +122,12 @@ impl Error {
     pub fn sqlstate(&self) -> Option<&str> {
         self.server_error().map(|error| error.code.as_str())
     }
+
+    /// The server's own words, in its language.
+    #[must_use]
+    pub fn server_says(&self) -> Option<&str> {
+        self.server_error().map(|error| error.message.as_str())
+    }
 }
 
 impl fmt::Display for Error {

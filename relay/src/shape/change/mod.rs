@@ -24,7 +24,6 @@ use crate::shape::change::table::Table;
 use crate::shape::change::topic::{Names, TopicTemplate};
 use crate::shape::json;
 use crate::shape::outbox::{POSITION, Shaped};
-use crate::shape::position::EventPosition;
 use crate::shape::unfit::Unshapable;
 
 pub use crate::shape::change::form::Form;
@@ -270,7 +269,7 @@ impl Capture {
 
     fn position(&self, stamp: &Stamp<'_>, number: u8, messages: &mut Messages) {
         if self.set.options.form == ChangeForm::Native {
-            let hex = messages.keep(&part_of(stamp.position, number).to_hex());
+            let hex = messages.keep(&stamp.position.part(number).to_hex());
             messages.header(HeaderName::Static(POSITION), Some(hex));
         }
     }
@@ -294,7 +293,7 @@ impl Capture {
             value,
             headers,
             timestamp_ms: time_us.div_euclid(1000),
-            position: part_of(stamp.position, number).as_u128(),
+            position: stamp.position.part(number).as_u128(),
             route: self.set.options.route,
         }
     }
@@ -305,11 +304,6 @@ impl Capture {
         messages.push_unfit(self.message(form, None, None, mark..mark, 0, stamp), why.to_string());
         Shaped::Unfit(why)
     }
-}
-
-/// The position of the message `number` of a change.
-fn part_of(position: EventPosition, _number: u8) -> EventPosition {
-    position
 }
 
 /// Writes the key; `None` if there is none, and why it must not be sent if a value of it cannot be read.

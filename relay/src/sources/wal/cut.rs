@@ -145,6 +145,16 @@ impl Cutter {
         self.reached = from;
     }
 
+    /// How far it came.
+    pub(super) fn reached(&self) -> Record {
+        self.reached
+    }
+
+    /// Whether it has come to this place and stands between transactions there.
+    pub(super) fn has_passed(&self, place: EndLsn) -> bool {
+        self.open.is_none() && self.paused.is_none() && self.reached.end_lsn >= place
+    }
+
     /// Cuts one batch from whole frames; `None` if they move nothing, or if a table must be described first: see
     /// [`Cutter::undescribed`].
     pub(super) fn cut(&mut self, arena: &Bytes) -> Result<Option<Batch<WalPosition>>, Error> {

@@ -4,6 +4,8 @@ use bytes::{BufMut, BytesMut};
 
 use super::*;
 use crate::pipeline::Position;
+use crate::shape::change::options::CaptureOptions;
+use crate::shape::change::table::{Column, DataType, Identity, TypeKind};
 use crate::shape::outbox::OutboxOptions;
 
 const OUTBOX: u32 = 16_400;
@@ -427,4 +429,134 @@ fn a_stream_that_breaks_the_protocol_is_an_error_not_a_panic() {
         assert_eq!(error.kind(), Kind::Protocol);
         assert!(error.to_string().contains(says), "{error}");
     }
+}
+
+/// A cutter of the outbox and of the captured table `users`.
+fn capturing(from: Record) -> Cutter {
+    let options =
+        CaptureOptions { tables: vec!["public.users".to_owned()], ..CaptureOptions::usual("d", "p", "cdc.{table}") };
+    let captured = Captured::new(&options).expect("valid");
+    let sources = [source(0, Some("outbox_events"), None)];
+    Cutter::new(Bytes::from_static(b"slot"), &sources, Metrics::new(), from, Vec::new(), Some(captured)).expect("valid")
+}
+
+fn users() -> Table {
+    let text = DataType { oid: 25, schema: "pg_catalog".to_owned(), name: "text".to_owned(), kind: TypeKind::Base };
+    let column = |name: &str| Column {
+        name: name.to_owned(),
+        of: text.clone(),
+        modifier: -1,
+        optional: true,
+        default: None,
+        has_default: false,
+        generated: false,
+    };
+    Table {
+        schema: "public".to_owned(),
+        name: "users".to_owned(),
+        columns: ["id", "name"].map(column).into(),
+        key: vec![0],
+        identity: Identity::Default,
+    }
+}
+
+const USERS: u32 = 16_600;
+
+impl Stream {
+    fn tuples(&mut self, kind: u8, oid: u32, tuples: &[(u8, [Option<&str>; 2])]) -> &mut Self {
+        let mut m = BytesMut::new();
+        m.put_u8(kind);
+        m.put_u32(oid);
+        for (tag, values) in tuples {
+            m.put_u8(*tag);
+            m.put_u16(2);
+            for value in values {
+                let Some(text) = value else {
+                    m.put_u8(b'n');
+                    continue;
+                };
+                m.put_u8(b't');
+                m.put_u32(text.len() as u32);
+                m.put_slice(text.as_bytes());
+            }
+        }
+        self.data(&m)
+    }
+
+    /// One transaction: a row, an event, a change of the key, another event, a deletion, a last event.
+    fn mixed(&mut self) -> &mut Self {
+        self.begin(0x100)
+            .relation(USERS, "users", &["id", "name"])
+            .tuples(b'I', USERS, &[(b'N', [Some("1"), Some("a")])])
+            .outbox()
+            .insert(OUTBOX, "e1")
+            .tuples(b'U', USERS, &[(b'K', [Some("1"), None]), (b'N', [Some("2"), Some("a")])])
+            .insert(OUTBOX, "e2")
+            .tuples(b'D', USERS, &[(b'K', [Some("2"), None])])
+            .insert(OUTBOX, "e3")
+            .commit(0x100, 0x140)
+    }
+}
+
+/// The topic, the ordinal and whether there is a value, of each message.
+fn told(batch: &Batch<WalPosition>) -> Vec<(String, u128, bool)> {
+    let told = |message: crate::pipeline::message::MessageRef<'_>| {
+        (message.topic().to_owned(), message.position() & 0xffff, message.value().is_some())
+    };
+    batch.messages.iter().map(told).collect()
+}
+
+#[test]
+fn captured_rows_and_events_keep_the_order_of_their_transaction_once_the_table_is_known() {
+    let mut cutter = capturing(record(0, 0, 0x10));
+    let frames = Stream::default().mixed().take();
+    assert!(cutter.cut(&frames).expect("well formed").is_none(), "the table is not known yet");
+    assert_eq!(cutter.undescribed().map(|described| (described.oid, described.name.as_str())), Some((USERS, "users")));
+    let batch = cutter.describe(&users()).expect("it can be captured").expect("it moves");
+    let (users, event) = ("cdc.users".to_owned(), "t0.order".to_owned());
+    let expected = [
+        (users.clone(), 0, true),
+        (event.clone(), 1, true),
+        (users.clone(), 2, true),
+        (users.clone(), 3, false),
+        (users.clone(), 4, true),
+        (event.clone(), 5, true),
+        (users.clone(), 6, true),
+        (users, 7, false),
+        (event, 8, true),
+    ];
+    assert_eq!(told(&batch), expected);
+    assert!(cutter.undescribed().is_none());
+    assert_eq!(batch.end.record, record(0x100, 8, 0x140));
+}
+
+#[test]
+fn a_transaction_is_resumed_between_captured_changes_wherever_it_was_left() {
+    let frames = Stream::default().mixed().take();
+    let mut cutter = capturing(record(0, 0, 0x10));
+    cutter.cut(&frames).expect("well formed");
+    let all = told(&cutter.describe(&users()).expect("it can be captured").expect("it moves"));
+    // The ordinals at which a batch can end: those at which a change begins.
+    for ordinal in [0, 1, 2, 5, 6, 8] {
+        let mut cutter = capturing(record(0x100, ordinal, 0x10));
+        assert!(cutter.cut(&frames).expect("well formed").is_none());
+        let rest = cutter.describe(&users()).expect("it can be captured").expect("it moves");
+        let end = match ordinal {
+            2 => 4,
+            6 => 7,
+            other => other,
+        };
+        let wanted: Vec<_> = all.iter().filter(|(_, at, _)| *at > u128::from(end)).cloned().collect();
+        assert_eq!(told(&rest), wanted, "after {ordinal}");
+    }
+}
+
+#[test]
+fn rows_that_are_not_as_the_table_was_described_are_set_aside() {
+    let mut cutter = capturing(record(0, 0, 0x10));
+    cutter.cut(&Stream::default().mixed().take()).expect("well formed");
+    let mut table = users();
+    table.columns.truncate(1);
+    let batch = cutter.describe(&table).expect("it can be captured").expect("it moves");
+    assert_eq!(batch.messages.unfit().len(), 3, "rows of another width are set aside: {:?}", batch.messages.unfit());
 }

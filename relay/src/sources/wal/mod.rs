@@ -10,6 +10,7 @@ mod cut;
 mod facts;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod open;
 mod record;
 mod resume;
 mod stages;
@@ -20,20 +21,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use tracing::{Span, debug, info, warn};
+use tokio::task::{JoinError, JoinHandle};
+use tracing::{Instrument, Span, debug, info};
 
 use crate::pipeline::{Batch, End, Error, Kind, Progress, Source};
 use crate::postgres;
 use crate::postgres::chunk::Chunk;
 use crate::postgres::connection::Connection;
 use crate::postgres::options::ConnectOptions;
-use crate::postgres::replication::StartOptions;
 use crate::postgres::stream::ReplicationStream;
 use crate::shape::change::table::Table;
 use crate::sources::wal::captured::Captured;
 use crate::sources::wal::catalog::Described;
-use crate::sources::wal::cut::{Cutter, NotNull};
-use crate::sources::wal::resume::{Facts, resume};
+use crate::sources::wal::cut::Cutter;
+use crate::sources::wal::open::{Reading, Started, connect_sql, start};
 use crate::sources::wal::stages::Stages;
 use crate::sources::wal::watch::Watch;
 use crate::telemetry::Metrics;
@@ -70,10 +71,21 @@ impl WalOptions {
     }
 
     /// The publications that are read: that of the outboxes, if there is any, and that of the captured tables.
-    fn publications(&self) -> impl Iterator<Item = &str> {
+    fn publications(&self, reading: Reading) -> impl Iterator<Item = &str> {
         let outboxes = (!self.outboxes.is_empty()).then_some(self.publication.as_str());
         let capture = self.capture.as_ref().map(|capture| capture.publication.as_str());
-        outboxes.into_iter().chain(capture.filter(|capture| Some(*capture) != outboxes))
+        let capture = capture.filter(|capture| reading == Reading::All && Some(*capture) != outboxes);
+        outboxes.into_iter().chain(capture)
+    }
+
+    /// Whether the server did not know the publication of the captured tables, and there are outboxes to read without it.
+    fn is_without_capture(&self, error: &postgres::error::Error) -> bool {
+        let (Some(capture), false) = (&self.capture, self.outboxes.is_empty()) else { return false };
+        let missing = error.kind() == postgres::error::Kind::PublicationMissing;
+        // The report names it, in whichever language.
+        let says = |name: &str| error.server_says().is_some_and(|report| report.contains(name));
+        let longer = self.publication.contains(&capture.publication) && says(&self.publication);
+        missing && says(&capture.publication) && !longer
     }
 }
 
@@ -89,16 +101,13 @@ pub struct Wal {
     acknowledged: Record,
     /// By which captured tables are described; opened when the first one is.
     catalog: Option<Connection>,
+    /// A question to the catalog that was asked. A dropped call leaves it, and the next one waits for its answer.
+    asked: Option<JoinHandle<Result<(Connection, Table), Error>>>,
+    /// A stream that is being opened in place of one that was left, likewise.
+    opening: Option<JoinHandle<Result<Started, Error>>>,
     /// When the chunk was read whose cutting waits for a description.
     paused: Option<Instant>,
-}
-
-/// What a start leads to: the stream, where it starts, and the SQL connection that goes on watching.
-struct Started {
-    stream: ReplicationStream,
-    from: Record,
-    sql: Connection,
-    not_null: NotNull,
+    reading: Reading,
 }
 
 impl Wal {
@@ -119,7 +128,7 @@ impl Wal {
             )
         })?;
         let accept_gap = options.accept_gap.load(Ordering::Relaxed);
-        let started = start(Arc::clone(&options), witness, accept_gap).await?;
+        let started = start(Arc::clone(&options), witness, accept_gap, false).await?;
         let slot = bytes::Bytes::copy_from_slice(options.slot.as_bytes());
         let captured = options.capture.as_ref().map(|capture| Captured::new(&capture.shape)).transpose()?;
         let cutter =
@@ -135,8 +144,32 @@ impl Wal {
             cutter,
             acknowledged: started.from,
             catalog: None,
+            asked: None,
+            opening: None,
             paused: None,
+            reading: started.reading,
         })
+    }
+
+    /// Streams from `started` on.
+    fn go_on(&mut self, started: Started) {
+        self.cutter.restart(started.from, started.not_null);
+        self.stream = Some(started.stream);
+        self.stages = Stages::of_a_new_stream(&self.metrics);
+        self.watch = Watch::begin(started.sql, Arc::clone(&self.options), Arc::clone(&self.metrics));
+        self.reading = started.reading;
+        self.paused = None;
+    }
+
+    /// Begins to leave the stream, and to read on from where it came to, with the publication of the captured tables or
+    /// `without`.
+    fn reopen(&mut self, without: bool) {
+        let (stream, options, from) = (self.stream.take(), Arc::clone(&self.options), self.cutter.reached());
+        let open = async move {
+            leave(stream).await;
+            start(options, Some(from), false, without).await
+        };
+        self.opening = Some(tokio::spawn(open.in_current_span()));
     }
 
     /// The batch of the next chunk, or of the rest of one whose cutting waited for the description of a table; `None` if it
@@ -167,33 +200,71 @@ impl Wal {
     }
 
     async fn read(&mut self) -> Result<Chunk, Error> {
-        let Some(stream) = &mut self.stream else {
-            let context = format!("slot {:?} is not being read since a rewind failed", self.options.slot);
-            return Err(Error::new(End::Source, Kind::Unavailable, context));
-        };
-        tokio::select! {
-            biased;
-            error = self.watch.failed() => Err(error),
-            chunk = stream.next() => chunk.map_err(|error| stream_error(&self.options, error)),
+        if let Reading::OutboxesUntil(place) = self.reading
+            && self.opening.is_none()
+            && self.cutter.has_passed(place)
+        {
+            info!(%place, "the publication of the captured tables exists from here on");
+            self.reopen(false);
+        }
+        loop {
+            if let Some(opening) = &mut self.opening {
+                let opened = opening.await;
+                self.opening = None;
+                self.go_on(opened.map_err(interrupted)??);
+            }
+            let Some(stream) = &mut self.stream else {
+                let context = format!("slot {:?} is not being read since a rewind failed", self.options.slot);
+                return Err(Error::new(End::Source, Kind::Unavailable, context));
+            };
+            let chunk = tokio::select! {
+                biased;
+                error = self.watch.failed() => return Err(error),
+                chunk = stream.next() => chunk,
+            };
+            match chunk {
+                Err(error) if self.reading == Reading::All && self.options.is_without_capture(&error) => {
+                    info!(
+                        "the slot is older than the publication of the captured tables: the outbox is read alone up to it"
+                    );
+                    self.reopen(true);
+                }
+                chunk => return chunk.map_err(|error| stream_error(&self.options, error)),
+            }
         }
     }
 
-    /// Asks the catalog what a captured table is, off the runtime. A dropped call asks again.
+    /// Asks the catalog what a captured table is, off the runtime.
     async fn describe(&mut self, described: Described) -> Result<Table, Error> {
-        let (sql, options) = (self.catalog.take(), Arc::clone(&self.options));
-        let ask = move || {
-            let mut sql = match sql {
-                Some(sql) => sql,
-                None => connect_sql(&options)?,
-            };
-            catalog::complete(&mut sql, &described).map(|table| (sql, table))
-        };
-        let asked = tokio::task::spawn_blocking(ask).await;
-        let (sql, table) = asked.map_err(|error| {
-            Error::new(End::Source, Kind::Broken, "asking what a captured table is was interrupted").because(error)
-        })??;
+        let (sql, options, span) = (self.catalog.take(), Arc::clone(&self.options), Span::current());
+        let asked = self.asked.get_or_insert_with(|| {
+            tokio::task::spawn_blocking(move || {
+                let _entered = span.entered();
+                let mut sql = match sql {
+                    Some(sql) => sql,
+                    None => connect_sql(&options)?,
+                };
+                catalog::complete(&mut sql, &described).map(|table| (sql, table))
+            })
+        });
+        let answer = asked.await;
+        self.asked = None;
+        let (sql, table) = answer.map_err(interrupted)??;
         self.catalog = Some(sql);
         Ok(table)
+    }
+}
+
+fn interrupted(error: JoinError) -> Error {
+    Error::new(End::Source, Kind::Broken, "a question to Postgres was interrupted").because(error)
+}
+
+/// Ends a stream: the server must let go of the slot before it is opened again.
+async fn leave(stream: Option<ReplicationStream>) {
+    if let Some(stream) = stream
+        && let Err(error) = stream.stop().await
+    {
+        debug!(%error, "the stream did not end cleanly");
     }
 }
 
@@ -225,17 +296,18 @@ impl Source for Wal {
         reach(Failpoint::SourceRewind);
         // A stream cannot be sent back: the connection is left, and the server starts again where we say. It must have
         // let go of the slot first.
-        if let Some(stream) = self.stream.take()
-            && let Err(error) = stream.stop().await
+        // A stream that is being opened has the slot.
+        if let Some(opening) = self.opening.take()
+            && let Ok(Ok(started)) = opening.await
         {
-            debug!(%error, "the stream did not end cleanly");
+            self.stream = Some(started.stream);
         }
+        self.asked = None;
+        leave(self.stream.take()).await;
         reach(Failpoint::SourceStopped);
-        let started = start(Arc::clone(&self.options), Some(self.acknowledged), false).await?;
-        self.cutter.restart(started.from, started.not_null);
-        self.stream = Some(started.stream);
-        self.stages = Stages::of_a_new_stream(&self.metrics);
-        self.watch = Watch::begin(started.sql, Arc::clone(&self.options), Arc::clone(&self.metrics));
+        let without = self.reading != Reading::All;
+        let started = start(Arc::clone(&self.options), Some(self.acknowledged), false, without).await?;
+        self.go_on(started);
         reach(Failpoint::SourceRewound);
         Ok(())
     }
@@ -275,99 +347,5 @@ fn stream_error(options: &WalOptions, error: postgres::error::Error) -> Error {
         }
         // Whatever else ends a stream is examined when it is opened again.
         _ => Error::new(End::Source, Kind::Unavailable, format!("the stream of slot {slot:?} ended")).because(error),
-    }
-}
-
-/// Starts streaming at `witness`, off the runtime: connecting blocks.
-async fn start(options: Arc<WalOptions>, witness: Option<Record>, accept_gap: bool) -> Result<Started, Error> {
-    let span = Span::current();
-    tokio::task::spawn_blocking(move || span.in_scope(|| start_blocking(&options, witness.as_ref(), accept_gap)))
-        .await
-        .map_err(|error| Error::new(End::Source, Kind::Broken, "opening the slot was interrupted").because(error))?
-}
-
-fn start_blocking(options: &WalOptions, witness: Option<&Record>, accept_gap: bool) -> Result<Started, Error> {
-    let slot = &options.slot;
-    let server = |error| opening_error(options, error);
-    let mut sql = connect_sql(options)?;
-    let confirmed = facts::slot(&mut sql, slot, witness.is_some())?;
-    facts::publications(&mut sql, options)?;
-    let not_null = facts::not_null(&mut sql, &options.outboxes)?;
-
-    let mut replication = Connection::connect(&options.connect).map_err(server)?;
-    let identity = replication.identify_system().map_err(server)?;
-    let history = match witness {
-        Some(witness) if witness.timeline != identity.timeline => {
-            replication.timeline_history(identity.timeline).map_err(server)?
-        }
-        _ => Vec::new(),
-    };
-    let publications = fingerprint(options.publications());
-    let facts = Facts { slot, confirmed, identity: &identity, history: &history, publications, accept_gap };
-    let from = resume(&facts, witness)?;
-    if witness.is_some_and(|witness| witness.epoch != from.epoch) {
-        warn!(slot, from = %from.end_lsn, epoch = from.epoch, "events may be missing, as was accepted");
-    }
-    let start = StartOptions {
-        slot: slot.clone(),
-        start: from.end_lsn,
-        publications: options.publications().map(str::to_owned).collect(),
-        // Messages are counted on to the end of a transaction that was half delivered with them.
-        messages: options.reads_messages() || from.messages,
-    };
-    let stream = replication.start_logical(&start).map_err(server)?;
-
-    // The server raises a start below the confirmed place without a word, and until now another reader could have
-    // moved it: look again, now that the slot is ours.
-    let now = facts::slot(&mut sql, slot, witness.is_some())?;
-    resume(&Facts { confirmed: now, accept_gap: false, ..facts }, Some(&from))?;
-    info!(slot, from = %from.end_lsn, confirmed = %now, epoch = from.epoch, "slot opened");
-    Ok(Started { stream, from, sql, not_null })
-}
-
-/// A connection for ordinary SQL, by which facts are read: some servers refuse SHOW and the like on a replication
-/// connection. A lock held elsewhere keeps no backend waiting for longer than we do.
-fn connect_sql(options: &WalOptions) -> Result<Connection, Error> {
-    let sql_options = ConnectOptions { replication: false, ..options.connect.clone() };
-    let mut sql = Connection::connect(&sql_options).map_err(|error| opening_error(options, error))?;
-    sql.simple_query("set statement_timeout = '30s'").map_err(|error| opening_error(options, error))?;
-    Ok(sql)
-}
-
-/// An error while opening.
-fn opening_error(options: &WalOptions, error: postgres::error::Error) -> Error {
-    use postgres::error::Kind as K;
-
-    if let Some((context, help)) = error.barred(&options.connect.user) {
-        return Error::new(End::Source, Kind::Setup, context).because(error).with_help(help);
-    }
-    let slot = &options.slot;
-    let (kind, context, help) = match error.kind() {
-        K::Unavailable => (Kind::Unavailable, "Postgres cannot be reached".to_owned(), None),
-        K::SlotActive { pid } => {
-            let by = pid.map_or(String::new(), |pid| format!(" by the backend with pid {pid}"));
-            (
-                Kind::Unavailable,
-                format!("slot {slot:?} is in use{by}"),
-                Some("One relay reads a slot: stop the other, or wait until it ends; this one keeps trying."),
-            )
-        }
-        K::SlotMissing => (Kind::Setup, format!("slot {slot:?} does not exist"), Some("Run `postrider init`.")),
-        K::PublicationMissing | K::Prerequisite => (
-            Kind::Setup,
-            format!("slot {slot:?} cannot be read"),
-            Some("The server needs wal_level = logical and a valid slot of the pgoutput plugin: run `postrider init`."),
-        ),
-        K::Protocol => (Kind::Protocol, "Postgres sent what cannot be read".to_owned(), None),
-        K::Rejected | K::Authentication | K::Tls => (
-            Kind::Setup,
-            format!("Postgres refused to open slot {slot:?} in database {:?}", options.connect.database),
-            Some("Check [postgres] database and user; the role needs LOGIN and REPLICATION: run `postrider init`."),
-        ),
-    };
-    let error = Error::new(End::Source, kind, context).because(error);
-    match help {
-        Some(help) => error.with_help(help),
-        None => error,
     }
 }

@@ -12,6 +12,7 @@ use tracing::debug;
 
 use crate::pipeline::{Error, Kind};
 use crate::postgres::connection::Connection;
+use crate::sources::wal::open::connect_sql;
 use crate::sources::wal::{WalOptions, facts};
 use crate::telemetry::Metrics;
 
@@ -73,7 +74,7 @@ async fn watch(sql: Connection, options: Arc<WalOptions>, metrics: Arc<Metrics>)
 fn look(connection: Option<Connection>, options: &WalOptions, metrics: &Metrics) -> Result<Connection, Error> {
     let mut sql = match connection {
         Some(connection) => connection,
-        None => super::connect_sql(options)?,
+        None => connect_sql(options)?,
     };
     let retention = facts::retention(&mut sql, &options.slot)?;
     metrics.wal.slot_retained_bytes.set(retention.retained_bytes);

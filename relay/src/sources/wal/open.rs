@@ -1,0 +1,149 @@
+//! Opening the slot: what is asked before, where the stream starts, and what can stand in the way.
+
+use std::sync::Arc;
+
+use tracing::{Span, info, warn};
+
+use crate::pipeline::{End, Error, Kind};
+use crate::postgres;
+use crate::postgres::connection::Connection;
+use crate::postgres::lsn::EndLsn;
+use crate::postgres::options::ConnectOptions;
+use crate::postgres::replication::StartOptions;
+use crate::postgres::stream::ReplicationStream;
+use crate::sources::wal::cut::NotNull;
+use crate::sources::wal::record::{Record, fingerprint};
+use crate::sources::wal::resume::{Facts, resume};
+use crate::sources::wal::{WalOptions, facts, interrupted};
+
+/// Which publications are read.
+///
+/// A publication does not exist for the WAL that is older than it. Where tables are captured beside an outbox whose slot is
+/// older, the outbox is read alone until that WAL is behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Those of the outboxes and of the captured tables.
+    All,
+    /// Those of the outboxes, up to this place.
+    OutboxesUntil(EndLsn),
+}
+
+/// What a start leads to: the stream, where it starts, and the SQL connection that goes on watching.
+pub(super) struct Started {
+    pub(super) stream: ReplicationStream,
+    pub(super) from: Record,
+    pub(super) sql: Connection,
+    pub(super) not_null: NotNull,
+    pub(super) reading: Reading,
+}
+
+/// Starts streaming at `witness`, off the runtime: connecting blocks.
+pub(super) async fn start(
+    options: Arc<WalOptions>,
+    witness: Option<Record>,
+    accept_gap: bool,
+    without_capture: bool,
+) -> Result<Started, Error> {
+    let span = Span::current();
+    let start = move || span.in_scope(|| start_blocking(&options, witness.as_ref(), accept_gap, without_capture));
+    tokio::task::spawn_blocking(start).await.map_err(interrupted)?
+}
+
+fn start_blocking(
+    options: &WalOptions,
+    witness: Option<&Record>,
+    accept_gap: bool,
+    without_capture: bool,
+) -> Result<Started, Error> {
+    let slot = &options.slot;
+    let server = |error| opening_error(options, error);
+    let mut sql = connect_sql(options)?;
+    let confirmed = facts::slot(&mut sql, slot, witness.is_some())?;
+    facts::publications(&mut sql, options)?;
+    let not_null = facts::not_null(&mut sql, &options.outboxes)?;
+
+    let mut replication = Connection::connect(&options.connect).map_err(server)?;
+    let identity = replication.identify_system().map_err(server)?;
+    let history = match witness {
+        Some(witness) if witness.timeline != identity.timeline => {
+            replication.timeline_history(identity.timeline).map_err(server)?
+        }
+        _ => Vec::new(),
+    };
+    // The publication is there: whatever is written from here on is published.
+    let alone = Reading::OutboxesUntil(identity.flushed);
+    let counted_alone = |witness: &Record| {
+        options.capture.is_some()
+            && witness.is_half()
+            && witness.publications == fingerprint(options.publications(alone))
+    };
+    let reading = if without_capture || witness.is_some_and(counted_alone) { alone } else { Reading::All };
+    let publications = fingerprint(options.publications(reading));
+    let facts = Facts { slot, confirmed, identity: &identity, history: &history, publications, accept_gap };
+    let from = resume(&facts, witness)?;
+    if witness.is_some_and(|witness| witness.epoch != from.epoch) {
+        warn!(slot, from = %from.end_lsn, epoch = from.epoch, "events may be missing, as was accepted");
+    }
+    let start = StartOptions {
+        slot: slot.clone(),
+        start: from.end_lsn,
+        publications: options.publications(reading).map(str::to_owned).collect(),
+        // Messages are counted on to the end of a transaction that was half delivered with them.
+        messages: options.reads_messages() || from.messages,
+    };
+    let stream = replication.start_logical(&start).map_err(server)?;
+
+    // The server raises a start below the confirmed place without a word, and until now another reader could have
+    // moved it: look again, now that the slot is ours.
+    let now = facts::slot(&mut sql, slot, witness.is_some())?;
+    resume(&Facts { confirmed: now, accept_gap: false, ..facts }, Some(&from))?;
+    info!(slot, from = %from.end_lsn, confirmed = %now, epoch = from.epoch, "slot opened");
+    Ok(Started { stream, from, sql, not_null, reading })
+}
+
+/// A connection for ordinary SQL, by which facts are read: some servers refuse SHOW and the like on a replication
+/// connection. A lock held elsewhere keeps no backend waiting for longer than we do.
+pub(super) fn connect_sql(options: &WalOptions) -> Result<Connection, Error> {
+    let sql_options = ConnectOptions { replication: false, ..options.connect.clone() };
+    let mut sql = Connection::connect(&sql_options).map_err(|error| opening_error(options, error))?;
+    sql.simple_query("set statement_timeout = '30s'").map_err(|error| opening_error(options, error))?;
+    Ok(sql)
+}
+
+/// An error while opening.
+fn opening_error(options: &WalOptions, error: postgres::error::Error) -> Error {
+    use postgres::error::Kind as K;
+
+    if let Some((context, help)) = error.barred(&options.connect.user) {
+        return Error::new(End::Source, Kind::Setup, context).because(error).with_help(help);
+    }
+    let slot = &options.slot;
+    let (kind, context, help) = match error.kind() {
+        K::Unavailable => (Kind::Unavailable, "Postgres cannot be reached".to_owned(), None),
+        K::SlotActive { pid } => {
+            let by = pid.map_or(String::new(), |pid| format!(" by the backend with pid {pid}"));
+            (
+                Kind::Unavailable,
+                format!("slot {slot:?} is in use{by}"),
+                Some("One relay reads a slot: stop the other, or wait until it ends; this one keeps trying."),
+            )
+        }
+        K::SlotMissing => (Kind::Setup, format!("slot {slot:?} does not exist"), Some("Run `postrider init`.")),
+        K::PublicationMissing | K::Prerequisite => (
+            Kind::Setup,
+            format!("slot {slot:?} cannot be read"),
+            Some("The server needs wal_level = logical and a valid slot of the pgoutput plugin: run `postrider init`."),
+        ),
+        K::Protocol => (Kind::Protocol, "Postgres sent what cannot be read".to_owned(), None),
+        K::Rejected | K::Authentication | K::Tls => (
+            Kind::Setup,
+            format!("Postgres refused to open slot {slot:?} in database {:?}", options.connect.database),
+            Some("Check [postgres] database and user; the role needs LOGIN and REPLICATION: run `postrider init`."),
+        ),
+    };
+    let error = Error::new(End::Source, kind, context).because(error);
+    match help {
+        Some(help) => error.with_help(help),
+        None => error,
+    }
+}
