@@ -2,6 +2,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::shape::change::table::{Column, DataType, Identity, TypeKind};
+use crate::shape::position::EventPosition;
 
 fn column(name: &str, oid: u32, of: &str) -> Column {
     let of = DataType { oid, schema: "pg_catalog".into(), name: of.into(), kind: TypeKind::Base };
