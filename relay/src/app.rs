@@ -6,6 +6,7 @@ pub mod check;
 pub(crate) mod kafka;
 mod parking;
 pub(crate) mod postgres;
+pub(crate) mod setup;
 mod traces;
 mod wal;
 

@@ -3,6 +3,7 @@
 use std::{env, path::Path};
 
 use crate::{
+    app::setup as wanted,
     cli::{
         Error,
         administrator::{Administrator, block_on},
@@ -11,13 +12,14 @@ use crate::{
     config::{DatabaseConfig, postgres::is_name, secret::Secret},
     slots::{
         error::{Error as SetupError, Refusal},
-        setup::{self, BacklogWanted, Choice, Found, FurtherTable, Table, Wanted},
+        setup::{self, BacklogWanted, Choice, Found, OutboxTable, Wanted},
     },
 };
 
-/// Prepares a database: roles with the least rights, publication and replication slot.
+/// Prepares a database: roles with the least rights, publications and replication slot.
 ///
-/// The outbox table must be there: run `postrider migrate` first, or name your own table. What is there
+/// The outbox table must be there: run `postrider migrate` first, or name your own table. Tables of [capture]
+/// get a publication of their own; run it again when there are more of them. What is there
 /// already is kept; what is there and different is refused, and the message says how to mend it.
 /// A second run changes nothing.
 ///
@@ -66,6 +68,7 @@ impl Init {
         let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
         let wanted = self.wanted(&config).map_err(|refusal| SetupError::Refused(vec![refusal]))?;
         if self.print {
+            refuse_patterns(&wanted).map_err(|refusal| SetupError::Refused(vec![refusal]))?;
             let plan = setup::plan(&wanted, &Found::fresh(&wanted)).map_err(SetupError::Refused)?;
             return print(&setup::script(&wanted, &plan));
         }
@@ -77,26 +80,33 @@ impl Init {
             let password = config.postgres.password.as_ref().map(Secret::expose);
             Ok(setup::apply(&mut client, &wanted, &plan, password).await?)
         })?;
-        match done.is_empty() {
-            true => print("nothing to do: the database is set up\n"),
-            false => print(&done.iter().map(|step| format!("done: {step}\n")).collect::<String>()),
+        let mut said: String = done.done.iter().map(|step| format!("done: {step}\n")).collect();
+        if done.done.is_empty() {
+            said.push_str("nothing to do: the database is set up\n");
         }
+        if let Some(left) = done.left {
+            said.push_str(&format!("left to do: {left}\n"));
+        }
+        print(&said)
     }
 
     fn wanted(&self, config: &DatabaseConfig) -> Result<Wanted, Refusal> {
         let mut tables = config.outboxes.iter().filter_map(|outbox| {
-            let table = outbox.table.as_ref()?;
-            let table = Table { schema: table.schema.clone(), name: table.name.clone() };
-            Some(FurtherTable { table, columns: outbox.required_columns() })
+            let table = wanted::table(outbox.table.as_ref()?);
+            Some(OutboxTable { table, columns: outbox.required_columns() })
         });
-        let FurtherTable { table, columns } = tables.next().ok_or_else(|| without_tables(config))?;
+        let first = tables.next();
+        let capture = config.capture.as_ref().map(wanted::capture);
+        if first.is_none() && capture.is_none() {
+            return Err(without_tables(config));
+        }
         Ok(Wanted {
             database: config.postgres.database.clone(),
             relay_role: config.postgres.user.clone(),
             writer_role: self.writer_role.clone(),
-            table,
-            columns,
+            outbox: first,
             further: tables.collect(),
+            capture,
             publication: config.source.publication.clone(),
             slot: config.source.slot.clone(),
             failover: self.failover,
@@ -109,6 +119,21 @@ impl Init {
                 block_ms_max: self.backlog_block_ms_max,
             },
         })
+    }
+}
+
+/// A script is written without looking into the database, so it cannot tell which tables a pattern fits.
+fn refuse_patterns(wanted: &Wanted) -> Result<(), Refusal> {
+    let patterns = wanted.capture.iter().flat_map(|capture| &capture.tables);
+    match patterns.into_iter().find(|table| !setup::capture::is_exact(table)) {
+        None => Ok(()),
+        Some(table) => Err(Refusal {
+            what: format!(
+                "`capture.tables` has the pattern {}.{}, and --print looks at no database",
+                table.schema, table.name
+            ),
+            mend: "name each table in `capture.tables`, or run this without --print".to_owned(),
+        }),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Setting a database up with the least rights: two roles, their grants, the publication and, after it, the slot.
+//! Setting a database up with the least rights: two roles, their grants, the publications and, after them, the slot.
 //!
 //! [`plan`] is pure: it compares what is [`Wanted`] with what was [`Found`] and returns the statements that are missing,
 //! so a second run has none. What is there and different is never changed silently: it is refused, with the mend.
@@ -8,8 +8,10 @@
 
 mod apply;
 mod backlog;
+pub mod capture;
 mod catalog;
 mod grant;
+mod pass;
 mod refuse;
 mod script;
 #[cfg(test)]
@@ -20,8 +22,9 @@ use std::collections::BTreeSet;
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 pub use crate::slots::setup::{
-    apply::{apply, exclusively},
+    apply::{Applied, apply, exclusively},
     backlog::{BacklogFound, BacklogPlan, BacklogWanted, Choice},
+    capture::{CaptureFound, CaptureWanted},
     catalog::read,
     script::script,
 };
@@ -45,14 +48,14 @@ pub struct Wanted {
     pub relay_role: String,
     /// The role that services are made members of.
     pub writer_role: String,
-    /// The table to publish.
-    pub table: Table,
-    /// The columns that the relay reads.
-    pub columns: Vec<String>,
+    /// The table of the first outbox, if there is an outbox.
+    pub outbox: Option<OutboxTable>,
     /// The tables of further outboxes.
-    pub further: Vec<FurtherTable>,
+    pub further: Vec<OutboxTable>,
     /// The publication of these tables and no other.
     pub publication: String,
+    /// The tables to capture, if there are any.
+    pub capture: Option<CaptureWanted>,
     /// The slot.
     pub slot: String,
     /// Whether the slot is kept over a failover, which PostgreSQL 17 and later can.
@@ -61,9 +64,9 @@ pub struct Wanted {
     pub backlog: BacklogWanted,
 }
 
-/// The table of a further outbox.
+/// The table of an outbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FurtherTable {
+pub struct OutboxTable {
     /// Its name.
     pub table: Table,
     /// The columns that the relay reads.
@@ -71,12 +74,12 @@ pub struct FurtherTable {
 }
 
 impl Wanted {
-    /// Every table that is published.
+    /// The table of every outbox.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Table> + Clone {
-        std::iter::once(&self.table).chain(self.further.iter().map(|further| &further.table))
+        self.outbox.iter().chain(&self.further).map(|outbox| &outbox.table)
     }
 
-    /// Every table as SQL lists them.
+    /// The table of every outbox as SQL lists them.
     fn quoted_tables(&self) -> String {
         self.tables().map(Table::quoted).collect::<Vec<_>>().join(", ")
     }
@@ -104,7 +107,7 @@ impl Table {
 pub struct Found {
     /// The server.
     pub server: Server,
-    /// The outbox table.
+    /// The table of the first outbox.
     pub table: Option<TableFound>,
     /// The tables of further outboxes, in their order.
     pub further: Vec<FurtherFound>,
@@ -118,6 +121,8 @@ pub struct Found {
     pub granted: BTreeSet<String>,
     /// The publication of the wanted name.
     pub publication: Option<PublicationFound>,
+    /// What there is of what is to be captured, if anything is.
+    pub capture: Option<CaptureFound>,
     /// The slot of the wanted name.
     pub slot: Option<SlotFound>,
     /// What is in the table, if the slot is yet to be made; `None` where nobody looks.
@@ -222,8 +227,10 @@ impl Step {
 /// What is missing. Empty if nothing is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
-    /// Roles, grants and the publication: all or nothing, in one transaction.
+    /// Roles, grants and the publications: all or nothing, in one transaction.
     pub transaction: Vec<Step>,
+    /// Whether a publication is made that is younger than the slot: the slot must pass it before it is asked for it.
+    pub passes: bool,
     /// The slot, by itself: it cannot be created in a transaction that has written.
     pub slot: Option<Step>,
     /// The slot in several steps, so that it begins with the rows that are there. Only one of the two is planned.
@@ -244,7 +251,8 @@ impl Found {
     #[must_use]
     pub fn fresh(wanted: &Wanted) -> Self {
         // A table of another name was not made by `postrider migrate`.
-        let ours = wanted.table.schema == "public" && wanted.table.name == "outbox_events";
+        let first = wanted.outbox.as_ref();
+        let ours = first.is_some_and(|first| first.table.schema == "public" && first.table.name == "outbox_events");
         Self {
             server: Server {
                 database: wanted.database.clone(),
@@ -255,7 +263,7 @@ impl Found {
                 slots: 0,
                 senders_max: 1,
             },
-            table: Some(TableFound::with(&wanted.columns)),
+            table: first.map(|first| TableFound::with(&first.columns)),
             further: wanted
                 .further
                 .iter()
@@ -266,9 +274,10 @@ impl Found {
             writer: false,
             granted: BTreeSet::new(),
             publication: None,
+            capture: wanted.capture.as_ref().map(CaptureFound::fresh),
             slot: None,
             // Nothing is known of the rows, so only who asks for them gets the steps that publish them.
-            backlog: wanted.backlog.choice.map(|_| BacklogFound {
+            backlog: wanted.backlog.choice.filter(|_| first.is_some()).map(|_| BacklogFound {
                 has_published_at: ours,
                 order: wanted
                     .backlog
@@ -293,6 +302,7 @@ pub fn plan(wanted: &Wanted, found: &Found) -> Result<Plan, Vec<Refusal>> {
     let backlog = if found.slot.is_none() { backlog::plan(wanted, found) } else { None };
     Ok(Plan {
         transaction: transaction(wanted, found),
+        passes: found.slot.is_some() && found.capture.as_ref().is_some_and(|capture| capture.publication.is_none()),
         slot: (found.slot.is_none() && backlog.is_none()).then(|| create_slot(wanted, found)),
         backlog,
         creates_relay_role: found.relay.is_none(),
@@ -301,17 +311,18 @@ pub fn plan(wanted: &Wanted, found: &Found) -> Result<Plan, Vec<Refusal>> {
 
 fn transaction(wanted: &Wanted, found: &Found) -> Vec<Step> {
     let mut steps: Vec<Step> = relay_role(wanted, found.relay).into_iter().collect();
-    if !found.writer {
+    if !found.writer && wanted.outbox.is_some() {
         let role = &wanted.writer_role;
         steps
             .push(Step::new(format!("create role {role}"), format!("create role {} nologin", escape_identifier(role))));
     }
-    for grant in grants(wanted, found.our_schema) {
+    let captured = found.capture.iter().flat_map(CaptureFound::published);
+    for grant in grants(wanted, found.our_schema, captured) {
         if !found.granted.contains(&grant.sql) {
             steps.push(Step::new(grant.what, grant.sql));
         }
     }
-    if found.publication.is_none() {
+    if found.publication.is_none() && wanted.outbox.is_some() {
         steps.push(Step::new(
             format!("create publication {}", wanted.publication),
             format!(
@@ -320,6 +331,9 @@ fn transaction(wanted: &Wanted, found: &Found) -> Vec<Step> {
                 wanted.quoted_tables()
             ),
         ));
+    }
+    if let Some((wanted, capture)) = wanted.capture.as_ref().zip(found.capture.as_ref()) {
+        steps.extend(capture::steps(wanted, capture, found.slot.is_some()));
     }
     steps
 }
@@ -341,12 +355,13 @@ fn relay_role(wanted: &Wanted, found: Option<RoleFound>) -> Option<Step> {
 fn create_slot(wanted: &Wanted, found: &Found) -> Step {
     let failover = if wanted.failover { ", failover => true" } else { "" };
     let slot = escape_literal(&wanted.slot);
+    let outbox = wanted.outbox.as_ref().filter(|_| wanted.backlog.choice.is_none());
     let create = format!("pg_create_logical_replication_slot({slot}, 'pgoutput'{failover})");
-    let sql = match &found.backlog {
-        Some(rows) if wanted.backlog.choice.is_none() => {
-            backlog::create_where_empty(wanted, rows.has_published_at, &create)
+    let sql = match found.backlog.as_ref().zip(outbox) {
+        Some((rows, outbox)) => {
+            backlog::create_where_empty(&wanted.slot, &outbox.table, rows.has_published_at, &create)
         }
-        _ => format!("select {create}"),
+        None => format!("select {create}"),
     };
     Step::new(format!("create slot {}", wanted.slot), sql)
 }

@@ -120,13 +120,13 @@ const COLUMNS: Key = Key {
     path: "capture.columns",
     kind: Kind::List(pattern::COLUMNS),
     fallback: Fallback::Absent("every column is published"),
-    meaning: "Of each table that one of them names, only these columns and those of its key are published; other tables are published with all.",
+    meaning: "The only columns that are published, of whatever table; those of a key are in any case. Not together with `columns_except`.",
 };
 const COLUMNS_EXCEPT: Key = Key {
     path: "capture.columns_except",
     kind: Kind::List(pattern::COLUMNS),
     fallback: Fallback::Absent("no column is left out"),
-    meaning: "Columns that are not published. Those of a key are, for the key.",
+    meaning: "Columns that are not published. One of the key is left out of the value only.",
 };
 const KEY_COLUMNS: Key = Key {
     path: "capture.key_columns",
@@ -229,9 +229,9 @@ pub struct Capture {
     pub skipped_operations: Vec<Operation>,
     /// Whether an update is left out that changes no published column.
     pub skip_unchanged: bool,
-    /// The columns that are published of the tables which they name; empty for all.
+    /// The only columns that are published; empty for all.
     pub columns: Vec<ColumnPattern>,
-    /// The columns that are not published.
+    /// The columns that are not published; empty if `columns` is not.
     pub columns_except: Vec<ColumnPattern>,
     /// The columns whose values are not published as they are; the first that matches a column holds.
     pub masks: Vec<Mask>,
@@ -391,6 +391,10 @@ impl Capture {
                 &TABLES,
                 &format!("names a table of the schema {OWN_SCHEMA}, which holds what the relay itself writes"),
             );
+        }
+        if !self.columns.is_empty() && !self.columns_except.is_empty() {
+            let message = format!("does not go with `{}`: name what is published or what is not", COLUMNS.path);
+            settings.refuse(&COLUMNS_EXCEPT, &message);
         }
         if self.tables.is_empty() {
             if outboxes.is_empty() && settings.given(&TABLES).is_some() {

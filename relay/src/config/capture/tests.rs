@@ -73,7 +73,6 @@ fn everything_can_be_said_in_the_file() {
          skipped_operations = ['t', 'c', 't']
          skip_unchanged = true
          columns = 'public.users.id, public.users.name'
-         columns_except = ['*.*.secret']
          transaction_topic = 'shop.transaction'
          message_prefixes = 'audit*'
          message_topic = 'shop.messages'
@@ -199,6 +198,11 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("topic_prefix = 'a b'", "3:16", "`capture.topic_prefix` must be letters, digits"),
         ("unavailable_value = ''", "3:21", "must be 1 to 1024 bytes"),
         ("skipped_operations = 'x'", "3:22", "must be c (create), u (update), d (delete), t (truncate)"),
+        (
+            "columns = 'public.users.id'\ncolumns_except = '*.*.a'",
+            "4:18",
+            "`capture.columns_except` does not go with `capture.columns`",
+        ),
         ("columns = 'public.users'", "3:11", "`capture.columns` must be schema.table.column"),
         ("masks.\"public.users\" = 'mask:3'", "3:24", "`capture.masks.public.users` must be schema.table.column"),
         ("masks.public.users.a = 'stars'", "3:24", "must be \"truncate:N\", \"mask:N\" or \"hash:ALGORITHM:FILE\""),

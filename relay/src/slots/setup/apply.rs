@@ -1,4 +1,4 @@
-//! Runs a plan: roles, grants and publication in one transaction, then the slot.
+//! Runs a plan: roles, grants and publications in one transaction, then the slot.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use tokio_postgres::{Client, error::SqlState};
 
 use crate::slots::{
     error::Error,
-    setup::{BacklogPlan, Plan, Step, Wanted, backlog},
+    setup::{BacklogPlan, Plan, Step, Wanted, backlog, pass},
 };
 
 /// The key of the advisory lock under which a database is set up: "postinit" in ASCII.
@@ -30,6 +30,15 @@ pub async fn exclusively(client: &Client) -> Result<(), Error> {
     locked.map(drop).map_err(|source| failed("wait for another set-up to end", source))
 }
 
+/// What a run did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Each step, as a fragment.
+    pub done: Vec<String>,
+    /// What is left to be done by somebody else, if anything is.
+    pub left: Option<String>,
+}
+
 /// Runs what is missing and returns what was done, step by step.
 ///
 /// `password` becomes that of the relay's role if the plan creates it; it leaves this process as a SCRAM verifier, so
@@ -45,8 +54,9 @@ pub async fn apply(
     wanted: &Wanted,
     plan: &Plan,
     password: Option<&str>,
-) -> Result<Vec<String>, Error> {
+) -> Result<Applied, Error> {
     let mut done = Vec::new();
+    let mut left = None;
     if !plan.transaction.is_empty() {
         let transaction = client.transaction().await.map_err(|source| failed("begin", source))?;
         for step in &plan.transaction {
@@ -60,6 +70,9 @@ pub async fn apply(
         }
         transaction.commit().await.map_err(|source| failed("commit", source))?;
     }
+    if plan.passes {
+        left = pass::pass(client, wanted).await.map_err(|source| failed("see whether the slot passes", source))?;
+    }
     if let Some(step) = &plan.slot {
         client.batch_execute(&step.sql).await.map_err(|source| failed(&step.what, source))?;
         done.push(step.what.clone());
@@ -67,7 +80,7 @@ pub async fn apply(
     if let Some(plan) = &plan.backlog {
         done.extend(create_with_backlog(client, plan).await?);
     }
-    Ok(done)
+    Ok(Applied { done, left })
 }
 
 /// Makes a slot that begins with the rows that are there. A failure leaves neither slot nor change: the held place goes with the session.

@@ -89,8 +89,11 @@ impl BacklogPlan {
 
 /// What cannot be decided or done for the rows that are there.
 pub(super) fn refusals(wanted: &Wanted, found: &Found) -> Vec<Refusal> {
-    let Some(backlog) = found.backlog.as_ref().filter(|_| found.slot.is_none()) else { return Vec::new() };
-    let table = wanted.table.quoted();
+    let Some((backlog, outbox)) = found.backlog.as_ref().filter(|_| found.slot.is_none()).zip(wanted.outbox.as_ref())
+    else {
+        return Vec::new();
+    };
+    let table = outbox.table.quoted();
     let refusal = |what: String, mend: String| Refusal { what, mend };
     match wanted.backlog.choice {
         Some(Choice::Skip) => Vec::new(),
@@ -151,7 +154,7 @@ pub(super) fn plan(wanted: &Wanted, found: &Found) -> Option<BacklogPlan> {
         return None;
     }
     let held = held(&wanted.slot);
-    let (slot, table) = (&wanted.slot, &wanted.table);
+    let (slot, table) = (&wanted.slot, &wanted.outbox.as_ref()?.table);
     let order = backlog.order.as_deref();
     Some(BacklogPlan {
         hold: Step::new(
@@ -176,14 +179,14 @@ pub(super) fn plan(wanted: &Wanted, found: &Found) -> Option<BacklogPlan> {
 }
 
 /// Creates the slot by `create` and drops it again if a row came meanwhile, of which nobody could tell whether the slot has it.
-pub(super) fn create_where_empty(wanted: &Wanted, has_published_at: bool, create: &str) -> String {
+pub(super) fn create_where_empty(slot: &str, table: &Table, has_published_at: bool, create: &str) -> String {
     // Asked before too: who may not look must not find out when the slot is there.
     let body = format!(
         "begin\n  if ({any}) then\n    raise exception 'rows were written just now'\n      using hint = 'Run it again with --backlog publish or skip.';\n  \
          end if;\n  perform {create};\n  if ({any}) then\n    perform pg_drop_replication_slot({slot});\n    raise exception \
          'rows were written while the slot was created'\n      using hint = 'Run it again with --backlog publish or skip.';\n  end if;\nend",
-        any = any(&wanted.table, has_published_at),
-        slot = escape_literal(&wanted.slot),
+        any = any(table, has_published_at),
+        slot = escape_literal(slot),
     );
     format!("do {}", escape_literal(&body).trim_start())
 }

@@ -7,8 +7,8 @@ use tokio_postgres::{Client, Row, types::ToSql};
 use crate::slots::{
     error::Error,
     setup::{
-        BacklogFound, Choice, Found, FurtherFound, FurtherTable, OUR_SCHEMA, PublicationFound, RoleFound, Server,
-        SlotFound, Table, TableFound, Wanted, backlog, grant::grants,
+        BacklogFound, BacklogWanted, CaptureFound, Choice, Found, FurtherFound, OUR_SCHEMA, OutboxTable,
+        PublicationFound, RoleFound, Server, SlotFound, Table, TableFound, Wanted, backlog, capture, grant::grants,
     },
 };
 
@@ -17,7 +17,14 @@ use crate::slots::{
 /// # Errors
 /// [`Error::Database`].
 pub async fn read(client: &Client, wanted: &Wanted) -> Result<Found, Error> {
-    let table = table(client, &wanted.table).await?;
+    let first = match &wanted.outbox {
+        Some(outbox) => table(client, &outbox.table).await?,
+        None => None,
+    };
+    let capture = match &wanted.capture {
+        Some(capture) => Some(capture::read(client, capture).await.map_err(failed)?),
+        None => None,
+    };
     let our_schema = one(client, OUR_SCHEMA_EXISTS, &[&OUR_SCHEMA]).await?.get(0);
     let relay = optional(client, ROLE, &[&wanted.relay_role]).await?;
     let relay = relay.map(|row| RoleFound { login: row.get("login"), replication: row.get("replication") });
@@ -29,27 +36,31 @@ pub async fn read(client: &Client, wanted: &Wanted) -> Result<Found, Error> {
     for wanted in &wanted.further {
         further.push(further_table(client, wanted, look).await?);
     }
-    if table.is_some() && further.iter().all(|found| found.table.is_some()) {
-        for grant in grants(wanted, our_schema) {
+    if first.is_some() == wanted.outbox.is_some() && further.iter().all(|found| found.table.is_some()) {
+        let captured = capture.iter().flat_map(CaptureFound::published);
+        for grant in grants(wanted, our_schema, captured) {
             let exists = if grant.role == wanted.relay_role { relay.is_some() } else { writer };
             if exists && one(client, &format!("select {}", grant.check), &[]).await?.get(0) {
                 granted.insert(grant.sql);
             }
         }
     }
-    let backlog = match &table {
-        Some(found) if slot.is_none() && found.is_table => backlog_of(client, wanted, found).await?,
+    let backlog = match wanted.outbox.as_ref().zip(first.as_ref()) {
+        Some((outbox, found)) if slot.is_none() && found.is_table => {
+            backlog_of(client, &wanted.backlog, &outbox.table, found).await?
+        }
         _ => None,
     };
     Ok(Found {
         server: server(client).await?,
-        table,
+        table: first,
         further,
         our_schema,
         relay,
         writer,
         granted,
         publication: publication(client, &wanted.publication).await?,
+        capture,
         slot,
         backlog,
     })
@@ -113,7 +124,7 @@ async fn table(client: &Client, table: &Table) -> Result<Option<TableFound>, Err
 }
 
 /// The table of a further outbox, and, where `look`, how many rows of it wait.
-async fn further_table(client: &Client, wanted: &FurtherTable, look: bool) -> Result<FurtherFound, Error> {
+async fn further_table(client: &Client, wanted: &OutboxTable, look: bool) -> Result<FurtherFound, Error> {
     let table = table(client, &wanted.table).await?;
     let rows = match &table {
         Some(found) if look && found.is_table => {
@@ -194,23 +205,28 @@ from pg_catalog.pg_rewrite
 where ev_class = $1::text::regclass";
 
 /// Looks at the rows that a new slot would not see. Rows that are to be left need no look.
-async fn backlog_of(client: &Client, wanted: &Wanted, table: &TableFound) -> Result<Option<BacklogFound>, Error> {
-    if wanted.backlog.choice == Some(Choice::Skip) {
+async fn backlog_of(
+    client: &Client,
+    wanted: &BacklogWanted,
+    name: &Table,
+    table: &TableFound,
+) -> Result<Option<BacklogFound>, Error> {
+    if wanted.choice == Some(Choice::Skip) {
         return Ok(None);
     }
     let has = |column: &str| table.columns.iter().any(|own| own == column);
     let has_published_at = has("published_at");
-    let rows = client.query_one(&backlog::count(&wanted.table, has_published_at), &[]).await;
+    let rows = client.query_one(&backlog::count(name, has_published_at), &[]).await;
     let rows = rows.map_err(|source| Error::Database {
-        action: format!("cannot count the events of {} that are older than the slot", wanted.table.quoted()),
+        action: format!("cannot count the events of {} that are older than the slot", name.quoted()),
         source,
     })?;
     let rows = rows.get(0);
-    let order = match &wanted.backlog.order {
+    let order = match &wanted.order {
         Some(column) => Some(column.as_str()).filter(|column| has(column)),
         None => ["seq", "created_at"].into_iter().find(|column| has(column)),
     };
-    let obstacles = client.query(OBSTACLES, &[&wanted.table.quoted()]).await.map_err(failed)?;
+    let obstacles = client.query(OBSTACLES, &[&name.quoted()]).await.map_err(failed)?;
     Ok(Some(BacklogFound {
         rows,
         has_published_at,

@@ -20,24 +20,28 @@ pub(super) struct Grant {
 ///
 /// The relay reads the log, for which its REPLICATION attribute is enough; SELECT is for looking up what the log no
 /// longer has. It parks what it cannot deliver, and takes it out again. Writers insert, and never read or change what they wrote.
-pub(super) fn grants(wanted: &Wanted, our_schema: bool) -> Vec<Grant> {
+///
+/// Of the `captured` tables the relay reads what is there before the first change; the log shows it every row anyway.
+pub(super) fn grants<'t>(
+    wanted: &'t Wanted,
+    our_schema: bool,
+    captured: impl Iterator<Item = &'t Table> + Clone,
+) -> Vec<Grant> {
     let (relay, writer) = (&wanted.relay_role, &wanted.writer_role);
-    let mut schemas: Vec<&str> = Vec::new();
-    for table in wanted.tables() {
-        if !schemas.contains(&table.schema.as_str()) {
-            schemas.push(&table.schema);
-        }
-    }
+    let schemas = schemas_of(wanted.tables());
+    let read = schemas_of(wanted.tables().chain(captured.clone()));
     let mut grants = vec![on_database(relay, &wanted.database)];
-    for (role, right) in [(relay, "select"), (writer, "insert")] {
-        grants.extend(schemas.iter().map(|schema| on_schema(role, schema)));
-        grants.extend(wanted.tables().map(|table| on_table(role, right, table)));
-    }
+    grants.extend(read.iter().map(|schema| on_schema(relay, schema)));
+    grants.extend(wanted.tables().chain(captured).map(|table| on_table(relay, "select", table)));
+    grants.extend(schemas.iter().map(|schema| on_schema(writer, schema)));
+    grants.extend(wanted.tables().map(|table| on_table(writer, "insert", table)));
     if our_schema {
-        if !schemas.contains(&OUR_SCHEMA) {
-            grants.push(on_schema(writer, OUR_SCHEMA));
+        if wanted.outbox.is_some() {
+            if !schemas.contains(&OUR_SCHEMA) {
+                grants.push(on_schema(writer, OUR_SCHEMA));
+            }
+            grants.push(on_functions(writer));
         }
-        grants.push(on_functions(writer));
         if !schemas.contains(&OUR_SCHEMA) {
             grants.push(on_schema(relay, OUR_SCHEMA));
         }
@@ -45,6 +49,17 @@ pub(super) fn grants(wanted: &Wanted, our_schema: bool) -> Vec<Grant> {
         grants.push(on_our_table(relay, "select, insert", "parked_log"));
     }
     grants
+}
+
+/// The schemas of the tables, each once.
+fn schemas_of<'t>(tables: impl Iterator<Item = &'t Table>) -> Vec<&'t str> {
+    let mut schemas: Vec<&str> = Vec::new();
+    for table in tables {
+        if !schemas.contains(&table.schema.as_str()) {
+            schemas.push(&table.schema);
+        }
+    }
+    schemas
 }
 
 fn on_database(role: &str, database: &str) -> Grant {

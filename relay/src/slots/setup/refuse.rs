@@ -6,7 +6,9 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 
 use crate::slots::{
     error::Refusal,
-    setup::{Found, PublicationFound, SlotFound, Table, TableFound, VERSION_FAILOVER, Wanted, backlog},
+    setup::{
+        Found, OutboxTable, PublicationFound, SlotFound, Table, TableFound, VERSION_FAILOVER, Wanted, backlog, capture,
+    },
 };
 
 /// The oldest server whose logical decoding has all that the relay needs: it sends no empty transactions and knows
@@ -16,19 +18,24 @@ const VERSION_MIN: i32 = 150_000;
 /// Everything that is wrong, so that it can be mended at once.
 pub(super) fn refusals(wanted: &Wanted, found: &Found) -> Vec<Refusal> {
     let mut refusals = refuse_server(wanted, found);
-    refusals.extend(refuse_table(wanted, (&wanted.table, &wanted.columns), found.table.as_ref()));
+    if let Some(OutboxTable { table, columns }) = &wanted.outbox {
+        refusals.extend(refuse_table(wanted, (table, columns), found.table.as_ref()));
+    }
     for (further, found) in wanted.further.iter().zip(&found.further) {
         refusals.extend(refuse_table(wanted, (&further.table, &further.columns), found.table.as_ref()));
         refusals.extend(refuse_rows(&further.table, found.rows));
     }
-    if let Some(publication) = &found.publication {
+    if let Some(publication) = found.publication.as_ref().filter(|_| wanted.outbox.is_some()) {
         refusals.extend(refuse_publication(wanted, publication));
     }
     if let Some(slot) = &found.slot {
         refusals.extend(refuse_slot(wanted, slot));
-        if found.publication.is_none() {
+        if found.publication.is_none() && wanted.outbox.is_some() {
             refusals.push(slot_before_publication(wanted));
         }
+    }
+    if let Some((wanted, found)) = wanted.capture.as_ref().zip(found.capture.as_ref()) {
+        refusals.extend(capture::refusals(wanted, found));
     }
     refusals.extend(backlog::refusals(wanted, found));
     refusals
@@ -49,7 +56,10 @@ fn refuse_server(wanted: &Wanted, found: &Found) -> Vec<Refusal> {
     }
     if server.database != wanted.database {
         refusals.push(refusal(
-            format!("the connection is to database {}, but the outbox is in {}", server.database, wanted.database),
+            format!(
+                "the connection is to database {}, but `postgres.database` is {}",
+                server.database, wanted.database
+            ),
             "name the same database in --admin-url and in `postgres.database`: a slot belongs to one",
         ));
     }

@@ -1,5 +1,6 @@
 //! Tables of what is found and what is then done, refused or left alone.
 
+use super::capture::{CapturePublication, Operations, Relation, RelationKind};
 use super::{script::script, *};
 
 fn wanted() -> Wanted {
@@ -7,8 +8,11 @@ fn wanted() -> Wanted {
         database: "shop".to_owned(),
         relay_role: "postrider".to_owned(),
         writer_role: "postrider_writer".to_owned(),
-        table: Table { schema: "public".to_owned(), name: "outbox_events".to_owned() },
-        columns: vec!["id".to_owned(), "payload".to_owned()],
+        outbox: Some(OutboxTable {
+            table: Table { schema: "public".to_owned(), name: "outbox_events".to_owned() },
+            columns: vec!["id".to_owned(), "payload".to_owned()],
+        }),
+        capture: None,
         further: Vec::new(),
         publication: "postrider".to_owned(),
         slot: "postrider".to_owned(),
@@ -22,12 +26,12 @@ fn complete(wanted: &Wanted) -> Found {
     Found {
         relay: Some(RoleFound { login: true, replication: true }),
         writer: true,
-        granted: grants(wanted, true).into_iter().map(|grant| grant.sql).collect(),
+        granted: grants(wanted, true, [].iter()).into_iter().map(|grant| grant.sql).collect(),
         publication: Some(PublicationFound {
             options_fit: true,
             by_rule: false,
             narrowed: false,
-            tables: BTreeSet::from([wanted.table.clone()]),
+            tables: wanted.tables().cloned().collect(),
         }),
         slot: Some(SlotFound {
             plugin: Some("pgoutput".to_owned()),
@@ -77,7 +81,7 @@ select pg_create_logical_replication_slot('postrider', 'pgoutput');
 #[test]
 fn every_table_of_several_outboxes_is_granted_and_published() {
     let table = Table { schema: "sales".to_owned(), name: "orders_outbox".to_owned() };
-    let wanted = Wanted { further: vec![FurtherTable { table, columns: vec!["id".to_owned()] }], ..wanted() };
+    let wanted = Wanted { further: vec![OutboxTable { table, columns: vec!["id".to_owned()] }], ..wanted() };
     let both = plan(&wanted, &Found::fresh(&wanted)).unwrap();
     let sql: Vec<_> = both.transaction.iter().map(|step| step.sql.as_str()).collect();
     for expected in [
@@ -136,7 +140,10 @@ fn no_name_can_end_its_quotes() {
     let wanted = Wanted {
         database: "it's".to_owned(),
         relay_role: "a\"; drop role b; --".to_owned(),
-        table: Table { schema: "My \"Schema\"".to_owned(), name: "out'box".to_owned() },
+        outbox: Some(OutboxTable {
+            table: Table { schema: "My \"Schema\"".to_owned(), name: "out'box".to_owned() },
+            columns: vec!["id".to_owned()],
+        }),
         publication: "p\"q".to_owned(),
         failover: true,
         ..wanted()
@@ -155,7 +162,11 @@ fn what_is_there_and_different_is_refused_with_its_mend() {
     type Change = fn(&mut Found);
     let cases: &[(Change, &str, &str)] = &[
         (|f| f.server.version = 140_009, "older than PostgreSQL 15", "upgrade"),
-        (|f| f.server.database = "other".to_owned(), "to database other, but the outbox is in shop", "--admin-url"),
+        (
+            |f| f.server.database = "other".to_owned(),
+            "to database other, but `postgres.database` is shop",
+            "--admin-url",
+        ),
         (|f| f.server.standby = true, "is a standby", "primary"),
         (|f| f.server.wal_level = "replica".to_owned(), "wal_level is replica", "alter system set wal_level = logical"),
         (|f| f.server.senders_max = 0, "max_wal_senders is 0", "alter system set max_wal_senders"),
@@ -220,4 +231,155 @@ fn everything_that_is_wrong_is_told_at_once() {
     found.server.wal_level = "replica".to_owned();
     found.table = None;
     assert_eq!(plan(&wanted, &found).unwrap_err().len(), 2);
+}
+
+fn capturing() -> CaptureWanted {
+    CaptureWanted {
+        tables: vec![Table { schema: "public".to_owned(), name: "users".to_owned() }],
+        except: Vec::new(),
+        publication: "postrider_capture".to_owned(),
+        via_root: true,
+        operations: Operations { insert: true, update: true, delete: true, truncate: true },
+        signal_table: None,
+    }
+}
+
+/// A database with a captured table and its publication, and one that has no outbox.
+fn captured() -> (Wanted, Found) {
+    let wanted = Wanted { outbox: None, capture: Some(capturing()), ..wanted() };
+    let mut found = complete(&wanted);
+    let capture = found.capture.as_mut().unwrap();
+    capture.publication =
+        Some(CapturePublication { operations: capturing().operations, via_root: true, by_rule: false });
+    capture.relations[0].is_published = true;
+    found.granted = grants(&wanted, true, capture.published()).into_iter().map(|grant| grant.sql).collect();
+    (wanted, found)
+}
+
+#[test]
+fn captured_tables_get_a_publication_of_their_own_before_the_slot() {
+    let wanted = Wanted { capture: Some(capturing()), ..wanted() };
+    let both = plan(&wanted, &Found::fresh(&wanted)).unwrap();
+    let sql: Vec<_> = both.transaction.iter().map(|step| step.sql.as_str()).collect();
+    assert!(sql.contains(&r#"grant select on table "public"."users" to "postrider""#), "{sql:#?}");
+    assert!(!sql.iter().any(|sql| sql.contains("insert on table \"public\".\"users\"")), "{sql:#?}");
+    let expected = r#"create publication "postrider_capture" for table "public"."users" with (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"#;
+    assert_eq!(sql.last(), Some(&expected));
+    assert!(both.slot.is_some() && !both.passes);
+
+    // Without an outbox there is nobody who writes events.
+    let wanted = Wanted { outbox: None, ..wanted };
+    let alone = plan(&wanted, &Found::fresh(&wanted)).unwrap();
+    let sql: Vec<_> = alone.transaction.iter().map(|step| step.sql.as_str()).collect();
+    assert_eq!(
+        sql,
+        [
+            r#"create role "postrider" login replication"#,
+            r#"grant connect on database "shop" to "postrider""#,
+            r#"grant usage on schema "public" to "postrider""#,
+            r#"grant select on table "public"."users" to "postrider""#,
+            expected
+        ]
+    );
+}
+
+#[test]
+fn a_second_run_adds_the_tables_that_are_new_and_says_what_the_stream_lacks() {
+    let (wanted, mut found) = captured();
+    assert_eq!(plan(&wanted, &found), Ok(Plan::default()));
+    found.capture.as_mut().unwrap().relations[0].is_published = false;
+    let added = plan(&wanted, &found).unwrap();
+    let [step] = added.transaction.as_slice() else { panic!("{added:?}") };
+    assert_eq!(step.sql, r#"alter publication "postrider_capture" add table "public"."users""#);
+    assert!(step.what.contains("postrider snapshot start"), "{}", step.what);
+
+    // A publication that is younger than the slot can be made, and the slot has to pass it.
+    found.capture.as_mut().unwrap().publication = None;
+    let younger = plan(&wanted, &found).unwrap();
+    assert!(younger.passes && younger.transaction[0].sql.starts_with("create publication"), "{younger:?}");
+}
+
+#[test]
+fn what_cannot_be_captured_is_refused_with_its_mend() {
+    type Change = fn(&mut CaptureWanted, &mut CaptureFound);
+    let cases: &[(Change, &str, &str)] = &[
+        (|_, f| f.relations.clear(), "there is no table \"public\".\"users\" to capture", "capture.tables"),
+        (
+            |w, f| {
+                w.tables[0].name = "user_*".to_owned();
+                f.relations.clear();
+            },
+            "no table that can be captured fits public.user_*",
+            "capture.tables_except",
+        ),
+        (|_, f| f.relations[0].kind = RelationKind::View, "is a view", "name the table itself"),
+        (|_, f| f.relations[0].kind = RelationKind::Foreign, "is a foreign table", "name the table itself"),
+        (|_, f| f.relations[0].logged = false, "unlogged or temporary", "set logged"),
+        (
+            |_, f| {
+                f.relations[0].is_published = false;
+                f.relations[0].without_identity = vec!["public.users".to_owned()];
+            },
+            "Postgres refuses every UPDATE and DELETE of it",
+            "alter table public.users replica identity full",
+        ),
+        (
+            |w, f| {
+                w.via_root = false;
+                f.relations[0].kind = RelationKind::Partitioned;
+                f.publication.as_mut().unwrap().via_root = false;
+            },
+            "names none of its partitions",
+            "public.readings_*",
+        ),
+        (
+            |_, f| {
+                f.relations[0].kind = RelationKind::Partitioned;
+                f.publication.as_mut().unwrap().via_root = false;
+            },
+            "does not publish partitions under the table above them",
+            "set (publish_via_partition_root = true)",
+        ),
+        (
+            |_, f| f.publication.as_mut().unwrap().operations.delete = false,
+            "publishes insert, update, truncate, not insert, update, delete, truncate",
+            "set (publish = 'insert, update, delete, truncate')",
+        ),
+        (
+            |_, f| {
+                f.publication.as_mut().unwrap().by_rule = true;
+                f.relations[0].is_published = false;
+            },
+            "takes in tables by rule, and not \"public\".\"users\"",
+            "capture.publication",
+        ),
+        (
+            |w, _| w.signal_table = Some(Table { schema: "public".to_owned(), name: "signals".to_owned() }),
+            "there is no signal table \"public\".\"signals\"",
+            "create table \"public\".\"signals\" (id varchar(42) primary key",
+        ),
+    ];
+    for (change, what, mend) in cases {
+        let (mut wanted, mut found) = captured();
+        change(wanted.capture.as_mut().unwrap(), found.capture.as_mut().unwrap());
+        let refusals = plan(&wanted, &found).unwrap_err();
+        assert_eq!(refusals.len(), 1, "{what}: {refusals:?}");
+        assert!(refusals[0].what.contains(what), "{}", refusals[0].what);
+        assert!(refusals[0].mend.contains(mend), "{}", refusals[0].mend);
+    }
+}
+
+#[test]
+fn what_a_pattern_fits_beside_tables_is_passed_over() {
+    let (mut wanted, mut found) = captured();
+    wanted.capture.as_mut().unwrap().tables[0].name = "*".to_owned();
+    let capture = found.capture.as_mut().unwrap();
+    let users = capture.relations[0].clone();
+    let other = |name: &str| Table { schema: "public".to_owned(), name: name.to_owned() };
+    capture.relations.extend([
+        Relation { table: other("view"), kind: RelationKind::View, is_published: false, ..users.clone() },
+        Relation { table: other("scratch"), logged: false, is_published: false, ..users.clone() },
+        Relation { table: other("part"), is_partition: true, is_covered: true, is_published: false, ..users },
+    ]);
+    assert_eq!(plan(&wanted, &found), Ok(Plan::default()));
 }

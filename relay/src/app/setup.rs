@@ -1,0 +1,33 @@
+//! From the configuration's `[capture]` to what `init` sets up and `check` expects.
+
+use crate::config::capture::{Capture, Operation, TablePattern};
+use crate::config::outbox::TableName;
+use crate::slots::setup::Table;
+use crate::slots::setup::capture::{CaptureWanted, Operations};
+
+/// What shall be captured. A signal is an insertion, so that one is needed for it.
+pub(crate) fn capture(capture: &Capture) -> CaptureWanted {
+    let published = |operation| !capture.skipped_operations.contains(&operation);
+    CaptureWanted {
+        tables: tables(&capture.tables),
+        except: tables(&capture.tables_except),
+        publication: capture.publication.clone(),
+        via_root: capture.publish_via_partition_root,
+        operations: Operations {
+            insert: published(Operation::Create) || capture.signal_table.is_some(),
+            update: published(Operation::Update),
+            delete: published(Operation::Delete),
+            truncate: published(Operation::Truncate),
+        },
+        signal_table: capture.signal_table.as_ref().map(table),
+    }
+}
+
+/// The table as SQL is written with it.
+pub(crate) fn table(table: &TableName) -> Table {
+    Table { schema: table.schema.clone(), name: table.name.clone() }
+}
+
+fn tables(patterns: &[TablePattern]) -> Vec<Table> {
+    patterns.iter().map(|pattern| Table { schema: pattern.schema.clone(), name: pattern.table.clone() }).collect()
+}
