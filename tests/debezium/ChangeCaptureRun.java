@@ -7,8 +7,10 @@
  *   javac -cp 'tests/debezium/libs/*' -d tests/debezium/out tests/debezium/ChangeCaptureRun.java
  *   java -cp 'tests/debezium/out:tests/debezium/libs/*' ChangeCaptureRun jdbc:postgresql://127.0.0.1:5432/postgres postgres '' > recorded.jsonl
  *
- * Each line is a JSON object: the case, and of one record the topic, the key, the value and the headers, without and with their
- * schemas. A key, a value or a header that is null is null; else it is the text that the converter wrote.
+ * Each line is a JSON object: the case, and of one record the topic, the key, the value and the headers. A key or a value that is null
+ * is null; else it is the text that JsonConverter wrote without schemas, whose schema it wrote is told when it changes. Each header
+ * has its name, and its value from SimpleHeaderConverter, from JsonConverter without schemas, and from JsonConverter with them. A
+ * further argument runs only the case of that name.
  */
 import io.debezium.engine.ChangeEvent;
 import io.debezium.engine.DebeziumEngine;
@@ -20,6 +22,7 @@ import com.fasterxml.jackson.databind.node.*;
 import org.apache.kafka.connect.header.Header;
 import org.apache.kafka.connect.json.JsonConverter;
 import org.apache.kafka.connect.source.SourceRecord;
+import org.apache.kafka.connect.storage.HeaderConverter;
 import org.apache.kafka.connect.storage.SimpleHeaderConverter;
 import java.nio.charset.StandardCharsets;
 import java.sql.*;
@@ -28,7 +31,7 @@ import java.util.concurrent.*;
 
 public class ChangeCaptureRun {
     static final ObjectMapper MAPPER = new ObjectMapper();
-    static String url, user, password;
+    static String url, user, password, only;
 
     static JsonConverter converter(boolean key, boolean schemas) {
         JsonConverter converter = new JsonConverter();
@@ -43,27 +46,39 @@ public class ChangeCaptureRun {
         if (text == null) node.putNull(name); else node.put(name, new String(text, StandardCharsets.UTF_8));
     }
 
+    /** The schema that stands around `text` in `whole`; it is told once for each topic of a case. */
+    static void schema(ObjectNode line, String name, byte[] text, byte[] whole) {
+        if (whole == null) return;
+        String end = ",\"payload\":" + new String(text, StandardCharsets.UTF_8) + "}", all = new String(whole, StandardCharsets.UTF_8);
+        if (!all.startsWith("{\"schema\":") || !all.endsWith(end)) throw new IllegalStateException(all);
+        String schema = all.substring(10, all.length() - end.length());
+        String before = told.put(line.get("topic").asText() + name, schema);
+        if (!schema.equals(before)) line.put(name, schema);
+    }
+
+    static final Map<String, String> told = new HashMap<>();
+
     static void print(String name, SourceRecord record) throws Exception {
         ObjectNode line = MAPPER.createObjectNode();
         line.put("case", name).put("topic", record.topic());
-        if (record.timestamp() == null) line.putNull("timestamp"); else line.put("timestamp", record.timestamp());
-        String[] names = {"", "_schemas"};
+        if (record.timestamp() != null) line.put("timestamp", record.timestamp());
+        byte[][] keys = new byte[2][], values = new byte[2][];
         for (int i = 0; i < 2; i++) {
-            put(line, "key" + names[i], KEYS[i].fromConnectData(record.topic(), record.keySchema(), record.key()));
-            put(line, "value" + names[i], VALUES[i].fromConnectData(record.topic(), record.valueSchema(), record.value()));
-            ArrayNode headers = line.putArray("headers" + names[i]);
-            for (Header header : record.headers()) {
-                ArrayNode pair = headers.addArray();
-                pair.add(header.key());
-                byte[] value = VALUES[i].fromConnectHeader(record.topic(), header.key(), header.schema(), header.value());
-                if (value == null) pair.addNull(); else pair.add(new String(value, StandardCharsets.UTF_8));
-            }
+            keys[i] = KEYS[i].fromConnectData(record.topic(), record.keySchema(), record.key());
+            values[i] = VALUES[i].fromConnectData(record.topic(), record.valueSchema(), record.value());
         }
-        ArrayNode headers = line.putArray("headers_simple");
+        put(line, "key", keys[0]);
+        put(line, "value", values[0]);
+        schema(line, "key_schema", keys[0], keys[1]);
+        schema(line, "value_schema", values[0], values[1]);
+        ArrayNode headers = line.putArray("headers");
         try (SimpleHeaderConverter simple = new SimpleHeaderConverter()) {
             for (Header header : record.headers()) {
-                byte[] value = simple.fromConnectHeader(record.topic(), header.key(), header.schema(), header.value());
-                headers.addArray().add(header.key()).add(value == null ? null : new String(value, StandardCharsets.UTF_8));
+                ArrayNode texts = headers.addArray().add(header.key());
+                for (HeaderConverter converter : new HeaderConverter[] {simple, VALUES[0], VALUES[1]}) {
+                    byte[] value = converter.fromConnectHeader(record.topic(), header.key(), header.schema(), header.value());
+                    texts.add(value == null ? null : new String(value, StandardCharsets.UTF_8));
+                }
             }
         }
         System.out.println(MAPPER.writeValueAsString(line));
@@ -77,6 +92,8 @@ public class ChangeCaptureRun {
 
     /** Runs the connector over what `statements` do; each is a transaction. */
     static void run(String name, Map<String, String> more, String[] before, String... statements) throws Exception {
+        if (only != null && !only.equals(name)) return;
+        told.clear();
         sql("drop schema if exists cdc cascade", "create schema cdc", "drop table if exists public.done", "create table public.done (id int primary key)");
         sql(before);
         java.net.URI uri = java.net.URI.create(url.substring(5));
@@ -133,7 +150,7 @@ public class ChangeCaptureRun {
     static String[] s(String... statements) { return statements; }
 
     static final String ROWS = "(id int primary key, name text not null, note text, n int not null default 5, o int default 7, f boolean not null)";
-    static final String LONG = "(select string_agg(md5(i::text), '') from generate_series(1, 300) i)";
+    static final String LONG = "repeat('x', 2100)";
 
     static String[] changes(String table) {
         return s("insert into " + table + " values (1, 'a\"b', null, 1, null, true)", "update " + table + " set name = 'b' where id = 1",
@@ -144,6 +161,7 @@ public class ChangeCaptureRun {
 
     public static void main(String[] arguments) throws Exception {
         url = arguments[0]; user = arguments[1]; password = arguments[2];
+        if (arguments.length > 3) only = arguments[3];
         Map<String, String> none = Map.of();
         run("identity default", none, s("create table cdc.t " + ROWS, "insert into cdc.t values (9, 'old', null, 3, null, false)"), join(changes("cdc.t"), s("truncate cdc.t")));
         run("identity full", none, s("create table cdc.t " + ROWS, "alter table cdc.t replica identity full"), changes("cdc.t"));
@@ -157,9 +175,10 @@ public class ChangeCaptureRun {
         run("key of two", none, s("create table cdc.t (a text, b int, c int, primary key (b, a))"), "insert into cdc.t values ('x', 1, 2)", "update cdc.t set a = 'y'", "delete from cdc.t");
         run("names", none, s("create schema if not exists \"We ird\"", "drop table if exists \"We ird\".\"T\u00e4.b-le\"", "create table \"We ird\".\"T\u00e4.b-le\" (\"i d\" int primary key, \"c\"\"\u00f6l\" text)"),
             "insert into \"We ird\".\"T\u00e4.b-le\" values (1, '\u00e9\ud83d\udc0e\u0001\u001f\t\u007f/')", "update \"We ird\".\"T\u00e4.b-le\" set \"i d\" = 2", "drop schema \"We ird\" cascade");
-        run("toast", none, s("create table cdc.t (id int primary key, big text, must text not null, n int)"), "insert into cdc.t values (1, " + LONG + ", " + LONG + ", 1)", "update cdc.t set n = 2", "update cdc.t set id = 2");
-        run("toast full", none, s("create table cdc.t (id int primary key, big text, n int)", "alter table cdc.t replica identity full"), "insert into cdc.t values (1, " + LONG + ", 1)", "update cdc.t set n = 2", "update cdc.t set id = 2");
+        run("toast", none, s("create table cdc.t (id int primary key, big text, must text not null, n int)", "alter table cdc.t alter big set storage external, alter must set storage external"), "insert into cdc.t values (1, " + LONG + ", " + LONG + ", 1)", "update cdc.t set n = 2", "update cdc.t set id = 2");
+        run("toast full", none, s("create table cdc.t (id int primary key, big text, n int)", "alter table cdc.t alter big set storage external", "alter table cdc.t replica identity full"), "insert into cdc.t values (1, " + LONG + ", 1)", "update cdc.t set n = 2", "update cdc.t set id = 2");
         run("messages", none, s(), "select pg_logical_emit_message(true, 'pre\"fix', 'con\"tent')", "select pg_logical_emit_message(false, 'loose', '')", "select pg_logical_emit_message(true, '', 'x')");
+        run("text keys", none, s("create table cdc.t (a text primary key)"), "insert into cdc.t values (E'q\"b\\\\s/\\n\\t\\x01\u00e9\ud83d\udc0e\\x7f')", "update cdc.t set a = 'plain'");
         run("tombstones off", Map.of("tombstones.on.delete", "false"), s("create table cdc.t (id int primary key)"), "insert into cdc.t values (1)", "update cdc.t set id = 2", "delete from cdc.t");
         run("skip u", Map.of("skipped.operations", "u"), s("create table cdc.t (id int primary key)"), "insert into cdc.t values (1)", "update cdc.t set id = 2", "delete from cdc.t");
         run("skip d", Map.of("skipped.operations", "d"), s("create table cdc.t (id int primary key)"), "insert into cdc.t values (1)", "update cdc.t set id = 2", "delete from cdc.t");
@@ -167,18 +186,14 @@ public class ChangeCaptureRun {
         run("skip unchanged", Map.of("skip.messages.without.change", "true", "column.exclude.list", "cdc.t.secret"), s("create table cdc.t (id int primary key, name text, secret text)", "alter table cdc.t replica identity full"),
             "insert into cdc.t values (1, 'a', 'b')", "update cdc.t set secret = 'c'", "update cdc.t set name = 'b'", "update cdc.t set name = 'b'", "delete from cdc.t");
         run("columns out", Map.of("column.exclude.list", "cdc.t.secret,cdc.t.id"), s("create table cdc.t (id int primary key, name text, secret text)"), "insert into cdc.t values (1, 'a', 'b')", "update cdc.t set id = 2", "delete from cdc.t");
-        run("columns in", Map.of("column.include.list", "cdc.t.name,public.done.id", "schema.include.list", "cdc,public"), s("create table cdc.t (id int primary key, name text, secret text)"), "insert into cdc.t values (1, 'a', 'b')", "delete from cdc.t");
         String masked = "create table cdc.t (id int primary key, a text, b varchar(20) not null, c char(5), d json, e int, u uuid, x text[])";
         String[] rows = s("insert into cdc.t values (1, 'gr\u00fc\u00dfe \ud83d\udc0e!', 'bbbbbbbbbb', 'ccc', '{\"a\": 1}', 5, '00000000-0000-0000-0000-000000000001', '{aaaaaa}')", "insert into cdc.t values (2, null, '', null, null, null, null, null)", "update cdc.t set id = 3 where id = 2", "delete from cdc.t");
         run("mask", Map.of("column.mask.with.4.chars", "cdc.t.(a|b|c|d|e|u|x)"), s(masked), rows);
-        run("mask 0", Map.of("column.mask.with.0.chars", "cdc.t.(a|b)"), s(masked), rows);
         run("truncate", Map.of("column.truncate.to.7.chars", "cdc.t.(a|b|c|d|e|u|x)"), s(masked), rows);
         run("hash", Map.of("column.mask.hash.v2.SHA-256.with.salt.Nacl", "cdc.t.(a|b|c|d|e|u|x)"), s(masked), rows);
-        run("hash v1", Map.of("column.mask.hash.SHA-256.with.salt.Nacl", "cdc.t.(a|b)"), s(masked), rows);
-        run("hash md5", Map.of("column.mask.hash.v2.MD5.with.salt.Nacl", "cdc.t.(a|b)"), s(masked), rows);
         run("hash of a short column", Map.of("column.mask.hash.v2.SHA-512.with.salt.Nacl", "cdc.t.(a|b)"), s(masked), rows);
         run("hash of a key", Map.of("column.mask.hash.v2.SHA-256.with.salt.Nacl", "cdc.t.a"), s("create table cdc.t (a text primary key)"), "insert into cdc.t values ('x')");
-        run("mask toast", Map.of("column.mask.hash.v2.SHA-256.with.salt.Nacl", "cdc.t.big", "column.truncate.to.7.chars", "cdc.t.long"), s("create table cdc.t (id int primary key, big text, long text, n int)"), "insert into cdc.t values (1, " + LONG + ", " + LONG + ", 1)", "update cdc.t set n = 2");
+        run("mask toast", Map.of("column.mask.hash.v2.SHA-256.with.salt.Nacl", "cdc.t.big", "column.truncate.to.7.chars", "cdc.t.long"), s("create table cdc.t (id int primary key, big text, long text, n int)", "alter table cdc.t alter big set storage external, alter long set storage external"), "insert into cdc.t values (1, " + LONG + ", " + LONG + ", 1)", "update cdc.t set n = 2");
         run("key columns", Map.of("message.key.columns", "cdc.t:name,n"), s("create table cdc.t " + ROWS, "alter table cdc.t replica identity full"), changes("cdc.t"));
         run("key columns in another order", Map.of("message.key.columns", "cdc.t:n,name"), s("create table cdc.t " + ROWS, "alter table cdc.t replica identity full"), changes("cdc.t"));
         run("key columns default", Map.of("message.key.columns", "cdc.t:name"), s("create table cdc.t " + ROWS), changes("cdc.t"));

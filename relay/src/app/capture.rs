@@ -2,7 +2,9 @@
 
 use crate::config::Config;
 use crate::config::capture::{Capture, ColumnPattern, HashAlgorithm, Mask, MaskWith, Operation, TablePattern};
-use crate::shape::change::options::{CaptureOptions, ChangeForm, KeyOptions, MaskForm, MaskOptions, Skipped};
+use crate::shape::change::options::{
+    CaptureOptions, ChangeForm, HeaderForm, KeyOptions, MaskForm, MaskOptions, Skipped,
+};
 use crate::shape::change::types::TypeOptions;
 use crate::sources::wal::CaptureSource;
 
@@ -50,6 +52,9 @@ fn options(config: &Config, capture: &Capture) -> CaptureOptions {
         skip_unchanged: capture.skip_unchanged,
         transaction_topic: capture.transaction_topic.clone(),
         message_prefixes: capture.message_prefixes.clone(),
+        message_topic: format!("{}.message", capture.topic_prefix),
+        headers: HeaderForm::default(),
+        run_id: capture.debezium.then(|| uuid::Uuid::now_v7().to_string()),
     }
 }
 

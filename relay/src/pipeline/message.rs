@@ -47,6 +47,13 @@ impl Span {
         self.len == 0
     }
 
+    /// A part of it, by its place in it.
+    #[must_use]
+    pub fn within(self, part: Range<usize>) -> Self {
+        debug_assert!(part.start <= part.end && part.end <= self.len(), "a part beyond its span");
+        Self { offset: self.offset + part.start as u32, len: (part.end - part.start) as u32 }
+    }
+
     fn range(self) -> Range<usize> {
         let start = (self.offset & !SIDE) as usize;
         start..start + self.len as usize

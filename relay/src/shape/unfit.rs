@@ -25,18 +25,35 @@ pub enum Unshapable {
     /// The value of a captured column is not one of its type.
     #[error("{0}")]
     UnreadableValue(String),
+    /// The replica identity does not tell the key of a row that was changed or deleted.
+    #[error("{0}")]
+    KeyUnknown(String),
 }
 
 impl Unshapable {
     /// Every [`Unshapable::class`].
-    pub const CLASSES: [&str; 6] =
-        ["null_in_topic", "null_in_key", "payload_not_hex", "malformed_message", "unconvertible", "unreadable_value"];
+    pub const CLASSES: [&str; 7] = [
+        "null_in_topic",
+        "null_in_key",
+        "payload_not_hex",
+        "malformed_message",
+        "unconvertible",
+        "unreadable_value",
+        "key_unknown",
+    ];
 
     /// A word for the metric.
     #[must_use]
     pub fn class(&self) -> &'static str {
-        let [null_in_topic, null_in_key, payload_not_hex, malformed_message, unconvertible, unreadable_value] =
-            Self::CLASSES;
+        let [
+            null_in_topic,
+            null_in_key,
+            payload_not_hex,
+            malformed_message,
+            unconvertible,
+            unreadable_value,
+            key_unknown,
+        ] = Self::CLASSES;
         match self {
             Self::NullInTopic(_) => null_in_topic,
             Self::NullInKey(_) => null_in_key,
@@ -44,6 +61,7 @@ impl Unshapable {
             Self::MalformedMessage(_) => malformed_message,
             Self::Unconvertible(_) => unconvertible,
             Self::UnreadableValue(_) => unreadable_value,
+            Self::KeyUnknown(_) => key_unknown,
         }
     }
 }

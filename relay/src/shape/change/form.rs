@@ -2,30 +2,35 @@
 
 use std::sync::Arc;
 
-use crate::shape::change::options::Unsupported;
-use crate::shape::change::row::{Old, Value};
+use crate::shape::change::Set;
+use crate::shape::change::envelope::{around, key_schema, quoted, value_schema};
+use crate::shape::change::mask::{self, Mask};
+use crate::shape::change::options::{ChangeForm, Unsupported};
+use crate::shape::change::pattern::ColumnPattern;
+use crate::shape::change::source::SourceTexts;
 use crate::shape::change::table::{Column, Identity, Table};
-use crate::shape::change::types::{ColumnWriter, TypeOptions, UnsupportedType};
+use crate::shape::change::topic::{Names, legal};
+use crate::shape::change::types::{ColumnWriter, UnsupportedType};
 use crate::shape::json;
-use crate::shape::unfit::Unshapable;
 
 /// How the changes of a table are written, compiled when the table is described.
 #[derive(Debug, Clone)]
 pub struct Form {
     pub(super) topic: Arc<str>,
-    pub(super) identity: Identity,
+    identity: Identity,
+    /// `schema.table`.
+    pub(super) table: String,
     /// How many values a tuple has.
     pub(super) width: usize,
     pub(super) columns: Vec<Slot>,
     pub(super) key: Vec<Slot>,
-    /// `schema.table`.
-    pub(super) table: String,
     /// From the beginning of a value to its `before`.
     pub(super) open: Vec<u8>,
-    /// From behind `after` to the first time in the `source` block.
-    pub(super) source: Vec<u8>,
-    /// From behind the last time in it to the transaction's number.
-    pub(super) names: Vec<u8>,
+    /// Behind the last time.
+    pub(super) close: Vec<u8>,
+    pub(super) source: SourceTexts,
+    /// Before and behind a key's object.
+    pub(super) around_key: (Vec<u8>, Vec<u8>),
 }
 
 /// A column of a record.
@@ -36,8 +41,13 @@ pub(super) struct Slot {
     /// What opens the object or parts it from the column before, its name, and a colon.
     pub(super) name: Vec<u8>,
     pub(super) writer: ColumnWriter,
+    pub(super) mask: Option<Mask>,
     /// What a null becomes.
     pub(super) null: Vec<u8>,
+    /// What stands for a value that was not sent, because it did not change.
+    pub(super) unchanged: Vec<u8>,
+    /// Its schema.
+    pub(super) schema: String,
     /// What it is called in a reason.
     pub(super) called: String,
 }
@@ -49,78 +59,149 @@ impl Form {
         &self.topic
     }
 
+    /// The table's name with its schema, as transactions' ends name it.
+    #[must_use]
+    pub fn table(&self) -> &str {
+        &self.table
+    }
+
     /// What an update or a delete tells of the row that was.
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.identity
     }
-}
 
-/// The slots of the columns at `places`.
-pub(super) fn slots(
-    table: &Table,
-    places: impl Iterator<Item = usize>,
-    types: &TypeOptions,
-) -> Result<Vec<Slot>, Unsupported> {
-    let name = format!("{}.{}", table.schema, table.name);
-    let mut slots: Vec<Slot> = Vec::new();
-    for place in places {
-        let column = &table.columns[place];
-        let writer = ColumnWriter::new(column, types).map_err(|why| unsupported(&name, column, why))?;
-        let mut text = vec![if slots.is_empty() { b'{' } else { b',' }];
-        json::quote(&column.name, &mut text);
-        text.push(b':');
-        let called = format!("column {:?} of {name}", column.name);
-        slots.push(Slot { place, name: text, writer, null: b"null".to_vec(), called });
+    pub(super) fn compile(table: &Table, set: &Set) -> Result<Self, Unsupported> {
+        let options = &set.options;
+        let described = Described { name: format!("{}.{}", table.schema, table.name), table, set };
+        let columns = described.columns()?;
+        let key = described.key()?;
+        let topic = set.topic.render(Names {
+            schema: &table.schema,
+            table: &table.name,
+            database: &options.database,
+            prefix: &options.prefix,
+        });
+        let schemas = legal(&format!("{}.{}", options.prefix, described.name));
+        let (mut open, mut close) = around(options.schemas, &value_schema(&columns, &schemas));
+        open.extend_from_slice(br#"{"before":"#);
+        close.insert(0, b'}');
+        Ok(Self {
+            topic: Arc::from(topic),
+            identity: table.identity,
+            width: table.columns.len(),
+            open,
+            close,
+            source: SourceTexts::new(&options.prefix, &options.database, &table.schema, &table.name),
+            around_key: around(options.schemas, &key_schema(&key, &schemas)),
+            table: described.name,
+            columns,
+            key,
+        })
     }
-    Ok(slots)
 }
 
-fn unsupported(table: &str, column: &Column, why: UnsupportedType) -> Unsupported {
-    let UnsupportedType { name: of, why } = why;
-    let why = if why.is_empty() { why } else { format!(" ({why})") };
-    Unsupported::Type { table: table.to_owned(), column: column.name.clone(), of, why }
+/// A table, and what the options say of tables.
+struct Described<'t> {
+    name: String,
+    table: &'t Table,
+    set: &'t Set,
 }
 
-/// Appends a row as an object. A value that is not of its type is appended as the text that it is, and told.
-#[inline]
-pub(super) fn row(slots: &[Slot], values: &[Value<'_>], old: Option<Old<'_>>, out: &mut Vec<u8>) -> Option<Unshapable> {
-    let mut unreadable = None;
-    for slot in slots {
-        out.extend_from_slice(&slot.name);
-        match recovered(values[slot.place], old, slot.place) {
-            Value::Text(text) => {
-                let at = out.len();
-                if slot.writer.write(text, out).is_err() {
-                    out.truncate(at);
-                    json::quote(&String::from_utf8_lossy(text), out);
-                    unreadable = Some(slot.unreadable());
-                }
+impl Described<'_> {
+    fn names(&self, patterns: &[ColumnPattern], column: &Column) -> bool {
+        patterns.iter().any(|pattern| pattern.matches(&self.table.schema, &self.table.name, &column.name))
+    }
+
+    fn columns(&self) -> Result<Vec<Slot>, Unsupported> {
+        let mut slots = Vec::new();
+        for (place, column) in self.table.columns.iter().enumerate() {
+            let listed = self.set.columns_only.is_empty() || self.names(&self.set.columns_only, column);
+            if listed && !self.names(&self.set.columns_except, column) {
+                let mask = self.mask(column)?;
+                slots.push(self.slot(place, slots.is_empty(), mask)?);
             }
-            Value::Null => out.extend_from_slice(&slot.null),
-            Value::Unchanged => slot.writer.placeholder(out),
         }
+        Ok(slots)
     }
-    out.extend_from_slice(if slots.is_empty() { b"{}" } else { b"}" });
-    unreadable
+
+    fn mask(&self, column: &Column) -> Result<Option<Mask>, Unsupported> {
+        let matches =
+            |(pattern, _): &&(ColumnPattern, Mask)| pattern.matches(&self.table.schema, &self.table.name, &column.name);
+        let Some((_, mask)) = self.set.masks.iter().find(matches) else { return Ok(None) };
+        let (table, column_name) = (self.name.clone(), column.name.clone());
+        if !mask::fits(&column.of) {
+            return Err(Unsupported::MaskedType { table, column: column_name, of: column.of.name.clone() });
+        }
+        Ok(Some(mask.of(column)))
+    }
+
+    fn key(&self) -> Result<Vec<Slot>, Unsupported> {
+        let mut slots = Vec::new();
+        for place in self.key_places()? {
+            let Some(column) = self.table.columns.get(place) else { continue };
+            if self.mask(column)?.is_some() {
+                return Err(Unsupported::MaskedKey { table: self.name.clone(), column: column.name.clone() });
+            }
+            slots.push(self.slot(place, slots.is_empty(), None)?);
+        }
+        Ok(slots)
+    }
+
+    fn key_places(&self) -> Result<Vec<usize>, Unsupported> {
+        let Table { schema, name, columns, key, identity } = self.table;
+        let Some((_, chosen)) = self.set.keys.iter().find(|(pattern, _)| pattern.matches(schema, name)) else {
+            return Ok(key.clone());
+        };
+        let mut places = Vec::new();
+        for column in chosen {
+            let (table, column) = (self.name.clone(), column.clone());
+            let Some(place) = columns.iter().position(|found| found.name == column) else {
+                return Err(Unsupported::NoKeyColumn { table, column });
+            };
+            if *identity == Identity::Default && !key.is_empty() && !key.contains(&place) {
+                return Err(Unsupported::KeyNotTold { table, column });
+            }
+            places.push(place);
+        }
+        Ok(places)
+    }
+
+    fn slot(&self, place: usize, is_first: bool, mask: Option<Mask>) -> Result<Slot, Unsupported> {
+        let column = &self.table.columns[place];
+        let options = &self.set.options;
+        let unsupported = |UnsupportedType { name: of, why }| {
+            let why = if why.is_empty() { why } else { format!(" ({why})") };
+            Unsupported::Type { table: self.name.clone(), column: column.name.clone(), of, why }
+        };
+        let writer = ColumnWriter::new(column, &options.types).map_err(unsupported)?;
+        let mut name = vec![if is_first { b'{' } else { b',' }];
+        json::quote(&column.name, &mut name);
+        name.push(b':');
+        let mut null = null(column, &writer, options.form, options.schemas).into_bytes();
+        let mut unchanged = Vec::new();
+        writer.placeholder(&mut unchanged);
+        if let Some(mask) = &mask {
+            null = mask.constant(&null);
+            // Debezium takes what stands for the value for the value.
+            if options.form == ChangeForm::Debezium || matches!(mask, Mask::Asterisks(_)) {
+                unchanged = mask.constant(&unchanged);
+            }
+        }
+        let schema = writer.schema(Some(&column.name));
+        let called = format!("column {} of {}", quoted(&column.name), self.name);
+        Ok(Slot { place, name, writer, mask, null, unchanged, schema, called })
+    }
 }
 
-/// A value that was not sent is known if the old row was: it is the same.
-#[inline]
-pub(super) fn recovered<'r>(value: Value<'r>, old: Option<Old<'r>>, place: usize) -> Value<'r> {
-    match (value, old) {
-        (Value::Unchanged, Some(Old { values, whole })) => match values.get(place) {
-            Some(Value::Null) if !whole => value,
-            Some(old) => *old,
-            None => value,
-        },
-        _ => value,
-    }
-}
-
-impl Slot {
-    #[cold]
-    fn unreadable(&self) -> Unshapable {
-        Unshapable::UnreadableValue(format!("{} holds a text that is no value of its type", self.called))
+/// What a null becomes. Kafka Connect's converter publishes a column's default instead; and where a null is not allowed,
+/// because the value is not known, Debezium writes a zero. We write neither, unless a schema says that there must be a value.
+fn null(column: &Column, writer: &ColumnWriter, form: ChangeForm, schemas: bool) -> String {
+    let value = || writer.default_json().unwrap_or_else(|| writer.zero_json().to_owned());
+    match form {
+        ChangeForm::Debezium if column.optional => writer.default_json().unwrap_or_else(|| "null".to_owned()),
+        ChangeForm::Debezium => value(),
+        ChangeForm::Native if schemas && !column.optional => value(),
+        ChangeForm::Native => "null".to_owned(),
     }
 }

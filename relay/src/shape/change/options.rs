@@ -43,6 +43,12 @@ pub struct CaptureOptions {
     pub transaction_topic: Option<String>,
     /// The prefixes of logical messages that are published, `*` standing for any part of one.
     pub message_prefixes: Vec<String>,
+    /// Their topic.
+    pub message_topic: String,
+    /// In Debezium's form, how the values of headers are written.
+    pub headers: HeaderForm,
+    /// In Debezium's form, what the context headers call this run; `None`: there are no context headers.
+    pub run_id: Option<String>,
 }
 
 impl CaptureOptions {
@@ -68,6 +74,9 @@ impl CaptureOptions {
             skip_unchanged: false,
             transaction_topic: None,
             message_prefixes: Vec::new(),
+            message_topic: format!("{prefix}.message"),
+            headers: HeaderForm::default(),
+            run_id: None,
         }
     }
 }
@@ -80,6 +89,16 @@ pub enum ChangeForm {
     Native,
     /// Debezium's, to the byte.
     Debezium,
+}
+
+/// How the values of headers are written: which of Kafka Connect's header converters does it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HeaderForm {
+    /// `SimpleHeaderConverter`, the usual one: a text as it is, a key as an object.
+    #[default]
+    Simple,
+    /// `JsonConverter`, with schemas where keys and values have them.
+    Json,
 }
 
 /// Which operations are not published.
@@ -221,6 +240,17 @@ pub enum Unsupported {
         column: String,
         /// Its type.
         of: String,
+    },
+    /// A key column that an update or a delete would not tell.
+    #[error(
+        "key_columns names column {column:?} of {table}, which is no part of its primary key: an update or a delete would not \
+         tell its old value; say ALTER TABLE {table} REPLICA IDENTITY FULL"
+    )]
+    KeyNotTold {
+        /// The table, with its schema.
+        table: String,
+        /// The column.
+        column: String,
     },
     /// A key column that is not there.
     #[error("key_columns names column {column:?} of {table}, which has none of that name among its published columns")]
