@@ -123,7 +123,7 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
     let span = info_span!("relay", slot = config.source.slot);
     let outcome = if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
         let ends = OutboxToNull { wal, metrics: Arc::clone(&metrics) };
-        supervise(&ends, supervision, stop).instrument(span).await
+        Box::pin(supervise(&ends, supervision, stop)).instrument(span).await
     } else {
         let ends = OutboxToKafka {
             wal,
@@ -132,7 +132,7 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
             parking: parking::options(&config, &metrics, &status),
             metrics: Arc::clone(&metrics),
         };
-        supervise(&ends, supervision, stop).instrument(span).await
+        Box::pin(supervise(&ends, supervision, stop)).instrument(span).await
     };
     drop(traces);
     if let Some(flush) = flush {

@@ -20,6 +20,7 @@ use crate::shape::content::{self, Members};
 use crate::shape::outbox::{Committed, Outbox, Shaped};
 use crate::shape::position::EventPosition;
 use crate::shape::row::RowTypes;
+use crate::sources::snapshot::SnapshotProgress;
 use crate::sources::wal::captured::{Captured, RowChange, Rows, Transaction};
 use crate::sources::wal::catalog::Described;
 use crate::sources::wal::columns::{OutboxColumns, OutboxSource, OutboxTable, Places};
@@ -53,8 +54,9 @@ enum Target {
     Ignored,
     /// They are events, by the route of this number.
     Outbox(usize, Places),
-    /// They are published as what they are.
-    Captured(Box<Form>),
+    /// They are published as what they are, but for the changes of transactions that commit before a place in the WAL: the
+    /// rows that a snapshot read show them.
+    Captured(Box<Form>, CommitLsn),
 }
 
 /// A chunk whose cutting waits for the description of a table.
@@ -89,6 +91,21 @@ pub(super) struct Cutter {
     /// What was delivered before this connection: at or below it, nothing is cut again.
     delivered: Record,
     reached: Record,
+    /// What was delivered of the snapshot that was taken before.
+    snapshot: Option<Arc<SnapshotProgress>>,
+}
+
+/// What was delivered before a connection began.
+#[derive(Debug, Clone)]
+pub(super) struct Delivered {
+    pub(super) record: Record,
+    pub(super) snapshot: Option<Arc<SnapshotProgress>>,
+}
+
+impl From<Record> for Delivered {
+    fn from(record: Record) -> Self {
+        Self { record, snapshot: None }
+    }
 }
 
 impl Cutter {
@@ -98,7 +115,7 @@ impl Cutter {
         slot: Bytes,
         sources: &[OutboxSource],
         metrics: Arc<Metrics>,
-        from: Record,
+        from: impl Into<Delivered>,
         not_null: NotNull,
         captured: Option<Captured>,
     ) -> Result<Self, Error> {
@@ -115,6 +132,7 @@ impl Cutter {
                 outbox,
             })
         };
+        let from = from.into();
         Ok(Self {
             slot,
             routes: sources.iter().map(route).collect::<Result<_, Error>>()?,
@@ -127,13 +145,15 @@ impl Cutter {
             paused: None,
             told_of_loose: false,
             open: None,
-            delivered: from,
-            reached: from,
+            delivered: from.record,
+            reached: from.record,
+            snapshot: from.snapshot,
         })
     }
 
     /// Starts again on a new connection, which will send its relations again.
-    pub(super) fn restart(&mut self, from: Record, not_null: NotNull) {
+    pub(super) fn restart(&mut self, from: impl Into<Delivered>, not_null: NotNull) {
+        let from = from.into();
         self.relations.clear();
         self.paused = None;
         if let Some(captured) = &mut self.captured {
@@ -141,13 +161,24 @@ impl Cutter {
         }
         self.not_null = not_null;
         self.open = None;
-        self.delivered = from;
-        self.reached = from;
+        self.delivered = from.record;
+        self.reached = from.record;
+        self.snapshot = from.snapshot;
     }
 
     /// How far it came.
     pub(super) fn reached(&self) -> Record {
         self.reached
+    }
+
+    /// What is known of the snapshot.
+    pub(super) fn snapshot(&self) -> Option<Arc<SnapshotProgress>> {
+        self.snapshot.clone()
+    }
+
+    /// Learns of the snapshot: what its rows show is not cut. For a connection that is about to begin.
+    pub(super) fn keep(&mut self, snapshot: Option<Arc<SnapshotProgress>>) {
+        self.snapshot = snapshot;
     }
 
     /// Whether it has come to this place and stands between transactions there.
@@ -173,7 +204,9 @@ impl Cutter {
     pub(super) fn describe(&mut self, table: &Table) -> Result<Option<Batch<WalPosition>>, Error> {
         let (Some(paused), Some(captured)) = (self.paused.take(), &mut self.captured) else { return Ok(None) };
         let form = captured.describe(table)?;
-        self.relations.insert(paused.relation.oid, Target::Captured(Box::new(form)));
+        let shown =
+            self.snapshot.as_ref().map_or(CommitLsn::ZERO, |read| read.shows_before(&table.schema, &table.name));
+        self.relations.insert(paused.relation.oid, Target::Captured(Box::new(form), shown));
         self.go_on(&paused.arena, paused.offset, paused.messages, paused.before)
     }
 
@@ -206,7 +239,7 @@ impl Cutter {
             }
         }
         let moved = self.reached != before || !messages.is_empty();
-        let end = WalPosition { slot: self.slot.clone(), record: self.reached };
+        let end = WalPosition { slot: self.slot.clone(), record: self.reached, snapshot: self.snapshot.clone() };
         Ok(moved.then_some(Batch { messages, end }))
     }
 
@@ -292,7 +325,9 @@ impl Cutter {
                 let committed = Committed { position, timestamp_ms: commit_ms };
                 places.read(&new, |row| outbox.shape(row, places.types(), committed, messages))
             }
-            (Target::Captured(form), change) => {
+            // The snapshot's rows show it.
+            (Target::Captured(_, shown), _) if commit_lsn < *shown => return Ok(()),
+            (Target::Captured(form, _), change) => {
                 let (Some(captured), Some(open)) = (&mut self.captured, &self.open) else { return Ok(()) };
                 captured.shape(form, change, (position, &open.transaction, wal_start), rows, messages)
             }
@@ -381,6 +416,10 @@ impl Cutter {
             self.reached.messages = self.counts_messages;
         }
         self.reached.end_lsn = self.reached.end_lsn.max(end_lsn);
+        if self.snapshot.as_ref().is_some_and(|read| read.has_horizon() && read.horizon() <= commit_lsn) {
+            // What comes from now on shows in no row of the snapshot.
+            self.snapshot = Some(Arc::new(SnapshotProgress::over()));
+        }
     }
 
     /// Learns what a relation is; returns a captured one, which must be described before its first change.

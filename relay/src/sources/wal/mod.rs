@@ -31,9 +31,10 @@ use crate::postgres::connection::Connection;
 use crate::postgres::options::ConnectOptions;
 use crate::postgres::stream::ReplicationStream;
 use crate::shape::change::table::Table;
+use crate::sources::snapshot::SnapshotProgress;
 use crate::sources::wal::captured::Captured;
 use crate::sources::wal::catalog::Described;
-use crate::sources::wal::cut::Cutter;
+use crate::sources::wal::cut::{Cutter, Delivered};
 use crate::sources::wal::open::{Reading, Started, connect_sql, start};
 use crate::sources::wal::stages::Stages;
 use crate::sources::wal::watch::Watch;
@@ -93,12 +94,12 @@ impl WalOptions {
 pub struct Wal {
     options: Arc<WalOptions>,
     metrics: Arc<Metrics>,
-    /// None after a rewind that failed: the old stream is closed, and there is no new one.
+    /// None while it is suspended, and after a rewind that failed: the old stream is closed, and there is no new one.
     stream: Option<ReplicationStream>,
     watch: Watch,
     cutter: Cutter,
     stages: Stages,
-    acknowledged: Record,
+    acknowledged: Delivered,
     /// By which captured tables are described; opened when the first one is.
     catalog: Option<Connection>,
     /// A question to the catalog that was asked. A dropped call leaves it, and the next one waits for its answer.
@@ -121,18 +122,20 @@ impl Wal {
         progress: Option<Progress>,
         metrics: Arc<Metrics>,
     ) -> Result<Self, Error> {
-        let witness = progress.map(|progress| Record::parse(&progress.value)).transpose().map_err(|error| {
+        let witness = progress.map(|progress| Record::parse_whole(&progress.value)).transpose().map_err(|error| {
             let context = format!("the progress record of slot {:?} cannot be read", options.slot);
             Error::new(End::Source, Kind::Setup, context).because(error).with_help(
                 "Is another program writing to the progress topic? Give each its own [kafka] progress_topic.",
             )
         })?;
+        let (witness, snapshot) = witness.unzip();
         let accept_gap = options.accept_gap.load(Ordering::Relaxed);
         let started = start(Arc::clone(&options), witness, accept_gap, false).await?;
+        let delivered = Delivered { record: started.from, snapshot: snapshot.flatten().map(Arc::new) };
         let slot = bytes::Bytes::copy_from_slice(options.slot.as_bytes());
         let captured = options.capture.as_ref().map(|capture| Captured::new(&capture.shape)).transpose()?;
         let cutter =
-            Cutter::new(slot, &options.outboxes, Arc::clone(&metrics), started.from, started.not_null, captured)?;
+            Cutter::new(slot, &options.outboxes, Arc::clone(&metrics), delivered.clone(), started.not_null, captured)?;
         let watch = Watch::begin(started.sql, Arc::clone(&options), Arc::clone(&metrics));
         let stages = Stages::of_a_new_stream(&metrics);
         Ok(Self {
@@ -142,7 +145,7 @@ impl Wal {
             stream: Some(started.stream),
             watch,
             cutter,
-            acknowledged: started.from,
+            acknowledged: delivered,
             catalog: None,
             asked: None,
             opening: None,
@@ -153,7 +156,8 @@ impl Wal {
 
     /// Streams from `started` on.
     fn go_on(&mut self, started: Started) {
-        self.cutter.restart(started.from, started.not_null);
+        let snapshot = self.cutter.snapshot();
+        self.cutter.restart(Delivered { record: started.from, snapshot }, started.not_null);
         self.stream = Some(started.stream);
         self.stages = Stages::of_a_new_stream(&self.metrics);
         self.watch = Watch::begin(started.sql, Arc::clone(&self.options), Arc::clone(&self.metrics));
@@ -161,10 +165,41 @@ impl Wal {
         self.paused = None;
     }
 
-    /// Begins to leave the stream, and to read on from where it came to, with the publication of the captured tables or
-    /// `without`.
-    fn reopen(&mut self, without: bool) {
-        let (stream, options, from) = (self.stream.take(), Arc::clone(&self.options), self.cutter.reached());
+    /// What was acknowledged last, or what it was opened at.
+    #[allow(dead_code, reason = "the reader of rows comes next")]
+    pub(in crate::sources) fn delivered(&self) -> WalPosition {
+        let Delivered { record, snapshot } = self.acknowledged.clone();
+        WalPosition { slot: bytes::Bytes::copy_from_slice(self.options.slot.as_bytes()), record, snapshot }
+    }
+
+    /// Lets go of the slot, while rows are read that stand before it. What it needs of the WAL is kept, and watched over.
+    pub(in crate::sources) async fn suspend(&mut self) {
+        // A stream that is being opened has the slot.
+        if let Some(opening) = self.opening.take()
+            && let Ok(Ok(started)) = opening.await
+        {
+            self.stream = Some(started.stream);
+        }
+        self.asked = None;
+        leave(self.stream.take()).await;
+    }
+
+    /// Begins to stream on from what was acknowledged last, with what was read meanwhile.
+    #[allow(dead_code, reason = "the reader of rows comes next")]
+    pub(in crate::sources) fn stream_after(&mut self, snapshot: Arc<SnapshotProgress>) {
+        self.cutter.keep(Some(snapshot));
+        self.reopen(self.acknowledged.record, self.reading != Reading::All);
+    }
+
+    /// Waits until something is wrong with the slot, also while it is suspended. Cancel safe.
+    #[allow(dead_code, reason = "the reader of rows comes next")]
+    pub(in crate::sources) async fn failed(&mut self) -> Error {
+        self.watch.failed().await
+    }
+
+    /// Begins to leave the stream, and to read on from `from`, with the publication of the captured tables or `without`.
+    fn reopen(&mut self, from: Record, without: bool) {
+        let (stream, options) = (self.stream.take(), Arc::clone(&self.options));
         let open = async move {
             leave(stream).await;
             start(options, Some(from), false, without).await
@@ -205,7 +240,7 @@ impl Wal {
             && self.cutter.has_passed(place)
         {
             info!(%place, "the publication of the captured tables exists from here on");
-            self.reopen(false);
+            self.reopen(self.cutter.reached(), false);
         }
         loop {
             if let Some(opening) = &mut self.opening {
@@ -227,7 +262,7 @@ impl Wal {
                     info!(
                         "the slot is older than the publication of the captured tables: the outbox is read alone up to it"
                     );
-                    self.reopen(true);
+                    self.reopen(self.cutter.reached(), true);
                 }
                 chunk => return chunk.map_err(|error| stream_error(&self.options, error)),
             }
@@ -281,7 +316,7 @@ impl Source for Wal {
 
     async fn acknowledge(&mut self, position: WalPosition) -> Result<(), Error> {
         reach(Failpoint::SourceAcknowledge);
-        self.acknowledged = position.record;
+        self.acknowledged = Delivered { record: position.record, snapshot: position.snapshot };
         if let Some(stream) = &self.stream {
             stream.confirm(position.record.end_lsn);
             self.stages.collect(stream);
@@ -296,17 +331,11 @@ impl Source for Wal {
         reach(Failpoint::SourceRewind);
         // A stream cannot be sent back: the connection is left, and the server starts again where we say. It must have
         // let go of the slot first.
-        // A stream that is being opened has the slot.
-        if let Some(opening) = self.opening.take()
-            && let Ok(Ok(started)) = opening.await
-        {
-            self.stream = Some(started.stream);
-        }
-        self.asked = None;
-        leave(self.stream.take()).await;
+        self.suspend().await;
         reach(Failpoint::SourceStopped);
         let without = self.reading != Reading::All;
-        let started = start(Arc::clone(&self.options), Some(self.acknowledged), false, without).await?;
+        let started = start(Arc::clone(&self.options), Some(self.acknowledged.record), false, without).await?;
+        self.cutter.keep(self.acknowledged.snapshot.clone());
         self.go_on(started);
         reach(Failpoint::SourceRewound);
         Ok(())

@@ -1,6 +1,7 @@
 //! The progress record: the witness of what was delivered. The slot only decides what Postgres may forget.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use thiserror::Error;
 
 use crate::pipeline::{Position, Progress};
 use crate::postgres::lsn::{CommitLsn, EndLsn};
+use crate::sources::snapshot::SnapshotProgress;
 
 /// The form of the record that this version writes.
 const VERSION: u32 = 1;
@@ -73,7 +75,18 @@ impl Record {
 
     /// Reads a record from the sink's bytes.
     pub fn parse(value: &[u8]) -> Result<Self, RecordError> {
-        let text: Text = serde_json::from_slice(value)?;
+        Self::parse_whole(value).map(|(record, _)| record)
+    }
+
+    /// Reads a record with what it says of a snapshot. A relay that takes none keeps that as it is; one that is older than
+    /// snapshots drops it, and the snapshot is taken again.
+    pub fn parse_whole(value: &[u8]) -> Result<(Self, Option<SnapshotProgress>), RecordError> {
+        let mut text: Text = serde_json::from_slice(value)?;
+        let snapshot = text.snapshot.take();
+        Self::read(&text).map(|record| (record, snapshot))
+    }
+
+    fn read(text: &Text) -> Result<Self, RecordError> {
         if text.version != VERSION {
             return Err(RecordError::Version { found: text.version });
         }
@@ -91,7 +104,7 @@ impl Record {
         })
     }
 
-    fn to_json(self) -> Vec<u8> {
+    fn to_json(self, snapshot: Option<&SnapshotProgress>) -> Vec<u8> {
         let text = Text {
             version: VERSION,
             system_id: self.system_id.to_string(),
@@ -102,6 +115,7 @@ impl Record {
             messages: self.messages,
             end_lsn: self.end_lsn.to_string(),
             publications: format!("{:016x}", self.publications),
+            snapshot: snapshot.cloned(),
         };
         serde_json::to_vec(&text).expect("numbers and strings always have a JSON form")
     }
@@ -141,6 +155,8 @@ struct Text {
     end_lsn: String,
     #[serde(default = "unknown", skip_serializing_if = "is_unknown")]
     publications: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    snapshot: Option<SnapshotProgress>,
 }
 
 fn unknown() -> String {
@@ -162,23 +178,29 @@ pub fn fingerprint<'n>(publications: impl IntoIterator<Item = &'n str>) -> u64 {
     names.fold(OFFSET, step).max(1)
 }
 
-/// The position of a batch from the WAL: its record, and whose it is.
+/// The position of a batch from the WAL, or of rows that were read before it: its record, and whose it is.
 #[derive(Debug, Clone)]
 pub struct WalPosition {
-    pub(super) slot: Bytes,
-    pub(super) record: Record,
+    pub(in crate::sources) slot: Bytes,
+    pub(in crate::sources) record: Record,
+    /// What was delivered of the snapshot, if one was begun.
+    pub(in crate::sources) snapshot: Option<Arc<SnapshotProgress>>,
 }
 
 impl Position for WalPosition {
     fn progress(&self) -> Option<Progress> {
-        Some(Progress { key: self.slot.clone(), value: self.record.to_json().into() })
+        Some(Progress { key: self.slot.clone(), value: self.record.to_json(self.snapshot.as_deref()).into() })
     }
 }
 
 impl fmt::Display for WalPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Record { commit_lsn, ordinal, end_lsn, .. } = self.record;
-        write!(f, "commit {commit_lsn} ordinal {ordinal}, end {end_lsn}")
+        write!(f, "commit {commit_lsn} ordinal {ordinal}, end {end_lsn}")?;
+        match &self.snapshot {
+            Some(snapshot) if !snapshot.done => write!(f, ", in the initial snapshot"),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -199,13 +221,13 @@ mod tests {
 
     #[test]
     fn a_record_reads_back_as_written() {
-        assert_eq!(Record::parse(&RECORD.to_json()).expect("own form"), RECORD);
+        assert_eq!(Record::parse(&RECORD.to_json(None)).expect("own form"), RECORD);
     }
 
     #[test]
     fn one_without_publications_is_read_too() {
         let record = Record { publications: 0, ..RECORD };
-        let text = String::from_utf8(record.to_json()).expect("JSON");
+        let text = String::from_utf8(record.to_json(None)).expect("JSON");
         assert!(!text.contains("publications"), "{text}");
         assert_eq!(Record::parse(text.as_bytes()).expect("own form"), record);
     }
@@ -228,8 +250,19 @@ mod tests {
     }
 
     #[test]
+    fn what_it_says_of_a_snapshot_travels_with_it() {
+        let before = RECORD.to_json(None);
+        assert_eq!(Record::parse_whole(&before).expect("one that is older than snapshots"), (RECORD, None));
+        let over = SnapshotProgress::over();
+        let value = RECORD.to_json(Some(&over));
+        assert_eq!(Record::parse_whole(&value).expect("own form"), (RECORD, Some(over)));
+        assert_eq!(Record::parse(&value).expect("own form"), RECORD);
+        assert!(Record::is_newer(&value, &before), "the one that was written last");
+    }
+
+    #[test]
     fn a_foreign_value_is_refused_with_the_reason() {
-        let future = String::from_utf8(RECORD.to_json()).expect("JSON").replace("\"version\":1", "\"version\":2");
+        let future = String::from_utf8(RECORD.to_json(None)).expect("JSON").replace("\"version\":1", "\"version\":2");
         for (value, says) in [
             (&b"junk"[..], "not in the form"),
             (b"{}", "not in the form"),
@@ -251,11 +284,11 @@ mod tests {
             Record { epoch: 3, commit_lsn: CommitLsn::ZERO, ordinal: 0, end_lsn: EndLsn::ZERO, ..RECORD },
         ];
         for record in further {
-            assert!(Record::is_newer(&record.to_json(), &RECORD.to_json()), "{record:?}");
-            assert!(!Record::is_newer(&RECORD.to_json(), &record.to_json()), "{record:?}");
+            assert!(Record::is_newer(&record.to_json(None), &RECORD.to_json(None)), "{record:?}");
+            assert!(!Record::is_newer(&RECORD.to_json(None), &record.to_json(None)), "{record:?}");
         }
-        assert!(Record::is_newer(&RECORD.to_json(), &RECORD.to_json()));
-        assert!(Record::is_newer(b"junk", &RECORD.to_json()), "it must be seen, not skipped");
+        assert!(Record::is_newer(&RECORD.to_json(None), &RECORD.to_json(None)));
+        assert!(Record::is_newer(b"junk", &RECORD.to_json(None)), "it must be seen, not skipped");
     }
 
     #[test]
