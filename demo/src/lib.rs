@@ -7,6 +7,7 @@
 //!
 //! Architecture invariant: the judge knows neither Kafka nor Postgres, and nothing here links the relay: it is only ever a process.
 
+pub mod compare;
 pub mod config;
 pub mod database;
 pub mod drain;

@@ -1,4 +1,4 @@
-//! `demo run`, `demo drain`, `demo latency`, `demo soak`: started by `cargo xtask`, which names the services and the relay's binary.
+//! `demo run`, `demo drain`, `demo latency`, `demo compare`, `demo soak`: started by `cargo xtask`, which names the services and the relay's binary.
 
 use std::error::Error as _;
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use demo::error::{Error, Result};
 use demo::screen::{Screen, print};
 use demo::soak::{SOAKS, Soak};
-use demo::{drain, latency, run};
+use demo::{compare, drain, latency, run};
 
 /// Nova, a small social network, writes; the relay carries; the verdict is counted.
 #[derive(Debug, Parser)]
@@ -40,6 +40,13 @@ enum Command {
     Latency {
         #[command(flatten)]
         options: latency::Options,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Another's relay and ours on the same changes, record by record
+    Compare {
+        #[command(flatten)]
+        options: compare::Options,
         #[command(flatten)]
         form: Form,
     },
@@ -112,6 +119,12 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
             let report = latency::bench(&options, screen).await?;
             form.show(&report, || report.json(), screen);
             Ok(true)
+        }
+        Command::Compare { options, form } => {
+            let environment = xtask::services::current()?;
+            let report = compare::compare(&environment, &options, screen).await?;
+            form.show(&report, || report.json(), screen);
+            Ok(report.passed())
         }
         Command::Soak { name, .. } if name == "list" => {
             SOAKS.iter().for_each(|soak| print(&format!("{:<10} {}", soak.name, soak.about)));

@@ -26,6 +26,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Measure: `bench drain` reads a backlog beside pg_recvlogical, `bench latency` times events from commit to consumer
     Bench(demo::Named),
+    /// Run somebody else's relay and ours on the same changes, and compare record by record: `compare debezium`
+    Compare(demo::Named),
     /// Feed every parser with what nobody would send, target by target
     Fuzz(fuzz::Arguments),
     /// Run the long form of a test
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
         Command::Services(arguments) => services::run(arguments),
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Bench(arguments) => demo::bench(&arguments),
+        Command::Compare(arguments) => demo::compare(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Soak(arguments) => demo::soak(&arguments),
         Command::Test(arguments) => test::run(&arguments),

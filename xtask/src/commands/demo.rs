@@ -1,4 +1,4 @@
-//! `cargo xtask demo|bench|soak`: starts the services, builds the relay and the `demo` binary in release, and hands
+//! `cargo xtask demo|bench|compare|soak`: starts the services, builds the relay and the `demo` binary in release, and hands
 //! over to it.
 
 use std::io::{Write, stdout};
@@ -42,6 +42,11 @@ pub(crate) fn demo(arguments: &Arguments) -> Outcome {
 /// `cargo xtask bench NAME …` is `demo NAME …`.
 pub(crate) fn bench(arguments: &Named) -> Outcome {
     hand_over(&[&arguments.name], &arguments.rest)
+}
+
+/// `cargo xtask compare NAME …` is `demo compare NAME …`.
+pub(crate) fn compare(arguments: &Named) -> Outcome {
+    hand_over(&["compare", &arguments.name], &arguments.rest)
 }
 
 /// `cargo xtask soak NAME …` is `demo soak NAME …`, but for `tests`: those are the end-to-end tests with their

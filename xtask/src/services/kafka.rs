@@ -41,7 +41,7 @@ const SETTINGS: &str = "server.properties";
 const ARCHIVE: &str = "classes.jsa";
 
 /// Warnings and worse go to standard error, with their time.
-const LOGGING: [&str; 3] = [
+pub(crate) const LOGGING: [&str; 3] = [
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSS",
@@ -185,7 +185,7 @@ impl Distribution {
 }
 
 /// A Java 17 or newer, which Kafka 4 needs.
-fn java() -> Result<PathBuf> {
+pub(crate) fn java() -> Result<PathBuf> {
     let install = "apt-get install openjdk-17-jre-headless";
     let missing = |what: String| Error::Missing { what, install: install.to_owned() };
     let own = std::env::var_os("JAVA_HOME").map(|home| Path::new(&home).join("bin/java")).filter(|java| java.is_file());
@@ -193,7 +193,7 @@ fn java() -> Result<PathBuf> {
 }
 
 /// Refuses a Java that is too old, by the `release` file that every one carries at its root.
-fn check_java(java: &Path) -> Result<()> {
+pub(crate) fn check_java(java: &Path) -> Result<()> {
     let real = fs::canonicalize(java).context("resolve", java)?;
     let release = real.ancestors().nth(2).map(|root| root.join("release"));
     let text = release.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();

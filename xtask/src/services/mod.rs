@@ -13,6 +13,7 @@ pub mod certificates;
 mod clickhouse;
 mod client;
 mod compose;
+pub mod debezium;
 mod environment;
 mod error;
 mod home;

@@ -1,0 +1,108 @@
+//! Debezium as its users run it: pgoutput, its defaults, and only what a comparison needs beside them.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use xtask::services::Progress;
+use xtask::services::debezium::Debezium;
+
+use crate::compare::Options;
+use crate::compare::place::Place;
+use crate::error::{Doing, Error, Result};
+use crate::relay::log_end;
+
+/// How long it may take to deliver what it has read.
+const STOP_MAX: Duration = Duration::from_secs(40);
+
+/// A running engine. Dropped, it is killed.
+pub(super) struct Engine {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Engine {
+    /// Starts one whose slot and topics are named `prefix`.
+    pub(super) fn start(place: &Place, prefix: &str, options: &Options) -> Result<Self> {
+        let folder = place.folder(prefix)?;
+        let debezium = Debezium::get(&Progress::silent())?;
+        let mut command = debezium.command(&folder, &properties(place, prefix, options))?;
+        let log = folder.join("log");
+        let output =
+            OpenOptions::new().create(true).append(true).open(&log).doing(format!("opening {}", log.display()))?;
+        let also = output.try_clone().doing("sharing the engine's log")?;
+        let child =
+            command.stdin(Stdio::piped()).stdout(output).stderr(also).spawn().doing("starting Debezium's engine")?;
+        Ok(Self { child, log })
+    }
+
+    /// An error if it has ended by itself.
+    pub(super) fn check(&mut self) -> Result<()> {
+        match self.child.try_wait().doing("looking after Debezium's engine")? {
+            None => Ok(()),
+            Some(status) => Err(Error::Relay(format!("Debezium ended by itself with {status}\n{}", why(&self.log)))),
+        }
+    }
+
+    /// Ends its input, and waits until it has delivered what it had read.
+    pub(super) fn stop(mut self) -> Result<()> {
+        self.check()?;
+        drop(self.child.stdin.take());
+        let deadline = Instant::now() + STOP_MAX;
+        while self.child.try_wait().doing("waiting for Debezium's end")?.is_none() {
+            if Instant::now() > deadline {
+                return Err(Error::Relay(format!("Debezium did not end within {STOP_MAX:?}\n{}", log_end(&self.log))));
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Already ended is the usual case; then both do nothing.
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+fn properties(place: &Place, prefix: &str, options: &Options) -> Vec<(String, String)> {
+    let server = place.server();
+    let port = server.port.to_string();
+    let schemas = options.schemas.to_string();
+    let properties = [
+        ("name", prefix),
+        ("connector.class", "io.debezium.connector.postgresql.PostgresConnector"),
+        ("database.hostname", &server.host),
+        ("database.port", &port),
+        ("database.user", &server.user),
+        ("database.password", &server.password),
+        ("database.dbname", place.database.name()),
+        ("topic.prefix", prefix),
+        ("plugin.name", "pgoutput"),
+        ("slot.name", prefix),
+        ("publication.name", prefix),
+        ("publication.autocreate.mode", "disabled"),
+        // The default is to drop truncations.
+        ("skipped.operations", "none"),
+        // The default waits half a second for each batch to become full, at each of the many barriers.
+        ("poll.interval.ms", "5"),
+        ("offset.storage", "org.apache.kafka.connect.storage.MemoryOffsetBackingStore"),
+        ("offset.flush.interval.ms", "1000"),
+        ("converter.schemas.enable", &schemas),
+        ("producer.bootstrap.servers", &place.bootstrap),
+        ("producer.linger.ms", "1"),
+        ("producer.compression.type", "lz4"),
+        ("producer.max.request.size", "10485760"),
+    ];
+    properties.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec()
+}
+
+/// What a failed engine says of the reason, without the frames of its stack traces.
+fn why(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines = text.lines().filter(|line| !line.starts_with("\tat ") && !line.contains("INFO"));
+    lines.filter(|line| line.contains("Caused by") || line.contains("Exception")).collect::<Vec<_>>().join("\n")
+}
