@@ -4,6 +4,7 @@
 //! [`run`] prepares a database, a slot and topics of its own, lets [`nova`]'s writers write, starts the [`relay`] as a process
 //! and kills it again and again, while the [`watcher`] reads the topics with a client of its own. At the end the [`judge`] compares
 //! what was read with the [`outbox`]. [`drain`] measures how fast a backlog goes; [`soak`] names the long forms.
+//! [`state`] does the same with ordinary tables, whose records are folded back into tables.
 //!
 //! Architecture invariant: the judge knows neither Kafka nor Postgres, and nothing here links the relay: it is only ever a process.
 
@@ -24,5 +25,6 @@ pub mod relay;
 pub mod run;
 pub mod screen;
 pub mod soak;
+pub mod state;
 pub mod topics;
 pub mod watcher;

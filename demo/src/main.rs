@@ -9,8 +9,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use demo::error::{Error, Result};
 use demo::screen::{Screen, print};
-use demo::soak::{SOAKS, Soak};
-use demo::{compare, drain, latency, run};
+use demo::soak::{Form as SoakForm, SOAKS, Soak};
+use demo::{compare, drain, latency, run, state};
 
 /// Nova, a small social network, writes; the relay carries; the verdict is counted.
 #[derive(Debug, Parser)]
@@ -60,6 +60,8 @@ enum Command {
         /// Keep the database, slot, topics and logs also after a good verdict
         #[arg(long)]
         keep: bool,
+        #[command(flatten)]
+        options: state::Options,
         #[command(flatten)]
         form: Form,
     },
@@ -130,8 +132,17 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
             SOAKS.iter().for_each(|soak| print(&format!("{:<10} {}", soak.name, soak.about)));
             Ok(true)
         }
-        Command::Soak { name, seed, keep, form } => match Soak::named(&name) {
-            Some(soak) => play(&soak.options(seed, keep), &form, screen).await,
+        Command::Soak { name, seed, keep, options, form } => match Soak::named(&name).map(|soak| soak.form) {
+            Some(SoakForm::State) => {
+                let environment = xtask::services::current()?;
+                let report = state::run(&environment, options, seed, keep, screen).await?;
+                form.show(&report, || report.json(), screen);
+                Ok(report.passed())
+            }
+            Some(of) => match of.options(seed, keep) {
+                Some(run) => play(&run, &form, screen).await,
+                None => Ok(false),
+            },
             None => Err(Error::Relay(format!("there is no soak named {name}: `soak list` names them all"))),
         },
     }

@@ -9,9 +9,24 @@ pub struct Soak {
     pub name: &'static str,
     /// What it is for.
     pub about: &'static str,
-    seconds: u64,
-    rate: u64,
-    kills: u64,
+    /// What it does.
+    pub form: Form,
+}
+
+/// What a soak does.
+#[derive(Debug, Clone, Copy)]
+pub enum Form {
+    /// A run of the demo.
+    Run {
+        /// Its length.
+        seconds: u64,
+        /// Events a second.
+        rate: u64,
+        /// How often the relay is killed.
+        kills: u64,
+    },
+    /// Captured tables against what consumers make of them: [`crate::state`].
+    State,
 }
 
 /// Every soak there is.
@@ -19,16 +34,17 @@ pub const SOAKS: &[Soak] = &[
     Soak {
         name: "kills",
         about: "200 SIGKILLs in ten minutes: the relay lives 1 to 5 seconds at a time",
-        seconds: 600,
-        rate: 1_000,
-        kills: 200,
+        form: Form::Run { seconds: 600, rate: 1_000, kills: 200 },
     },
     Soak {
         name: "hour",
         about: "an hour at a steady pace with a kill every three minutes: memory and latency must not creep",
-        seconds: 3_600,
-        rate: 1_000,
-        kills: 20,
+        form: Form::Run { seconds: 3_600, rate: 1_000, kills: 20 },
+    },
+    Soak {
+        name: "state",
+        about: "captured tables folded back from their topics: 200 000 operations, schema changes, 20 SIGKILLs",
+        form: Form::State,
     },
 ];
 
@@ -37,10 +53,15 @@ impl Soak {
     pub fn named(name: &str) -> Option<&'static Self> {
         SOAKS.iter().find(|soak| soak.name == name)
     }
+}
 
-    /// The run it is.
-    pub fn options(&self, seed: Option<u64>, keep: bool) -> Options {
-        Options { seconds: Some(self.seconds), rate: self.rate, kills: self.kills, seed, keep }
+impl Form {
+    /// The run that it is, if it is one.
+    pub fn options(self, seed: Option<u64>, keep: bool) -> Option<Options> {
+        match self {
+            Self::Run { seconds, rate, kills } => Some(Options { seconds: Some(seconds), rate, kills, seed, keep }),
+            Self::State => None,
+        }
     }
 }
 
