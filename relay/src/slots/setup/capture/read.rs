@@ -17,12 +17,12 @@ with
     where c.relkind in ('r', 'p', 'v', 'm', 'f')
       and n.nspname !~ '^pg_' and n.nspname <> 'information_schema'
       and exists (
-        select from unnest($1::text[], $2::text[]) only (schema, name)
-        where n.nspname like only.schema and c.relname like only.name
+        select from unnest($1::text[], $2::text[]) named (schema, name)
+        where n.nspname like named.schema and c.relname like named.name
       )
       and not exists (
-        select from unnest($3::text[], $4::text[]) out (schema, name)
-        where n.nspname like out.schema and c.relname like out.name
+        select from unnest($3::text[], $4::text[]) excepted (schema, name)
+        where n.nspname like excepted.schema and c.relname like excepted.name
       )
   ),
   listed as materialized (
