@@ -1,11 +1,13 @@
 //! From the configuration's `[capture]` to what the source captures.
 
 use crate::config::Config;
-use crate::config::capture::{Capture, ColumnPattern, HashAlgorithm, Mask, MaskWith, Operation, TablePattern};
+use crate::config::capture::{
+    self as config, Capture, ColumnPattern, HashAlgorithm, Mask, MaskWith, Operation, TablePattern, Types,
+};
 use crate::shape::change::options::{
     CaptureOptions, ChangeForm, HeaderForm, KeyOptions, MaskForm, MaskOptions, Skipped,
 };
-use crate::shape::change::types::TypeOptions;
+use crate::shape::change::types::{Binary, Decimal, Hstore, Interval, Others, Time, TypeOptions};
 use crate::sources::wal::CaptureSource;
 
 /// What is captured; `None` if nothing is.
@@ -29,7 +31,7 @@ fn options(config: &Config, capture: &Capture) -> CaptureOptions {
         form: if capture.debezium { ChangeForm::Debezium } else { ChangeForm::Native },
         schemas: capture.schemas,
         tombstones: capture.tombstones,
-        types: TypeOptions { unavailable: capture.unavailable_value.clone() },
+        types: types(capture),
         tables: tables(&capture.tables),
         tables_except: tables(&capture.tables_except),
         columns_only: columns(&capture.columns),
@@ -55,6 +57,44 @@ fn options(config: &Config, capture: &Capture) -> CaptureOptions {
         message_topic: format!("{}.message", capture.topic_prefix),
         headers: HeaderForm::default(),
         run_id: capture.debezium.then(|| uuid::Uuid::now_v7().to_string()),
+    }
+}
+
+fn types(capture: &Capture) -> TypeOptions {
+    let Types { decimal, time, interval, binary, hstore, money_fraction_digits } = capture.types;
+    TypeOptions {
+        unavailable: capture.unavailable_value.clone(),
+        decimal: match decimal {
+            config::Decimal::Precise => Decimal::Precise,
+            config::Decimal::Double => Decimal::Double,
+            config::Decimal::Text => Decimal::Text,
+        },
+        money_fraction_digits,
+        time: match time {
+            config::Time::Adaptive => Time::Adaptive,
+            config::Time::AdaptiveTimeMicroseconds => Time::AdaptiveTimeMicroseconds,
+            config::Time::Connect => Time::Connect,
+            config::Time::IsoString => Time::IsoString,
+            config::Time::Microseconds => Time::Microseconds,
+            config::Time::Nanoseconds => Time::Nanoseconds,
+        },
+        interval: match interval {
+            config::Interval::Numeric => Interval::Numeric,
+            config::Interval::IsoString => Interval::IsoString,
+        },
+        binary: match binary {
+            config::Binary::Bytes => Binary::Bytes,
+            config::Binary::Base64 => Binary::Base64,
+            config::Binary::Base64UrlSafe => Binary::Base64UrlSafe,
+            config::Binary::Hex => Binary::Hex,
+        },
+        hstore: match hstore {
+            config::Hstore::Json => Hstore::Json,
+            config::Hstore::Map => Hstore::Map,
+        },
+        // No schema describes lists of lists.
+        nested: !capture.schemas,
+        others: Others::Text,
     }
 }
 

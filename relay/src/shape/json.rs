@@ -55,13 +55,32 @@ fn special(letter: &str, out: &mut Vec<u8>) {
 
 /// Base64 with padding: <https://www.rfc-editor.org/rfc/rfc4648#section-4>.
 pub fn base64(bytes: &[u8], out: &mut Vec<u8>) {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    for group in bytes.chunks(3) {
-        let bits = group.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - group.len()));
-        for place in 0..4 {
-            let letter = LETTERS[(bits >> (18 - 6 * place) & 63) as usize];
-            out.push(if place <= group.len() { letter } else { b'=' });
+    base64_in(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", bytes, out);
+}
+
+/// The same in letters that a URL can hold: <https://www.rfc-editor.org/rfc/rfc4648#section-5>.
+pub fn base64_url(bytes: &[u8], out: &mut Vec<u8>) {
+    base64_in(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", bytes, out);
+}
+
+fn base64_in(letters: &[u8; 64], bytes: &[u8], out: &mut Vec<u8>) {
+    let letter = |bits: u32, place: u32| letters[(bits >> (18 - 6 * place) & 63) as usize];
+    let (groups, rest) = bytes.as_chunks::<3>();
+    out.reserve(4 * groups.len() + 4);
+    for [a, b, c] in groups {
+        let bits = u32::from(*a) << 16 | u32::from(*b) << 8 | u32::from(*c);
+        out.extend_from_slice(&[letter(bits, 0), letter(bits, 1), letter(bits, 2), letter(bits, 3)]);
+    }
+    match *rest {
+        [a] => {
+            let bits = u32::from(a) << 16;
+            out.extend_from_slice(&[letter(bits, 0), letter(bits, 1), b'=', b'=']);
         }
+        [a, b] => {
+            let bits = u32::from(a) << 16 | u32::from(b) << 8;
+            out.extend_from_slice(&[letter(bits, 0), letter(bits, 1), letter(bits, 2), b'=']);
+        }
+        _ => {}
     }
 }
 

@@ -197,7 +197,7 @@ impl Described<'_> {
 /// What a null becomes. Kafka Connect's converter publishes a column's default instead; and where a null is not allowed,
 /// because the value is not known, Debezium writes a zero. We write neither, unless a schema says that there must be a value.
 fn null(column: &Column, writer: &ColumnWriter, form: ChangeForm, schemas: bool) -> String {
-    let value = || writer.default_json().unwrap_or_else(|| writer.zero_json().to_owned());
+    let value = || writer.default_json().unwrap_or_else(|| writer.zero_json());
     match form {
         ChangeForm::Debezium if column.optional => writer.default_json().unwrap_or_else(|| "null".to_owned()),
         ChangeForm::Debezium => value(),

@@ -10,6 +10,7 @@ use crate::shape::change::form::{Form, Slot};
 use crate::shape::change::options::{ChangeForm, HeaderForm};
 use crate::shape::change::row::{Old, Stamp, Value};
 use crate::shape::change::source;
+use crate::shape::change::types::Unreadable;
 use crate::shape::json;
 use crate::shape::outbox::{POSITION, Shaped};
 use crate::shape::unfit::Unshapable;
@@ -248,16 +249,16 @@ impl Slot {
     #[inline]
     fn write(&self, text: &[u8], unfit: &mut Option<Unshapable>, out: &mut Vec<u8>) {
         let at = out.len();
-        if self.writer.write(text, out).is_err() {
+        if let Err(why) = self.writer.write(text, out) {
             out.truncate(at);
             json::quote(&String::from_utf8_lossy(text), out);
-            *unfit = Some(self.unreadable());
+            *unfit = Some(self.unreadable(why));
         }
     }
 
     #[cold]
-    fn unreadable(&self) -> Unshapable {
-        Unshapable::UnreadableValue(format!("{} holds a text that is no value of its type", self.called))
+    fn unreadable(&self, why: Unreadable) -> Unshapable {
+        Unshapable::UnreadableValue(format!("{} holds {why}", self.called))
     }
 
     #[cold]
