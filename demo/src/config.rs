@@ -5,7 +5,7 @@ use xtask::services::Postgres;
 use crate::database::socket;
 
 /// The role the relay logs in as: `postrider init` creates it with the least rights that do, and runs share it.
-const ROLE: &str = "postrider";
+pub(crate) const ROLE: &str = "postrider";
 
 /// What a run tells the relay.
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ impl Config<'_> {
 }
 
 /// A TOML basic string (<https://toml.io/en/v1.0.0#string>); its escapes are those of JSON.
-fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 

@@ -43,15 +43,19 @@ pub struct Process {
 impl Relay {
     /// Takes the binary named by the environment and writes `config` as `postrider.toml` into `folder`.
     pub fn configure(folder: &Path, config: &Config<'_>) -> Result<Self> {
+        Self::with_file(folder, &config.toml(), config.admin_url())
+    }
+
+    /// The same with the text of a `postrider.toml`, and the URL by which an administrator reaches the database.
+    pub fn with_file(folder: &Path, toml: &str, admin_url: String) -> Result<Self> {
         let binary = std::env::var_os(BINARY_VARIABLE).map(PathBuf::from).ok_or_else(|| {
             Error::Relay(format!(
                 "{BINARY_VARIABLE} is not set: start this with `cargo xtask demo`, which builds the relay"
             ))
         })?;
-        let admin_url = config.admin_url();
         let (config_file, log) = (folder.join("postrider.toml"), folder.join("relay.log"));
         let relay = Self { binary, admin_url, config: config_file, log, variables: Vec::new() };
-        fs::write(&relay.config, config.toml()).doing(format!("writing {}", relay.config.display()))?;
+        fs::write(&relay.config, toml).doing(format!("writing {}", relay.config.display()))?;
         Ok(relay)
     }
 

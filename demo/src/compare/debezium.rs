@@ -85,6 +85,7 @@ fn properties(place: &Place, prefix: &str, options: &Options) -> Vec<(String, St
         ("slot.name", prefix),
         ("publication.name", prefix),
         ("publication.autocreate.mode", "disabled"),
+        ("snapshot.mode", if options.no_snapshot { "no_data" } else { "initial" }),
         // The default is to drop truncations.
         ("skipped.operations", "none"),
         // The default waits half a second for each batch to become full, at each of the many barriers.

@@ -55,6 +55,9 @@ pub struct Options {
     /// The major version of Postgres; if not given, the installed one
     #[arg(long)]
     pub postgres: Option<u16>,
+    /// Leave the rows out that are there already
+    #[arg(long)]
+    pub no_snapshot: bool,
     /// Compare the peer with itself, which shows what the comparison itself would make up
     #[arg(long)]
     pub itself: bool,
@@ -102,8 +105,12 @@ async fn run(place: &Place, options: &Options, workload: &Workload, screen: &Scr
         marker: MARKER_TOPIC.to_owned(),
     };
     let reader = Reader::start(sources, Ledger::new(workload.types.clone()))?;
-    until(&reader, &mut runners, |seen| seen.rows.iter().all(|rows| *rows >= workload.rows)).await?;
-    screen.say(&format!("both snapshots have their {} rows", workload.rows));
+    if options.no_snapshot {
+        place.until_both_stream().await?;
+    } else {
+        until(&reader, &mut runners, |seen| seen.rows.iter().all(|rows| *rows >= workload.rows)).await?;
+        screen.say(&format!("both snapshots have their {} rows", workload.rows));
+    }
     for step in &workload.script {
         if let Some(marker) = player.play(step).await? {
             until(&reader, &mut runners, |seen| seen.marker.iter().all(|seen| *seen >= marker)).await?;

@@ -1,7 +1,7 @@
 //! Where a comparison takes place: a Postgres and a database of its own, a publication and topics for each side.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -9,10 +9,9 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use xtask::services::{Environment, Postgres, PrivatePostgres};
 
-use crate::compare::Options;
 use crate::compare::debezium::Engine;
-use crate::compare::ours::Ours;
 use crate::compare::workload::Workload;
+use crate::compare::{LOOK_EVERY, Options, ours};
 use crate::database::Database;
 use crate::error::{Doing, Error, Result};
 use crate::relay::Process;
@@ -84,9 +83,24 @@ impl Place {
         let left = Runner::Debezium(Engine::start(self, &self.prefixes[0], options)?);
         let right = match options.itself {
             true => Runner::Debezium(Engine::start(self, &self.prefixes[1], options)?),
-            false => Runner::Ours(Ours::start(self, &self.prefixes[1], options)?),
+            false => Runner::Ours(ours::start(self, &self.prefixes[1], options)?),
         };
         Ok([left, right])
+    }
+
+    /// Waits until both sides read the log.
+    pub(super) async fn until_both_stream(&self) -> Result<()> {
+        let sql = self.database.connect().await?;
+        let deadline = Instant::now() + REQUEST_MAX;
+        while Instant::now() < deadline {
+            let count = "select count(*) from pg_replication_slots where active and database = current_database()";
+            let active: i64 = sql.query_one(count, &[]).await.doing("looking at the slots")?.get(0);
+            if active == 2 {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Err(Error::Relay(format!("not both sides read the log after {REQUEST_MAX:?}")))
     }
 
     /// The server, as its clients see it.
