@@ -11,7 +11,7 @@ use crate::slots::setup::capture::{
 const RELATIONS: &str = "
 with
   meant as materialized (
-    select c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relispartition, c.relreplident
+    select c.oid, c.relnamespace, n.nspname, c.relname, c.relkind, c.relpersistence, c.relispartition, c.relreplident
     from pg_catalog.pg_class c
     join pg_catalog.pg_namespace n on n.oid = c.relnamespace
     where c.relkind in ('r', 'p', 'v', 'm', 'f')
@@ -44,6 +44,17 @@ select
       from pg_catalog.pg_publication_rel r
       join pg_catalog.pg_publication p on p.oid = r.prpubid
       where p.pubname = $5 and r.prrelid = m.oid
+    )
+    or m.relkind = 'p' and exists (
+      select
+      from pg_catalog.pg_publication p
+      where p.pubname = $5
+        and (
+          p.puballtables
+          or exists (
+            select from pg_catalog.pg_publication_namespace s where s.pnpubid = p.oid and s.pnnspid = m.relnamespace
+          )
+        )
     ) as is_published,
   m.relreplident::text as identity,
   array(
