@@ -2,7 +2,8 @@
 
 use crate::config::Config;
 use crate::config::capture::{
-    self as config, Capture, ColumnPattern, HashAlgorithm, Mask, MaskWith, Operation, TablePattern, Types,
+    self as config, Capture, ColumnPattern, HashAlgorithm, HeaderConverter, Mask, MaskWith, Operation, TablePattern,
+    Types,
 };
 use crate::shape::change::options::{
     CaptureOptions, ChangeForm, HeaderForm, KeyOptions, MaskForm, MaskOptions, Skipped,
@@ -21,7 +22,8 @@ pub(super) fn route(config: &Config) -> u16 {
     u16::try_from(config.outboxes.len()).unwrap_or(u16::MAX)
 }
 
-fn options(config: &Config, capture: &Capture) -> CaptureOptions {
+/// How captured tables become messages.
+pub(super) fn options(config: &Config, capture: &Capture) -> CaptureOptions {
     let skips = |operation| capture.skipped_operations.contains(&operation);
     CaptureOptions {
         route: route(config),
@@ -54,9 +56,12 @@ fn options(config: &Config, capture: &Capture) -> CaptureOptions {
         skip_unchanged: capture.skip_unchanged,
         transaction_topic: capture.transaction_topic.clone(),
         message_prefixes: capture.message_prefixes.clone(),
-        message_topic: format!("{}.message", capture.topic_prefix),
-        headers: HeaderForm::default(),
-        run_id: capture.debezium.then(|| uuid::Uuid::now_v7().to_string()),
+        message_topic: capture.message_topic.clone(),
+        headers: match capture.header_converter {
+            HeaderConverter::Simple => HeaderForm::Simple,
+            HeaderConverter::Json => HeaderForm::Json,
+        },
+        run_id: (capture.debezium && capture.context_headers).then(|| uuid::Uuid::now_v7().to_string()),
     }
 }
 

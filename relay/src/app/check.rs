@@ -1,5 +1,7 @@
 //! `postrider check`: configuration, database and broker looked at together. Nothing is ever changed.
 
+mod capture;
+
 use std::time::Duration;
 
 use regex::Regex;
@@ -59,7 +61,7 @@ const RULES: &[&Rule] = &[&NO_BROKER, &MESSAGE_BYTES, &PROGRESS_TOPIC, &OTHER_SE
 
 /// Every rule there is.
 pub fn rules() -> impl Iterator<Item = &'static Rule> {
-    database::rules().chain(broker::rules()).chain(RULES.iter().copied())
+    database::rules().chain(broker::rules()).chain(capture::RULES.iter().copied()).chain(RULES.iter().copied())
 }
 
 /// What the one who checks may choose.
@@ -79,11 +81,13 @@ pub async fn check(config: &Config, options: Options) -> Result<Vec<Finding>, Er
     let expected = expected_database(config, options);
     let in_database = database::check(&expected).await;
     let mut findings = in_database.findings;
+    let captured = capture::describe(config, in_database.captured.clone()).await?;
+    findings.extend(captured.findings);
     findings.extend(configured(config)?);
     if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
         findings.push(NO_BROKER.found("kafka.bootstrap_servers is \"null:\"").words(NO_BROKER.mend));
     } else {
-        let at_broker = broker::check(&expected_broker(config, &in_database.aggregate_types)?).await;
+        let at_broker = broker::check(&expected_broker(config, &in_database.aggregate_types, captured.topics)?).await;
         findings.extend(at_broker.findings);
         if let (Some(confirmed), Some(record)) = (in_database.confirmed, &at_broker.progress)
             // A relay may be running: the slot was read before the record, and the end of the log is read after it.
@@ -148,8 +152,11 @@ fn expected_database(config: &Config, options: Options) -> database::Expected {
         administrator: options.administrator.map(|postgres| postgres::options(&postgres, false)),
         slot: config.source.slot.clone(),
         publication: config.source.publication.clone(),
+        has_outbox: !config.outboxes.is_empty(),
         tables: config.outboxes.iter().filter_map(outbox).collect(),
-        parks: config.outboxes.iter().any(|outbox| outbox.on_refusal == OnRefusal::Park),
+        capture: capture::expected(config),
+        parks: config.outboxes.iter().any(|outbox| outbox.on_refusal == OnRefusal::Park)
+            || config.capture.as_ref().is_some_and(|capture| capture.on_refusal == OnRefusal::Park),
         migrations: postrider::migrations::files().len(),
         old_after: options.old_after,
     }
@@ -190,7 +197,11 @@ fn outbox(outbox: &config::outbox::Outbox) -> Option<Outbox> {
     })
 }
 
-fn expected_broker(config: &Config, aggregate_types: &[Vec<String>]) -> Result<broker::Expected, Error> {
+fn expected_broker(
+    config: &Config,
+    aggregate_types: &[Vec<String>],
+    captured: Vec<broker::CapturedTopic>,
+) -> Result<broker::Expected, Error> {
     let with_tables = config.outboxes.iter().filter(|outbox| outbox.table.is_some());
     let known = with_tables.zip(aggregate_types).filter(|(outbox, _)| outbox.debezium.is_none());
     let known = known.flat_map(|(outbox, types)| types.iter().filter_map(|name| topic_of(&outbox.topic, name)));
@@ -200,6 +211,7 @@ fn expected_broker(config: &Config, aggregate_types: &[Vec<String>]) -> Result<b
         slot: config.source.slot.clone(),
         topics: topic_patterns(config),
         known: known.collect(),
+        captured,
         example,
     })
 }

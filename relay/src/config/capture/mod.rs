@@ -80,6 +80,18 @@ const COMPATIBILITY: Key = Key {
     fallback: Fallback::Value("none"),
     meaning: "`debezium` publishes the topics, headers and record times that Debezium would; keys and values are Debezium's in any case: see docs/change-data-capture.md.",
 };
+const HEADER_CONVERTER: Key = Key {
+    path: "capture.header_converter",
+    kind: Kind::Choice(&["simple", "json"]),
+    fallback: Fallback::Value("simple"),
+    meaning: "With `compatibility = \"debezium\"`: how headers are written, as SimpleHeaderConverter or as JsonConverter does it. Kafka Connect's `header.converter`.",
+};
+const CONTEXT_HEADERS: Key = Key {
+    path: "capture.context_headers",
+    kind: Kind::Boolean,
+    fallback: Fallback::Value("true"),
+    meaning: "With `compatibility = \"debezium\"`: whether each record has the headers `__debezium.context.…`. Debezium's `extended.headers.enabled`.",
+};
 const SCHEMAS: Key = Key {
     path: "capture.schemas",
     kind: Kind::Boolean,
@@ -180,6 +192,8 @@ pub(super) const KEYS: &[Key] = &[
     TOPIC,
     TOPIC_PREFIX,
     COMPATIBILITY,
+    HEADER_CONVERTER,
+    CONTEXT_HEADERS,
     SCHEMAS,
     TOMBSTONES,
     UNAVAILABLE_VALUE,
@@ -215,6 +229,10 @@ pub struct Capture {
     pub topic_prefix: String,
     /// Whether topics, headers and record times are Debezium's.
     pub debezium: bool,
+    /// In Debezium's form, how headers are written.
+    pub header_converter: HeaderConverter,
+    /// In Debezium's form, whether each record says who made it.
+    pub context_headers: bool,
     /// Whether keys and values carry their schemas.
     pub schemas: bool,
     /// Whether a delete is followed by a tombstone.
@@ -249,6 +267,15 @@ pub struct Capture {
     pub snapshot: Snapshot,
     /// What becomes of a change that can never be delivered as it is.
     pub on_refusal: OnRefusal,
+}
+
+/// How the values of headers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderConverter {
+    /// As `SimpleHeaderConverter` does it.
+    Simple,
+    /// As `JsonConverter` does it.
+    Json,
 }
 
 /// What a change does.
@@ -306,6 +333,8 @@ impl Capture {
             publish_via_partition_root: settings.boolean(&PUBLISH_VIA_PARTITION_ROOT),
             topic: topic(settings, debezium),
             debezium,
+            header_converter: [HeaderConverter::Simple, HeaderConverter::Json][settings.choice(&HEADER_CONVERTER)],
+            context_headers: settings.boolean(&CONTEXT_HEADERS),
             schemas: settings.boolean(&SCHEMAS),
             tombstones: settings.boolean(&TOMBSTONES),
             types: Types::from_settings(settings),

@@ -59,6 +59,12 @@ impl Form {
         &self.topic
     }
 
+    /// Whether records of the table have a key.
+    #[must_use]
+    pub fn has_key(&self) -> bool {
+        !self.key.is_empty()
+    }
+
     /// The table's name with its schema, as transactions' ends name it.
     #[must_use]
     pub fn table(&self) -> &str {

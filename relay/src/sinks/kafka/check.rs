@@ -23,9 +23,9 @@ use regex::Regex;
 use crate::finding::{Finding, Rule, Severity};
 use crate::pipeline::{End, Error, Kind};
 use crate::sinks::kafka::check::rules::{
-    APPEND_TIME, AUTHENTICATION, AUTHORIZATION, COMPACTED, MESSAGE_BYTES, MIN_INSYNC, PLAINTEXT, PROGRESS_PARTITIONS,
-    PROGRESS_POLICY, PROGRESS_UNREADABLE, REPLICATION, RETENTION, TIMESTAMPS, TLS, TOPIC_COLLISION, TOPIC_CREATION,
-    TOPIC_MISSING, UNANSWERED, UNCLEAN,
+    APPEND_TIME, AUTHENTICATION, AUTHORIZATION, COMPACTED, COMPACTED_KEYLESS, MESSAGE_BYTES, MIN_INSYNC, PLAINTEXT,
+    PROGRESS_PARTITIONS, PROGRESS_POLICY, PROGRESS_UNREADABLE, REPLICATION, RETENTION, TIMESTAMPS, TLS,
+    TOPIC_COLLISION, TOPIC_CREATION, TOPIC_MISSING, UNANSWERED, UNCLEAN,
 };
 use crate::sinks::kafka::check::trouble::Troubles;
 use crate::sinks::kafka::options::KafkaOptions;
@@ -65,8 +65,19 @@ pub struct Expected {
     pub topics: Vec<Regex>,
     /// Topics that events of the outbox go to now.
     pub known: Vec<String>,
+    /// Topics that changes of captured tables go to.
+    pub captured: Vec<CapturedTopic>,
     /// A topic that events could go to, for the broker to judge; none if the names cannot be told.
     pub example: Option<String>,
+}
+
+/// The topic of a captured table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapturedTopic {
+    /// Its name.
+    pub topic: String,
+    /// Whether the table's records have keys.
+    pub keyed: bool,
 }
 
 /// What was found, and the record of what was delivered.
@@ -221,9 +232,14 @@ impl Look<'_> {
         let is_event = |name: &str| {
             name != self.expected.options.progress_topic
                 && (self.expected.topics.iter().any(|pattern| pattern.is_match(name))
-                    || self.expected.known.iter().any(|known| known == name))
+                    || self.known().any(|known| known == name))
         };
         self.cluster.topics.keys().map(String::as_str).filter(|name| is_event(name)).take(TOPICS_MAX).collect()
+    }
+
+    /// The topics that are known to be needed.
+    fn known(&self) -> impl Iterator<Item = &String> {
+        self.expected.known.iter().chain(self.expected.captured.iter().map(|captured| &captured.topic))
     }
 
     fn tool(&self, tool: &str) -> String {
@@ -265,12 +281,12 @@ impl Look<'_> {
                 .found(format!("topic {name:?} does not exist, and the relay may not create it"))
                 .command(create)
         };
-        self.expected.known.iter().filter(is_missing).map(found).collect()
+        self.known().filter(is_missing).map(found).collect()
     }
 
     fn collisions(&self) -> Vec<Finding> {
         let mut alike: HashMap<String, BTreeSet<&str>> = HashMap::new();
-        for name in self.event_topics().into_iter().chain(self.expected.known.iter().map(String::as_str)) {
+        for name in self.event_topics().into_iter().chain(self.known().map(String::as_str)) {
             alike.entry(name.replace('.', "_")).or_default().insert(name);
         }
         let mut findings: Vec<Finding> = alike
@@ -288,7 +304,7 @@ impl Look<'_> {
     /// Has the broker judge a topic as the relay would create it, without creating it.
     async fn creation(&self) -> Option<Finding> {
         let creation = &self.expected.options.topics;
-        let names = self.expected.known.iter().chain(&self.expected.example);
+        let names = self.known().chain(&self.expected.example);
         let mut creatable = names.filter(|name| !self.cluster.topics.contains_key(*name) && self.may_create(name));
         let name = creatable.next()?;
         let retention = creation.retention_ms.map(|ms| ms.to_string());
@@ -405,8 +421,15 @@ impl Look<'_> {
     fn event_topic(&self, topic: &str, resource: &ConfigResource) -> Vec<Finding> {
         let mut findings = Vec::new();
         let policy = text(resource, "cleanup.policy").unwrap_or_default();
-        if policy.split(',').any(|part| part.trim() == "compact") {
-            findings.push(COMPACTED.found(format!("topic {topic:?} has cleanup.policy={policy}")).command(self.alter(
+        let rule =
+            match self.expected.captured.iter().filter(|captured| captured.topic == topic).map(|one| one.keyed).min() {
+                // Of a row that has a key the newest record is all that a compacted topic need keep.
+                Some(true) => None,
+                Some(false) => Some(&COMPACTED_KEYLESS),
+                None => Some(&COMPACTED),
+            };
+        if let Some(rule) = rule.filter(|_| policy.split(',').any(|part| part.trim() == "compact")) {
+            findings.push(rule.found(format!("topic {topic:?} has cleanup.policy={policy}")).command(self.alter(
                 topic,
                 "cleanup.policy",
                 "delete",

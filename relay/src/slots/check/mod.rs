@@ -3,6 +3,7 @@
 //! Each file reads its facts by ordinary SQL and then judges them by a pure function, so that what no test server can be
 //! (an older version, a server over the network) is tested by a table of facts.
 
+pub mod capture;
 mod connect;
 mod horizon;
 mod migrations;
@@ -13,6 +14,7 @@ mod slot;
 mod stream;
 mod table;
 
+pub use capture::ExpectedCapture;
 pub use stream::identify;
 
 use std::time::Duration;
@@ -38,8 +40,12 @@ pub struct Expected {
     pub slot: String,
     /// The publication.
     pub publication: String,
+    /// Whether there is an outbox, whose publication is then read.
+    pub has_outbox: bool,
     /// The outbox tables.
     pub tables: Vec<Outbox>,
+    /// What is captured, if anything is.
+    pub capture: Option<ExpectedCapture>,
     /// Whether events that cannot be delivered are parked in the database.
     pub parks: bool,
     /// How many migrations this version brings.
@@ -98,6 +104,8 @@ pub struct Examined {
     pub confirmed: Option<EndLsn>,
     /// Aggregate types in the newest rows of each outbox table that was asked for, in the order of the tables.
     pub aggregate_types: Vec<Vec<String>>,
+    /// The captured tables that the publication carries.
+    pub captured: Vec<Table>,
 }
 
 /// Every rule of the database's part.
@@ -110,6 +118,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         stream::RULES,
         publication::RULES,
         table::RULES,
+        capture::RULES,
         migrations::RULES,
         horizon::RULES,
     ]
@@ -155,14 +164,22 @@ async fn look(expected: &Expected, client: &Client, examined: &mut Examined) -> 
         examined.aggregate_types.push(table::aggregate_types(client, outbox, found.as_ref()).await);
         tables.push(found);
     }
-    let publication = publication::read(client, expected).await?;
-    findings.extend(publication::examine(expected, &tables, publication.as_ref()));
+    if expected.has_outbox {
+        let publication = publication::read(client, expected).await?;
+        findings.extend(publication::examine(expected, &tables, publication.as_ref()));
+    }
+    if let Some(capture) = &expected.capture {
+        let found = capture::read(client, expected, capture).await?;
+        findings.extend(capture::examine(expected, capture, &server, &found));
+        let published = found.found.captured().filter(|relation| relation.is_published);
+        examined.captured = published.map(|relation| relation.table.clone()).collect();
+    }
     let slot = slot::read(client, expected).await?;
     findings.extend(slot::examine(expected, &server, slot.as_ref()));
     examined.confirmed = slot.as_ref().and_then(|slot| slot.confirmed);
 
     if may_replicate && server.can_stream() {
-        findings.extend(stream::probe(expected, publication.as_ref(), slot.as_ref()).await);
+        findings.extend(stream::probe(expected, slot.as_ref()).await);
     }
     let wide = connect::administrator(expected).await;
     let wide = match wide {
@@ -176,4 +193,13 @@ async fn look(expected: &Expected, client: &Client, examined: &mut Examined) -> 
     findings.extend(migrations::check(view, expected, &tables).await?);
     findings.extend(horizon::check(view, expected).await?);
     Ok(())
+}
+
+impl Expected {
+    /// The publications that the relay asks for, that of the outboxes first.
+    fn publications(&self) -> Vec<String> {
+        let outboxes = self.has_outbox.then(|| self.publication.clone());
+        let capture = self.capture.as_ref().map(|capture| capture.wanted.publication.clone());
+        outboxes.into_iter().chain(capture).collect()
+    }
 }

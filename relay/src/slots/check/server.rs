@@ -146,6 +146,11 @@ impl Server {
         !self.standby && self.wal_level == "logical" && self.senders < self.senders_max
     }
 
+    /// Whether a snapshot can have a slot and a walsender beside those of the relay.
+    pub(super) fn has_room_for_a_slot(&self) -> bool {
+        self.slots < self.slots_max && self.senders + 1 < self.senders_max
+    }
+
     /// The limit of retained WAL, if there is one.
     pub(super) fn keep_limit(&self) -> Option<i64> {
         (self.keep_bytes >= 0).then_some(self.keep_bytes)
@@ -323,36 +328,38 @@ fn sender_timeout(expected: &Expected, server: &Server) -> Option<Finding> {
     }
 }
 
+/// A plain server for the tests of the judging functions.
+#[cfg(test)]
+pub(super) fn sound() -> Server {
+    Server {
+        version: 170_002,
+        standby: false,
+        wal_level: "logical".to_owned(),
+        slots_max: 10,
+        slots: 1,
+        senders_max: 10,
+        senders: 1,
+        strangers: 0,
+        keep_bytes: 100 << 30,
+        wal_size_bytes: 1 << 30,
+        wal_bytes_per_second: 1_000_000.0,
+        sender_timeout_seconds: 60.0,
+        idle_timeout_seconds: None,
+        encoding: "UTF8".to_owned(),
+        skew_seconds: 0.1,
+        tls: true,
+        over_network: true,
+        has_standbys: false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::slots::check::table::expected;
 
-    fn server() -> Server {
-        Server {
-            version: 170_002,
-            standby: false,
-            wal_level: "logical".to_owned(),
-            slots_max: 10,
-            slots: 1,
-            senders_max: 10,
-            senders: 1,
-            strangers: 0,
-            keep_bytes: 100 << 30,
-            wal_size_bytes: 1 << 30,
-            wal_bytes_per_second: 1_000_000.0,
-            sender_timeout_seconds: 60.0,
-            idle_timeout_seconds: None,
-            encoding: "UTF8".to_owned(),
-            skew_seconds: 0.1,
-            tls: true,
-            over_network: true,
-            has_standbys: false,
-        }
-    }
-
     fn codes(change: impl Fn(&mut Server)) -> Vec<&'static str> {
-        let mut server = server();
+        let mut server = sound();
         change(&mut server);
         examine(&expected(), &server).iter().map(Finding::code).collect()
     }

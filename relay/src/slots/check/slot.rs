@@ -123,8 +123,8 @@ pub(super) struct Slot {
     holder: Option<Holder>,
     spilled: i64,
     work_mem: String,
-    /// Whether the publication was made or changed after the oldest catalog that the slot still needs.
-    pub(super) older_than_publication: bool,
+    /// The publications that were made or changed after the oldest catalog that the slot still needs.
+    pub(super) older_than: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -167,10 +167,12 @@ select
   to_char(a.backend_start at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as since,
   coalesce((select spill_txns from pg_catalog.pg_stat_replication_slots t where t.slot_name = s.slot_name), 0) as spilled,
   current_setting('logical_decoding_work_mem') as work_mem,
-  coalesce(
-    (select age(p.xmin) < age(s.catalog_xmin) from pg_catalog.pg_publication p where p.pubname = $2),
-    false
-  ) as older_than_publication
+  array(
+    select p.pubname::text
+    from pg_catalog.pg_publication p
+    where p.pubname = any ($2::text[]) and age(p.xmin) < age(s.catalog_xmin)
+    order by 1
+  ) as older_than
 from pg_catalog.pg_replication_slots s
 cross join (
   select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end
@@ -179,7 +181,7 @@ left join pg_catalog.pg_stat_activity a on a.pid = s.active_pid
 where s.slot_name = $1";
 
 pub(super) async fn read(client: &Client, expected: &Expected) -> Result<Option<Slot>, tokio_postgres::Error> {
-    let row = client.query_opt(SLOT, &[&expected.slot, &expected.publication]).await?;
+    let row = client.query_opt(SLOT, &[&expected.slot, &expected.publications()]).await?;
     Ok(row.map(|row| Slot {
         plugin: row.get("plugin"),
         database: row.get("database"),
@@ -198,7 +200,7 @@ pub(super) async fn read(client: &Client, expected: &Expected) -> Result<Option<
         }),
         spilled: row.get("spilled"),
         work_mem: row.get("work_mem"),
-        older_than_publication: row.get("older_than_publication"),
+        older_than: row.get("older_than"),
     }))
 }
 

@@ -10,10 +10,9 @@ use crate::postgres::error::{Error, Kind};
 use crate::postgres::options::ConnectOptions;
 use crate::postgres::replication::{StartOptions, SystemIdentity, TimelineSwitch};
 use crate::postgres::stream::ReplicationStream;
-use crate::slots::check::Expected;
 use crate::slots::check::connect::literal;
-use crate::slots::check::publication::Publication;
 use crate::slots::check::slot::{INIT, SKIP, Slot};
+use crate::slots::check::{Expected, capture};
 
 /// How long a slot is read that is older than its publication, if nothing comes.
 const LOOK: Duration = Duration::from_millis(1500);
@@ -34,15 +33,15 @@ static SLOT_OLDER: Rule = Rule {
 pub(super) const RULES: &[&Rule] = &[&REPLICATION_CONNECTION, &SLOT_OLDER];
 
 /// Connects, and reads the slot for a moment if that can tell something.
-pub(super) async fn probe(expected: &Expected, publication: Option<&Publication>, slot: Option<&Slot>) -> Vec<Finding> {
+pub(super) async fn probe(expected: &Expected, slot: Option<&Slot>) -> Vec<Finding> {
     let options = ConnectOptions { replication: true, ..expected.connect.clone() };
-    // Only a slot that is free, ours and older than the publication can be one that does not know it.
-    let start = slot.zip(publication).and_then(|(slot, _)| {
-        let doubtful = slot.is_free() && slot.is_ours(expected) && slot.older_than_publication;
+    // Only a slot that is free, ours and older than a publication can be one that does not know it.
+    let start = slot.and_then(|slot| {
+        let doubtful = slot.is_free() && slot.is_ours(expected) && !slot.older_than.is_empty();
         slot.confirmed.filter(|_| doubtful).map(|start| StartOptions {
             slot: expected.slot.clone(),
             start,
-            publications: vec![expected.publication.clone()],
+            publications: slot.older_than.clone(),
             messages: false,
         })
     });
@@ -53,9 +52,16 @@ pub(super) async fn probe(expected: &Expected, publication: Option<&Publication>
         Err(_) => return Vec::new(),
     };
     let mut findings = Vec::new();
-    if let Some(stream) = stream
-        && knows_not_its_publication(stream).await
-    {
+    let Some(missing) = (match stream {
+        Some(stream) => publication_unknown(stream).await,
+        None => None,
+    }) else {
+        return findings;
+    };
+    let of_capture = |name: &str| missing.contains(&format!("{name:?}"));
+    if let Some(capture) = expected.capture.as_ref().filter(|capture| of_capture(&capture.wanted.publication)) {
+        findings.push(capture::younger(expected, capture));
+    } else {
         let (slot, publication) = (&expected.slot, &expected.publication);
         findings.push(
             SLOT_OLDER
@@ -89,19 +95,23 @@ pub async fn identify(expected: &Expected) -> Option<(SystemIdentity, Vec<Timeli
     tokio::task::spawn_blocking(ask).await.ok()?.ok()
 }
 
-/// Reads until something comes, or nothing for a while, and lets go of the slot.
-async fn knows_not_its_publication(mut stream: ReplicationStream) -> bool {
+/// Reads until something comes, or nothing for a while, and lets go of the slot; what the server says of a publication
+/// that the slot does not know.
+async fn publication_unknown(mut stream: ReplicationStream) -> Option<String> {
     let look = async {
         loop {
             match stream.next().await {
                 // A keepalive says nothing of the publication, and a row that was decoded says that it is known.
-                Ok(chunk) if chunk.frames().any(|frame| matches!(frame, Frame::XLogData { .. })) => return false,
+                Ok(chunk) if chunk.frames().any(|frame| matches!(frame, Frame::XLogData { .. })) => return None,
                 Ok(_) => {}
-                Err(error) => return error.kind() == Kind::PublicationMissing,
+                Err(error) if error.kind() == Kind::PublicationMissing => {
+                    return Some(error.server_error().map_or_else(String::new, |server| server.message.clone()));
+                }
+                Err(_) => return None,
             }
         }
     };
-    let missing = tokio::time::timeout(LOOK, look).await.unwrap_or(false);
+    let missing = tokio::time::timeout(LOOK, look).await.unwrap_or_default();
     // Whatever ended it, nothing was confirmed.
     drop(stream.stop().await);
     missing

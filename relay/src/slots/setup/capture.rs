@@ -15,6 +15,7 @@ use crate::slots::setup::{Step, Table};
 
 pub(crate) use crate::slots::setup::capture::read::read;
 pub(super) use crate::slots::setup::capture::refuse::refusals;
+pub(crate) use crate::slots::setup::capture::refuse::some_of;
 
 /// What shall be captured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,7 +172,8 @@ impl CaptureFound {
         self.to_publish().map(|relation| &relation.table)
     }
 
-    fn to_publish(&self) -> impl Iterator<Item = &Relation> + Clone {
+    /// What the publication shall list.
+    pub(crate) fn to_publish(&self) -> impl Iterator<Item = &Relation> + Clone {
         let signal = self.signal_table.as_ref();
         let signal = signal.filter(|signal| !self.captured().any(|relation| relation.table == signal.table));
         self.captured().chain(signal)

@@ -80,6 +80,12 @@ pub(super) static COMPACTED: Rule = Rule {
     why: "Compaction keeps the last event of a key and drops those before it, and events without a key are refused.",
     mend: "`kafka-configs.sh --alter … --add-config cleanup.policy=delete`",
 };
+pub(super) static COMPACTED_KEYLESS: Rule = Rule {
+    code: "topic-compacted-keyless",
+    severity: Severity::Error,
+    why: "A compacted topic refuses records without key, and the changes of a table without primary key have none.",
+    mend: "`kafka-configs.sh --alter … --add-config cleanup.policy=delete`, or give the table a key.",
+};
 pub(super) static MESSAGE_BYTES: Rule = Rule {
     code: "topic-message-bytes",
     severity: Severity::Warning,
@@ -138,6 +144,7 @@ pub(super) const RULES: &[&Rule] = &[
     &MIN_INSYNC,
     &UNCLEAN,
     &COMPACTED,
+    &COMPACTED_KEYLESS,
     &MESSAGE_BYTES,
     &TIMESTAMPS,
     &APPEND_TIME,
