@@ -4,10 +4,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::pipeline::{End, Error, Kind, Messages};
 use crate::postgres::lsn::RecordLsn;
-use crate::postgres::pgoutput::{self, Begin, OldTuple, Origin, Tuple};
+use crate::postgres::pgoutput::{self, Begin, LogicalMessage, OldTuple, Origin, Tuple};
 use crate::shape::change::options::CaptureOptions;
-use crate::shape::change::row::{Change, Old, Snapshot, Stamp, Value};
+use crate::shape::change::row::{Change, InTransaction, Old, Snapshot, Stamp, Value};
 use crate::shape::change::table::Table;
+use crate::shape::change::transaction::{Boundary, EventCounts};
 use crate::shape::change::{Capture, Form};
 use crate::shape::outbox::Shaped;
 use crate::shape::position::EventPosition;
@@ -81,12 +82,43 @@ fn read_old<'s, 'r>(values: &'s mut Vec<Value<'r>>, old: OldTuple<'r>) -> Old<'s
 pub(super) struct Transaction {
     xid: u32,
     commit_us: i64,
+    begin_lsn: RecordLsn,
     origin: Option<(String, u64)>,
+    /// Counted only where transactions are told.
+    counts: EventCounts,
+    begun: bool,
 }
 
 impl Transaction {
-    pub(super) fn new(begin: &Begin) -> Self {
-        Self { xid: begin.xid, commit_us: begin.commit_time_us, origin: None }
+    pub(super) fn new(begin: &Begin, wal_start: RecordLsn) -> Self {
+        Self {
+            xid: begin.xid,
+            commit_us: begin.commit_time_us,
+            begin_lsn: wal_start,
+            origin: None,
+            counts: EventCounts::default(),
+            begun: false,
+        }
+    }
+
+    /// It begins to be told.
+    pub(super) fn begin(&mut self) {
+        self.begun = true;
+    }
+
+    /// Counts the events of a change; the place of the first.
+    pub(super) fn count(&mut self, form: &Form, events: u64) -> Option<InTransaction> {
+        self.counts.count(form, events)
+    }
+
+    /// Counts a message that is published; its place.
+    pub(super) fn count_message(&mut self) -> Option<InTransaction> {
+        self.counts.count_message()
+    }
+
+    /// Whether its begin was told, and its end must be.
+    pub(super) fn is_begun(&self) -> bool {
+        self.begun
     }
 
     /// It was replicated here.
@@ -99,6 +131,8 @@ impl Transaction {
 #[derive(Debug)]
 pub(super) struct Captured {
     capture: Capture,
+    reads_messages: bool,
+    tells_transactions: bool,
     last_commit_lsn: Option<u64>,
     now_us: i64,
 }
@@ -110,7 +144,23 @@ impl Captured {
         let capture = Capture::new(options).map_err(|error| {
             Error::new(End::Source, Kind::Setup, "tables cannot be captured as it is configured").because(error)
         })?;
-        Ok(Self { capture, last_commit_lsn: None, now_us: 0 })
+        Ok(Self {
+            capture,
+            reads_messages: !options.message_prefixes.is_empty(),
+            tells_transactions: options.transaction_topic.is_some(),
+            last_commit_lsn: None,
+            now_us: 0,
+        })
+    }
+
+    /// Whether logical messages are published.
+    pub(super) fn reads_messages(&self) -> bool {
+        self.reads_messages
+    }
+
+    /// Whether the begin and the end of transactions are.
+    pub(super) fn tells_transactions(&self) -> bool {
+        self.tells_transactions
     }
 
     pub(super) fn captures(&self, schema: &str, table: &str) -> bool {
@@ -144,17 +194,59 @@ impl Captured {
         })
     }
 
-    /// Shapes a change.
+    /// Shapes a change, which has `place` in its transaction if that is told.
     pub(super) fn shape<'r>(
         &mut self,
         form: &Form,
         change: RowChange<'r>,
         (position, transaction, wal_start): (EventPosition, &Transaction, RecordLsn),
+        place: Option<InTransaction>,
         rows: &mut Rows<'r>,
         messages: &mut Messages,
     ) -> Shaped {
-        let stamp = self.stamp(position, Some(transaction), wal_start);
+        let stamp = Stamp { transaction: place, ..self.stamp(position, Some(transaction), wal_start) };
         self.capture.shape(form, change.read(rows), &stamp, messages)
+    }
+
+    /// How many events a change becomes.
+    pub(super) fn events<'r>(&self, form: &Form, change: RowChange<'r>, rows: &mut Rows<'r>) -> u64 {
+        self.capture.events(form, &change.read(rows))
+    }
+
+    /// Whether a message with this prefix is published.
+    pub(super) fn takes(&self, message: &LogicalMessage<'_>) -> bool {
+        self.reads_messages && self.capture.takes_messages(message.prefix)
+    }
+
+    /// Shapes a logical message; one that is not part of a transaction has none.
+    pub(super) fn message(
+        &mut self,
+        message: &LogicalMessage<'_>,
+        position: EventPosition,
+        transaction: Option<&Transaction>,
+        place: Option<InTransaction>,
+        messages: &mut Messages,
+    ) -> Shaped {
+        let stamp = Stamp { transaction: place, ..self.stamp(position, transaction, message.lsn) };
+        self.capture.message(message.prefix, message.content, &stamp, messages)
+    }
+
+    /// Tells the begin of a transaction.
+    pub(super) fn tell_begin(&mut self, transaction: &Transaction, position: EventPosition, messages: &mut Messages) {
+        let stamp = self.stamp(position, Some(transaction), transaction.begin_lsn);
+        self.capture.transaction(Boundary::Begin, &stamp, messages);
+    }
+
+    /// Tells its end, of which the WAL speaks at `wal_start`.
+    pub(super) fn tell_end(
+        &mut self,
+        transaction: &Transaction,
+        wal_start: RecordLsn,
+        position: EventPosition,
+        messages: &mut Messages,
+    ) {
+        let stamp = self.stamp(position, Some(transaction), wal_start);
+        self.capture.transaction(Boundary::End(&transaction.counts), &stamp, messages);
     }
 
     fn stamp<'t>(&self, position: EventPosition, transaction: Option<&'t Transaction>, lsn: RecordLsn) -> Stamp<'t> {

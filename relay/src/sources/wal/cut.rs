@@ -15,6 +15,7 @@ use crate::postgres::chunk::{Frame, Frames};
 use crate::postgres::lsn::{CommitLsn, EndLsn, RecordLsn};
 use crate::postgres::pgoutput::{self, LogicalMessage, Message, Relation};
 use crate::shape::change::Form;
+use crate::shape::change::row::InTransaction;
 use crate::shape::change::table::Table;
 use crate::shape::content::{self, Members};
 use crate::shape::outbox::{Committed, Outbox, Shaped};
@@ -140,7 +141,8 @@ impl Cutter {
             relations: HashMap::new(),
             not_null,
             member_types: RowTypes::default(),
-            counts_messages: sources.iter().any(|source| source.message_prefix.is_some()),
+            counts_messages: sources.iter().any(|source| source.message_prefix.is_some())
+                || captured.as_ref().is_some_and(Captured::reads_messages),
             captured,
             paused: None,
             told_of_loose: false,
@@ -266,10 +268,11 @@ impl Cutter {
                         true => self.delivered.messages,
                         false => self.counts_messages,
                     },
-                    transaction: Transaction::new(&begin),
+                    transaction: Transaction::new(&begin, wal_start),
                 });
             }
             Message::Commit(commit) => {
+                self.tell_end(wal_start, messages)?;
                 self.open = None;
                 if let Some(captured) = &mut self.captured {
                     captured.committed(wal_start);
@@ -309,6 +312,7 @@ impl Cutter {
         rows: &mut Rows<'r>,
         messages: &mut Messages,
     ) -> Result<(), Error> {
+        let place = self.place_in_transaction(relation, change, rows, messages)?;
         let (commit_lsn, commit_ms, ordinal) =
             count(&mut self.open, &self.delivered, &mut self.reached, change.ordinals())?;
         let target = self.relations.get(&relation).ok_or_else(|| {
@@ -329,7 +333,7 @@ impl Cutter {
             (Target::Captured(_, shown), _) if commit_lsn < *shown => return Ok(()),
             (Target::Captured(form, _), change) => {
                 let (Some(captured), Some(open)) = (&mut self.captured, &self.open) else { return Ok(()) };
-                captured.shape(form, change, (position, &open.transaction, wal_start), rows, messages)
+                captured.shape(form, change, (position, &open.transaction, wal_start), place, rows, messages)
             }
             (Target::Ignored | Target::Outbox(..), _) => return Ok(()),
         };
@@ -337,11 +341,71 @@ impl Cutter {
         Ok(())
     }
 
+    /// Counts the events of a captured change in its transaction, whose begin is told before the first: its place, if places are
+    /// told. What was delivered before counts too, so that a transaction that is resumed is told as it would have been.
+    fn place_in_transaction<'r>(
+        &mut self,
+        relation: u32,
+        change: RowChange<'r>,
+        rows: &mut Rows<'r>,
+        messages: &mut Messages,
+    ) -> Result<Option<InTransaction>, Error> {
+        let (Some(captured), Some(open)) = (&self.captured, &self.open) else { return Ok(None) };
+        let Some(Target::Captured(form, shown)) = self.relations.get(&relation) else { return Ok(None) };
+        if !captured.tells_transactions() || open.commit_lsn < *shown {
+            return Ok(None);
+        }
+        let events = captured.events(form, change, rows);
+        if events == 0 {
+            return Ok(None);
+        }
+        self.tell_begin(messages)?;
+        let (Some(open), Some(Target::Captured(form, _))) = (&mut self.open, self.relations.get(&relation)) else {
+            return Ok(None);
+        };
+        Ok(open.transaction.count(form, events))
+    }
+
+    /// Tells the begin of the open transaction, unless that was done.
+    fn tell_begin(&mut self, messages: &mut Messages) -> Result<(), Error> {
+        if self.open.as_ref().is_none_or(|open| open.transaction.is_begun()) {
+            return Ok(());
+        }
+        let (commit_lsn, _, ordinal) = count(&mut self.open, &self.delivered, &mut self.reached, 1)?;
+        let position = self.position(commit_lsn, ordinal);
+        let (Some(captured), Some(open)) = (&mut self.captured, &mut self.open) else { return Ok(()) };
+        open.transaction.begin();
+        if !self.delivered.covers(commit_lsn, ordinal) {
+            captured.tell_begin(&open.transaction, position, messages);
+        }
+        Ok(())
+    }
+
+    /// Tells the end of a transaction whose begin was told.
+    fn tell_end(&mut self, wal_start: RecordLsn, messages: &mut Messages) -> Result<(), Error> {
+        if self.open.as_ref().is_none_or(|open| !open.transaction.is_begun()) {
+            return Ok(());
+        }
+        let (commit_lsn, _, ordinal) = count(&mut self.open, &self.delivered, &mut self.reached, 1)?;
+        let position = self.position(commit_lsn, ordinal);
+        let (Some(captured), Some(open)) = (&mut self.captured, &self.open) else { return Ok(()) };
+        if !self.delivered.covers(commit_lsn, ordinal) {
+            captured.tell_end(&open.transaction, wal_start, position, messages);
+        }
+        Ok(())
+    }
+
     /// A message of `pg_logical_emit_message`: an event, if its prefix is that of an outbox and its transaction's commit
     /// is what publishes it.
     fn logical(&mut self, message: &LogicalMessage<'_>, messages: &mut Messages) -> Result<(), Error> {
         let route = self.routes.iter_mut().find(|route| route.prefix.as_deref() == Some(message.prefix));
+        let takes = route.is_none() && self.captured.as_ref().is_some_and(|captured| captured.takes(message));
         if !message.transactional {
+            if let (true, Some(captured)) = (takes, &mut self.captured) {
+                // Commits before it were sent before it. Records stand at multiples of eight, so that this is no commit's place.
+                let position = EventPosition::new(self.reached.epoch, message.lsn.as_u64() | 1, 0);
+                captured.message(message, position, None, None, messages);
+            }
             if route.is_some() {
                 self.metrics.wal.loose_messages.inc();
                 if !std::mem::replace(&mut self.told_of_loose, true) {
@@ -363,18 +427,38 @@ impl Cutter {
             }
             return Ok(());
         }
-        let route = route.map(|route| (&mut route.outbox, &route.members));
+        if takes {
+            return self.captured_message(message, messages);
+        }
         let (commit_lsn, commit_ms, ordinal) = count(&mut self.open, &self.delivered, &mut self.reached, 1)?;
         if self.delivered.covers(commit_lsn, ordinal) {
             return Ok(());
         }
         // Only a transaction whose messages are counted comes here.
         let position = EventPosition::new(self.reached.epoch, commit_lsn.as_u64(), ordinal).among_messages();
-        let Some((outbox, members)) = route else { return Ok(()) };
+        let Some(Route { outbox, members, .. }) = route else { return Ok(()) };
         let committed = Committed { position, timestamp_ms: commit_ms };
         let types = &self.member_types;
         let shaped = content::read(message.content, members, |row| outbox.shape(row, types, committed, messages));
         let shaped = shaped.unwrap_or_else(|why| outbox.unreadable(message.content, why, committed, messages));
+        self.account(&shaped, position, messages);
+        Ok(())
+    }
+
+    /// A message of a transaction that is published as what it is.
+    fn captured_message(&mut self, message: &LogicalMessage<'_>, messages: &mut Messages) -> Result<(), Error> {
+        let tells = self.captured.as_ref().is_some_and(Captured::tells_transactions);
+        if tells {
+            self.tell_begin(messages)?;
+        }
+        let (commit_lsn, _, ordinal) = count(&mut self.open, &self.delivered, &mut self.reached, 1)?;
+        let position = self.position(commit_lsn, ordinal);
+        let (Some(captured), Some(open)) = (&mut self.captured, &mut self.open) else { return Ok(()) };
+        let place = tells.then(|| open.transaction.count_message()).flatten();
+        if self.delivered.covers(commit_lsn, ordinal) {
+            return Ok(());
+        }
+        let shaped = captured.message(message, position, Some(&open.transaction), place, messages);
         self.account(&shaped, position, messages);
         Ok(())
     }

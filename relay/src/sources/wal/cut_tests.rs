@@ -433,8 +433,15 @@ fn a_stream_that_breaks_the_protocol_is_an_error_not_a_panic() {
 
 /// A cutter of the outbox and of the captured table `users`.
 fn capturing(from: Record) -> Cutter {
-    let options =
-        CaptureOptions { tables: vec!["public.users".to_owned()], ..CaptureOptions::usual("d", "p", "cdc.{table}") };
+    capturing_with(from, None)
+}
+
+fn capturing_with(from: Record, transaction_topic: Option<&str>) -> Cutter {
+    let options = CaptureOptions {
+        transaction_topic: transaction_topic.map(str::to_owned),
+        tables: vec!["public.users".to_owned()],
+        ..CaptureOptions::usual("d", "p", "cdc.{table}")
+    };
     let captured = Captured::new(&options).expect("valid");
     let sources = [source(0, Some("outbox_events"), None)];
     Cutter::new(Bytes::from_static(b"slot"), &sources, Metrics::new(), from, Vec::new(), Some(captured)).expect("valid")
@@ -559,4 +566,36 @@ fn rows_that_are_not_as_the_table_was_described_are_set_aside() {
     table.columns.truncate(1);
     let batch = cutter.describe(&table).expect("it can be captured").expect("it moves");
     assert_eq!(batch.messages.unfit().len(), 3, "rows of another width are set aside: {:?}", batch.messages.unfit());
+}
+
+#[test]
+fn a_transaction_that_is_told_begins_before_its_first_captured_change_and_ends_behind_its_last() {
+    let frames = Stream::default().begin(0x80).outbox().insert(OUTBOX, "e0").commit(0x80, 0xa0).mixed().take();
+    let tell = |from| {
+        let mut cutter = capturing_with(from, Some("cdc.transactions"));
+        cutter.cut(&frames).expect("well formed");
+        let batch = cutter.describe(&users()).expect("it can be captured").expect("it moves");
+        told(&batch).into_iter().map(|(topic, ordinal, _)| (topic, ordinal)).collect::<Vec<_>>()
+    };
+    let all = tell(record(0, 0, 0x10));
+    let topics: Vec<_> = all.iter().map(|(topic, ordinal)| (topic.as_str(), *ordinal)).collect();
+    let (users, event, transaction) = ("cdc.users", "t0.order", "cdc.transactions");
+    let expected = [
+        (event, 0),
+        (transaction, 0),
+        (users, 1),
+        (event, 2),
+        (users, 3),
+        (users, 4),
+        (users, 5),
+        (event, 6),
+        (users, 7),
+        (users, 8),
+        (event, 9),
+        (transaction, 10),
+    ];
+    assert_eq!(topics, expected);
+    // Resumed, it is told on as it was begun.
+    assert_eq!(tell(record(0x100, 9, 0xa0)), [(transaction.to_owned(), 10)]);
+    assert_eq!(tell(record(0x100, 0, 0xa0)), all[2..]);
 }

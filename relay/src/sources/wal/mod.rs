@@ -79,6 +79,14 @@ impl WalOptions {
         outboxes.into_iter().chain(capture)
     }
 
+    /// What the ordinals of changes depend on: the publications, and whether transactions are told.
+    fn counting(&self, reading: Reading) -> u64 {
+        let told = self.capture.as_ref().is_some_and(|capture| capture.shape.transaction_topic.is_some());
+        // No publication has an empty name.
+        let told = (told && reading == Reading::All).then_some("");
+        fingerprint(self.publications(reading).chain(told))
+    }
+
     /// Whether the server did not know the publication of the captured tables, and there are outboxes to read without it.
     fn is_without_capture(&self, error: &postgres::error::Error) -> bool {
         let (Some(capture), false) = (&self.capture, self.outboxes.is_empty()) else { return false };

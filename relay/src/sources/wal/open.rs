@@ -12,7 +12,7 @@ use crate::postgres::options::ConnectOptions;
 use crate::postgres::replication::StartOptions;
 use crate::postgres::stream::ReplicationStream;
 use crate::sources::wal::cut::NotNull;
-use crate::sources::wal::record::{Record, fingerprint};
+use crate::sources::wal::record::Record;
 use crate::sources::wal::resume::{Facts, resume};
 use crate::sources::wal::{WalOptions, facts, interrupted};
 
@@ -73,12 +73,10 @@ fn start_blocking(
     // The publication is there: whatever is written from here on is published.
     let alone = Reading::OutboxesUntil(identity.flushed);
     let counted_alone = |witness: &Record| {
-        options.capture.is_some()
-            && witness.is_half()
-            && witness.publications == fingerprint(options.publications(alone))
+        options.capture.is_some() && witness.is_half() && witness.publications == options.counting(alone)
     };
     let reading = if without_capture || witness.is_some_and(counted_alone) { alone } else { Reading::All };
-    let publications = fingerprint(options.publications(reading));
+    let publications = options.counting(reading);
     let facts = Facts { slot, confirmed, identity: &identity, history: &history, publications, accept_gap };
     let from = resume(&facts, witness)?;
     if witness.is_some_and(|witness| witness.epoch != from.epoch) {

@@ -34,7 +34,7 @@ pub struct Record {
     pub messages: bool,
     /// Where the stream goes on: all transactions that ended before it are delivered whole.
     pub end_lsn: EndLsn,
-    /// Which publications the ordinal counts the changes of, as [`fingerprint`] tells; 0 if that was not written down.
+    /// What the ordinal counts, the publications above all, as [`fingerprint`] tells; 0 if that was not written down.
     pub publications: u64,
 }
 
