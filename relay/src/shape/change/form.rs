@@ -119,13 +119,18 @@ impl Described<'_> {
         patterns.iter().any(|pattern| pattern.matches(&self.table.schema, &self.table.name, &column.name))
     }
 
+    /// Whether a column is part of the value.
+    fn publishes(&self, column: &Column) -> bool {
+        let listed = self.set.columns_only.is_empty() || self.names(&self.set.columns_only, column);
+        listed && !self.names(&self.set.columns_except, column)
+    }
+
     fn columns(&self) -> Result<Vec<Slot>, Unsupported> {
         let mut slots = Vec::new();
         for (place, column) in self.table.columns.iter().enumerate() {
-            let listed = self.set.columns_only.is_empty() || self.names(&self.set.columns_only, column);
-            if listed && !self.names(&self.set.columns_except, column) {
+            if self.publishes(column) {
                 let mask = self.mask(column)?;
-                slots.push(self.slot(place, slots.is_empty(), mask)?);
+                slots.push(self.slot(column, place, slots.is_empty(), mask)?);
             }
         }
         Ok(slots)
@@ -149,7 +154,10 @@ impl Described<'_> {
             if self.mask(column)?.is_some() {
                 return Err(Unsupported::MaskedKey { table: self.name.clone(), column: column.name.clone() });
             }
-            slots.push(self.slot(place, slots.is_empty(), None)?);
+            // Of a column that it leaves out, Debezium does not ask whether it can be null.
+            let forgets = self.set.options.form == ChangeForm::Debezium && !self.publishes(column);
+            let column = Column { optional: column.optional || forgets, ..column.clone() };
+            slots.push(self.slot(&column, place, slots.is_empty(), None)?);
         }
         Ok(slots)
     }
@@ -173,8 +181,7 @@ impl Described<'_> {
         Ok(places)
     }
 
-    fn slot(&self, place: usize, is_first: bool, mask: Option<Mask>) -> Result<Slot, Unsupported> {
-        let column = &self.table.columns[place];
+    fn slot(&self, column: &Column, place: usize, is_first: bool, mask: Option<Mask>) -> Result<Slot, Unsupported> {
         let options = &self.set.options;
         let unsupported = |UnsupportedType { name: of, why }| {
             let why = if why.is_empty() { why } else { format!(" ({why})") };
@@ -194,7 +201,10 @@ impl Described<'_> {
                 unchanged = mask.constant(&unchanged);
             }
         }
-        let schema = writer.schema(Some(&column.name));
+        let mut schema = writer.schema(Some(&column.name));
+        if let Some(mask) = &mask {
+            schema = mask.schema(&schema);
+        }
         let called = format!("column {} of {}", quoted(&column.name), self.name);
         Ok(Slot { place, name, writer, mask, null, unchanged, schema, called })
     }

@@ -81,6 +81,21 @@ impl Mask {
         }
     }
 
+    /// The schema of a masked column, which says that it is masked.
+    pub(super) fn schema(&self, schema: &str) -> String {
+        let parameter = match self {
+            Self::Truncate(letters) => format!(r#""truncateLength":"{letters}""#),
+            Self::Asterisks(_) | Self::Hash(..) => r#""masked":"true""#.to_owned(),
+        };
+        // The parameters stand before the default and the field's name; within a string no quote stands alone.
+        let ends = [r#","default":"#, r#","field":"#].into_iter().filter_map(|end| schema.find(end));
+        let (before, after) = schema.split_at(ends.min().unwrap_or(schema.len().saturating_sub(1)));
+        match before.strip_suffix('}') {
+            Some(others) => format!("{others},{parameter}}}{after}"),
+            None => format!(r#"{before},"parameters":{{{parameter}}}{after}"#),
+        }
+    }
+
     /// What becomes of a value that is not read from a row, given as JSON: a null, or what stands for a value that is not known.
     pub(super) fn constant(&self, value: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -184,6 +199,30 @@ mod tests {
         }
         assert_eq!(salted("MD5").expect_err("weak"), CaptureError::Hash { found: "MD5".into(), known: HASHES });
         assert!(!format!("{salted:?}", salted = salted("SHA-256")).contains("Nacl"));
+    }
+
+    #[test]
+    fn a_schema_says_that_its_column_is_masked() {
+        let mask = |form| Mask::new(&form).expect("valid");
+        for (form, schema, expected) in [
+            (
+                MaskForm::Asterisks(1),
+                r#"{"type":"string","optional":true,"field":"a"}"#,
+                r#"{"type":"string","optional":true,"parameters":{"masked":"true"},"field":"a"}"#,
+            ),
+            (
+                MaskForm::Truncate(7),
+                r#"{"type":"string","optional":true,"parameters":{"allowed":"a"},"default":"a","field":"a"}"#,
+                r#"{"type":"string","optional":true,"parameters":{"allowed":"a","truncateLength":"7"},"default":"a","field":"a"}"#,
+            ),
+            (
+                MaskForm::Asterisks(1),
+                r#"{"type":"string","optional":true}"#,
+                r#"{"type":"string","optional":true,"parameters":{"masked":"true"}}"#,
+            ),
+        ] {
+            assert_eq!(mask(form).schema(schema), expected);
+        }
     }
 
     #[test]

@@ -297,3 +297,6 @@ fn fits(form: &Form, change: &Change<'_>) -> bool {
 #[cfg(test)]
 #[path = "change_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod recorded_tests;
