@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 use xtask::services::Environment;
 
 use crate::error::{Error, Result};
-use crate::nova::{Crowd, Options as CrowdOptions, Outcome};
+use crate::nova::{self, Crowd, Options as CrowdOptions, Outcome};
 use crate::outbox;
 use crate::random::Random;
 use crate::run::kills;
 use crate::run::options::Options;
-use crate::run::report::{Played, Report};
+use crate::run::report::{Captured, Played, Report};
 use crate::run::site::Site;
 use crate::run::torment::Torment;
 use crate::screen::{Moment, Screen};
+use crate::state::compare::Comparison;
+use crate::state::reader::{Read, Reader};
 use crate::watcher::{Seen, Watcher, now_us};
 
 /// How often the run looks around: kills, restarts, a picture for the screen.
@@ -33,6 +35,7 @@ pub(super) async fn play(environment: &Environment, site: &Site, options: &Optio
     screen.say(&format!(
         "          Nova writes {rate} events/s for {seconds} s; the relay is killed {kills} times (seed {seed})"
     ));
+    let reader = Reader::start(&site.tables)?;
     let watcher = Watcher::start(&environment.kafka.bootstrap, &site.topics)?;
     let plan = kills::plan(options.kills, options.seconds(), &mut Random::new(seed));
     let mut torment = Torment::start(&site.relay, plan)?;
@@ -43,6 +46,9 @@ pub(super) async fn play(environment: &Environment, site: &Site, options: &Optio
     let outcome = write(crowd, &mut torment, watcher.seen(), options, screen).await?;
     let written_for = started.elapsed();
     drain(&outcome, &mut torment, watcher.seen(), started, screen).await?;
+    let client = site.database.connect().await?;
+    nova::fence(&client).await?;
+    drain_tables(reader.read(), &mut torment, watcher.seen(), started, screen).await?;
 
     let killed = torment.killed();
     let (usage, outages) = torment.stop()?;
@@ -56,7 +62,35 @@ pub(super) async fn play(environment: &Environment, site: &Site, options: &Optio
             "the outbox holds {held} events, but the writers committed {written}: the verdict would mean nothing"
         )));
     }
-    Ok(Report::new(findings, &deliveries, Played { outcome, usage, outages, killed, written_for }))
+    let (folded, flaws) = reader.finish()?.fold();
+    let comparison = Comparison::of(&client, &nova::tables(), &folded).await?;
+    let captured = Captured { comparison, flaws };
+    Ok(Report::new(findings, &deliveries, Played { outcome, usage, outages, killed, written_for, captured }))
+}
+
+/// Waits until the last row of the captured tables has arrived, or nothing new arrives any more.
+async fn drain_tables(
+    read: &Read,
+    torment: &mut Torment<'_>,
+    seen: &Seen,
+    started: Instant,
+    screen: &Screen,
+) -> Result<()> {
+    let mut last = (read.records(), Instant::now());
+    while read.fences() == 0 {
+        if read.records() > last.0 {
+            last = (read.records(), Instant::now());
+        }
+        if last.1.elapsed() > NO_PROGRESS_MAX {
+            screen.say(&format!(
+                "          no new change of a table has arrived for {NO_PROGRESS_MAX:?}: the rest counts as lost"
+            ));
+            return Ok(());
+        }
+        torment.tick(started.elapsed(), seen, screen)?;
+        tokio::time::sleep(TICK).await;
+    }
+    Ok(())
 }
 
 /// Lets the writers write for as long as the run lasts.

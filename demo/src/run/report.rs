@@ -11,6 +11,8 @@ use crate::latency::{Latencies, Percentiles};
 use crate::nova::Outcome;
 use crate::procfs::Usage;
 use crate::run::torment::Outage;
+use crate::state::compare::Comparison;
+use crate::state::fold::Flaws;
 
 /// Events held back. The relay has nowhere yet to park an event, so none can be.
 const PARKED: u64 = 0;
@@ -33,6 +35,16 @@ pub(super) struct Played {
     pub(super) outages: Vec<Outage>,
     pub(super) killed: u64,
     pub(super) written_for: Duration,
+    pub(super) captured: Captured,
+}
+
+/// What the records of captured tables came to.
+#[derive(Debug, Default)]
+pub(super) struct Captured {
+    /// The tables that they fold to, beside Postgres' own.
+    pub(super) comparison: Comparison,
+    /// What is wrong with the records themselves.
+    pub(super) flaws: Flaws,
 }
 
 /// The JSON form; its keys are a contract with those who read it.
@@ -54,6 +66,12 @@ struct Figures {
     kills: u64,
     seconds: f64,
     verdict: &'static str,
+    /// Records of captured tables.
+    change_records: u64,
+    /// Rows that Postgres holds in these tables.
+    table_rows: u64,
+    /// Rows of theirs that the records do not make, or not so.
+    table_differences: u64,
 }
 
 impl Report {
@@ -72,7 +90,8 @@ impl Report {
 
     /// Whether the relay kept its promises.
     pub fn passed(&self) -> bool {
-        self.findings.clean()
+        let Captured { comparison, flaws } = &self.played.captured;
+        self.findings.clean() && flaws.none() && comparison.differences == 0
     }
 
     /// The figures as one line of JSON.
@@ -99,6 +118,9 @@ impl Report {
             kills: self.played.killed,
             seconds: rounded(self.played.written_for.as_secs_f64()),
             verdict: if self.passed() { "pass" } else { "fail" },
+            change_records: self.played.captured.flaws.records,
+            table_rows: self.played.captured.comparison.rows,
+            table_differences: self.played.captured.comparison.differences,
         }
     }
 }
@@ -117,12 +139,24 @@ impl fmt::Display for Report {
             f,
             "\n  relay: {rss:.1} MiB resident at most, {cpu:.2} CPU s ({per_million:.1} per million records)\n"
         )?;
+        let Captured { comparison, flaws } = &self.played.captured;
+        writeln!(
+            f,
+            "  tables: {} records fold to {} rows of {} tables; {} differ from Postgres, {} twice\n",
+            flaws.records, comparison.rows, comparison.tables, comparison.differences, flaws.duplicated
+        )?;
+        for example in comparison.examples.iter().chain(&flaws.examples) {
+            writeln!(f, "  {example}")?;
+        }
         for example in self.findings.examples() {
             writeln!(f, "  {example}")?;
         }
         let Colours { good, bad, plain } = colours;
         match self.passed() {
-            true => write!(f, "  {good}PASS{plain}  nothing lost, nothing invented, every key in order"),
+            true => write!(
+                f,
+                "  {good}PASS{plain}  nothing lost, nothing invented, every key in order, every table as Postgres has it"
+            ),
             false => write!(f, "  {bad}FAIL{plain}  what was read is not what was committed"),
         }
     }
@@ -198,19 +232,23 @@ mod tests {
     use crate::judge::{Delivery, Judge, Received};
     use crate::nova::Outcome;
     use crate::procfs::Usage;
-    use crate::run::report::{Played, Report};
+    use crate::run::report::{Captured, Played, Report};
 
     fn report(judge: Judge) -> Report {
         let outcome = Outcome::default();
         let (findings, deliveries) = judge.finish(&outcome.rolled_back);
         let (usage, written_for) = (Usage::default(), Duration::from_secs(30));
-        Report::new(findings, &deliveries, Played { outcome, usage, outages: Vec::new(), killed: 3, written_for })
+        Report::new(
+            findings,
+            &deliveries,
+            Played { outcome, usage, outages: Vec::new(), killed: 3, written_for, captured: Captured::default() },
+        )
     }
 
     #[test]
     fn the_json_has_exactly_the_promised_keys_in_their_order() {
         let json = report(Judge::default()).json();
-        let keys = "committed, delivered, lost, duplicated, phantom, reordered, parked, p50_ms, p99_ms, p999_ms, events_per_s, relay_rss_peak_mb, relay_cpu_s, kills, seconds, verdict";
+        let keys = "committed, delivered, lost, duplicated, phantom, reordered, parked, p50_ms, p99_ms, p999_ms, events_per_s, relay_rss_peak_mb, relay_cpu_s, kills, seconds, verdict, change_records, table_rows, table_differences";
         let found: Vec<&str> = json
             .split('"')
             .filter(|part| part.starts_with(char::is_alphabetic))
@@ -225,7 +263,7 @@ mod tests {
         judge.observe(&Received::default());
         let report = report(judge);
         assert!(!report.passed());
-        assert!(report.json().ends_with(r#""verdict":"fail"}"#));
+        assert!(report.json().contains(r#""verdict":"fail""#));
         assert!(report.to_string().contains("FAIL"));
     }
 

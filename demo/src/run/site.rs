@@ -10,6 +10,7 @@ use crate::error::{Doing, Result};
 use crate::nova;
 use crate::relay::Relay;
 use crate::screen::Screen;
+use crate::state::reader::TableTopics;
 use crate::topics::Topics;
 
 /// Everything that a run made.
@@ -17,6 +18,8 @@ use crate::topics::Topics;
 pub(super) struct Site {
     pub(super) database: Database,
     pub(super) topics: Topics,
+    /// Of the captured tables.
+    pub(super) tables: TableTopics,
     pub(super) relay: Relay,
     folder: PathBuf,
 }
@@ -37,8 +40,13 @@ impl Site {
             bootstrap_servers: &environment.kafka.bootstrap,
             progress_topic: &topics.progress(),
         };
-        let relay = Relay::configure(&folder, &config)?;
-        Ok(Self { database, topics, relay, folder })
+        let names: Vec<String> = nova::tables().iter().map(|table| table.name.to_owned()).collect();
+        let captured: Vec<String> = names.iter().map(|name| format!("public.{name}")).collect();
+        let relay = Relay::configure(&folder, &config)?
+            .with("POSTRIDER_CAPTURE_TABLES", &captured.join(", "))
+            .with("POSTRIDER_CAPTURE_TOPIC", &format!("{name}.cdc.{{table}}"));
+        let tables = TableTopics::new(&environment.kafka.bootstrap, &format!("{name}.cdc."), &names);
+        Ok(Self { database, topics, tables, relay, folder })
     }
 
     /// The outbox, migrated by the relay, and Nova's tables; the publication and the slot; the topics.
@@ -49,12 +57,14 @@ impl Site {
         self.relay.complete("migrate")?;
         nova::create_schema(&self.database.connect().await?).await?;
         self.relay.complete("init")?;
-        self.topics.create(&environment.kafka.bootstrap).await
+        self.topics.create(&environment.kafka.bootstrap).await?;
+        self.tables.create().await
     }
 
     /// Removes everything.
     pub(super) async fn clear(self, environment: &Environment) -> Result<()> {
         self.topics.delete(&environment.kafka.bootstrap).await?;
+        self.tables.delete().await?;
         self.database.drop().await?;
         std::fs::remove_dir_all(&self.folder).doing(format!("removing {}", self.folder.display()))
     }

@@ -52,7 +52,8 @@ pub struct Table {
 }
 
 impl Table {
-    fn new(name: &'static str, key: &[(&str, Kind)], columns: &[(&str, Kind)], identity: Identity) -> Self {
+    /// A table with that identity, whose key, if it has one, is its primary key unless an index identifies its rows.
+    pub(crate) fn new(name: &'static str, key: &[(&str, Kind)], columns: &[(&str, Kind)], identity: Identity) -> Self {
         let of = |columns: &[(&str, Kind)]| {
             columns.iter().map(|(name, kind)| Column { name: (*name).to_owned(), kind: *kind }).collect()
         };
