@@ -5,9 +5,9 @@ use std::io::{Write, stdout};
 use std::process::{Command, ExitCode, ExitStatus};
 
 use clap::Args;
-use xtask::services::{self, Progress, Service, UpOptions};
+use xtask::services::{self, MAJORS, PrivatePostgres, Progress, Service, UpOptions};
 
-use crate::commands::{Outcome, cargo, test};
+use crate::commands::{Failure, Outcome, cargo, test};
 
 /// Where the relay's binary is, for the demo and the tests.
 pub(crate) const RELAY_BINARY: &str = "POSTRIDER_RELAY_BINARY";
@@ -15,11 +15,17 @@ pub(crate) const RELAY_BINARY: &str = "POSTRIDER_RELAY_BINARY";
 /// The soak that is no matter of the demo.
 const TESTS: &str = "tests";
 
+/// What asks for another version of Postgres than the one that is there.
+const VERSION: &str = "--postgres";
+
+/// What a server needs whose slots are read.
+const SETTINGS: &[(&str, &str)] = &[("wal_level", "logical")];
+
 /// What is passed through.
 #[derive(Debug, Args)]
 #[command(disable_help_flag = true)]
 pub(crate) struct Arguments {
-    /// What the demo takes: --seconds N, --rate R, --kills K, --output json, --help
+    /// What the demo takes: --seconds N, --rate R, --kills K, --output json, --help; and --postgres MAJOR for a server of its own
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) rest: Vec<String>,
 }
@@ -29,7 +35,7 @@ pub(crate) struct Arguments {
 pub(crate) struct Named {
     /// Which one
     name: String,
-    /// What it takes
+    /// What it takes; and --postgres MAJOR for a server of its own, of that version
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     rest: Vec<String>,
 }
@@ -65,6 +71,8 @@ pub(crate) fn soak(arguments: &Named) -> Outcome {
 }
 
 fn hand_over(verb: &[&str], rest: &[String]) -> Outcome {
+    let (major, rest) = take_major(rest)?;
+    let _server;
     let mut demo = if rest.iter().any(|word| word == "--help" || word == "-h") {
         // Nobody wants to wait for services in order to read.
         let [demo] = cargo::build([cargo::DEMO], "release")?;
@@ -72,7 +80,16 @@ fn hand_over(verb: &[&str], rest: &[String]) -> Outcome {
     } else {
         let only = vec![Service::Postgres, Service::Kafka];
         let wanted = UpOptions { only, progress: Progress::shown(), ..UpOptions::default() };
-        let environment = services::obtain(&wanted)?;
+        let mut environment = services::obtain(&wanted)?;
+        // Kept until the demo has ended.
+        _server = match &major {
+            Some(major) => {
+                let server = PrivatePostgres::start(Some(*major), SETTINGS)?;
+                environment.postgres = server.environment();
+                Some(server)
+            }
+            None => None,
+        };
         let [relay, demo] = cargo::build([cargo::RELAY, cargo::DEMO], "release")?;
         let environment = serde_json::to_string(&environment).expect("plain data is JSON");
         let mut demo = Command::new(demo);
@@ -82,7 +99,32 @@ fn hand_over(verb: &[&str], rest: &[String]) -> Outcome {
     Ok(exit_code(demo.args(verb).args(rest).status()?))
 }
 
+/// Takes `--postgres MAJOR` out of what is passed on.
+fn take_major(rest: &[String]) -> Result<(Option<u16>, Vec<String>), Failure> {
+    let mut rest = rest.to_vec();
+    let Some(at) = rest.iter().position(|word| word == VERSION) else { return Ok((None, rest)) };
+    let major = rest.get(at + 1).and_then(|word| word.parse().ok()).filter(|major| MAJORS.contains(major));
+    let major =
+        major.ok_or_else(|| format!("{VERSION} takes a version from {} to {}", MAJORS.start(), MAJORS.end()))?;
+    rest.drain(at..=at + 1);
+    Ok((Some(major), rest))
+}
+
 /// The code to end with; what was killed by a signal has none of its own.
 fn exit_code(status: ExitStatus) -> ExitCode {
     ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::commands::demo::take_major;
+
+    #[test]
+    fn a_version_is_taken_out_of_what_is_passed_on() {
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let taken = |text| take_major(&words(text)).ok();
+        assert_eq!(taken("--kills 3"), Some((None, words("--kills 3"))));
+        assert_eq!(taken("--kills 3 --postgres 17 --keep"), Some((Some(17), words("--kills 3 --keep"))));
+        assert_eq!((taken("--postgres"), taken("--postgres 9"), taken("--postgres new")), (None, None, None));
+    }
 }
