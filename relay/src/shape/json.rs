@@ -10,20 +10,37 @@ pub fn quote(text: &str, out: &mut Vec<u8>) {
 /// What stands between the quotes of [`quote`].
 pub fn escape(text: &str, out: &mut Vec<u8>) {
     let bytes = text.as_bytes();
-    let (mut plain, mut at) = (0, 0);
-    while at < bytes.len() {
-        let byte = bytes[at];
-        if !is_special(byte) {
-            at += 1;
-            continue;
-        }
+    let mut plain = 0;
+    loop {
+        let at = plain + plain_len(&bytes[plain..]);
         out.extend_from_slice(&bytes[plain..at]);
-        let len = if byte < 0x80 { 1 } else { 4 };
-        special(&text[at..at + len], out);
-        at += len;
-        plain = at;
+        let Some(&byte) = bytes.get(at) else { return };
+        plain = at + if byte < 0x80 { 1 } else { 4 };
+        special(&text[at..plain], out);
     }
-    out.extend_from_slice(&bytes[plain..]);
+}
+
+/// How many bytes at the beginning stand for themselves.
+#[inline]
+fn plain_len(bytes: &[u8]) -> usize {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let plain = words.iter().take_while(|word| !holds_special(u64::from_ne_bytes(**word))).count();
+    let tail = words.get(plain).map_or(rest, |word| &word[..]);
+    8 * plain + tail.iter().take_while(|byte| !is_special(**byte)).count()
+}
+
+/// Whether any of eight bytes is special, all asked at once: <https://graphics.stanford.edu/~seander/bithacks.html#ZeroInWord>.
+#[inline]
+fn holds_special(word: u64) -> bool {
+    const fn each(byte: u8) -> u64 {
+        u64::from_ne_bytes([byte; 8])
+    }
+    const fn zero(word: u64) -> u64 {
+        word.wrapping_sub(each(1)) & !word & each(0x80)
+    }
+    let control = word.wrapping_sub(each(b' ')) & !word & each(0x80);
+    let long = zero(word & each(0xf0) ^ each(0xf0));
+    control | zero(word ^ each(b'"')) | zero(word ^ each(b'\\')) | long != 0
 }
 
 /// Whether a byte begins a letter that does not stand for itself: 0xf0 and above begin those of four bytes.
@@ -85,22 +102,38 @@ fn base64_in(letters: &[u8; 64], bytes: &[u8], out: &mut Vec<u8>) {
 }
 
 /// An integer in decimal digits.
+#[inline]
 pub fn integer(value: i64, out: &mut Vec<u8>) {
     let mut digits = [0; 20];
     let (mut rest, mut at) = (value.unsigned_abs(), digits.len());
-    loop {
+    while rest >= 100 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    let [tens, ones] = PAIRS[rest as usize];
+    at -= 1;
+    digits[at] = ones;
+    if rest >= 10 {
         at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
+        digits[at] = tens;
     }
     if value < 0 {
         out.push(b'-');
     }
     out.extend_from_slice(&digits[at..]);
 }
+
+/// The digits of each number below 100.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
 
 #[cfg(test)]
 mod tests {
@@ -149,8 +182,20 @@ mod tests {
     }
 
     #[test]
+    fn each_byte_is_found_wherever_it_stands_in_a_word() {
+        for byte in 0..=0x7f_u8 {
+            for place in 0..17 {
+                let mut bytes = [b'a'; 17];
+                bytes[place] = byte;
+                let found = str::from_utf8(&bytes).expect("ASCII");
+                assert_eq!(serde_json::from_str::<String>(&text(|out| quote(found, out))).expect("JSON"), found);
+            }
+        }
+    }
+
+    #[test]
     fn the_outermost_integers_have_all_their_digits() {
-        for value in [i64::MIN, i64::MAX, 0, -1] {
+        for value in [i64::MIN, i64::MAX, 0, -1, 9, 10, 99, 100, 101, 999, 1000, 12345] {
             assert_eq!(text(|out| integer(value, out)), value.to_string());
         }
     }

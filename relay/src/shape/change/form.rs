@@ -7,7 +7,7 @@ use crate::shape::change::envelope::{around, key_schema, quoted, value_schema};
 use crate::shape::change::mask::{self, Mask};
 use crate::shape::change::options::{ChangeForm, Unsupported};
 use crate::shape::change::pattern::ColumnPattern;
-use crate::shape::change::source::SourceTexts;
+use crate::shape::change::source;
 use crate::shape::change::table::{Column, Identity, Table};
 use crate::shape::change::topic::{Names, legal};
 use crate::shape::change::types::{ColumnWriter, UnsupportedType};
@@ -28,7 +28,8 @@ pub struct Form {
     pub(super) open: Vec<u8>,
     /// Behind the last time.
     pub(super) close: Vec<u8>,
-    pub(super) source: SourceTexts,
+    /// What names it in a change's source.
+    pub(super) names: Vec<u8>,
     /// Before and behind a key's object.
     pub(super) around_key: (Vec<u8>, Vec<u8>),
 }
@@ -98,7 +99,7 @@ impl Form {
             width: table.columns.len(),
             open,
             close,
-            source: SourceTexts::new(&options.prefix, &options.database, &table.schema, &table.name),
+            names: source::names(&table.schema, &table.name),
             around_key: around(options.schemas, &key_schema(&key, &schemas)),
             table: described.name,
             columns,

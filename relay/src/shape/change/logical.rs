@@ -8,7 +8,7 @@ use crate::shape::change::envelope::{MESSAGE_KEY_SCHEMA, around, message_schema}
 use crate::shape::change::options::CaptureOptions;
 use crate::shape::change::pattern::Glob;
 use crate::shape::change::row::Stamp;
-use crate::shape::change::source::SourceTexts;
+use crate::shape::change::source::At;
 use crate::shape::change::{Capture, source};
 use crate::shape::json;
 use crate::shape::outbox::Shaped;
@@ -20,7 +20,7 @@ pub(super) struct LogicalMessages {
     topic: Arc<str>,
     around_key: (Vec<u8>, Vec<u8>),
     around_value: (Vec<u8>, Vec<u8>),
-    source: SourceTexts,
+    names: Vec<u8>,
 }
 
 impl LogicalMessages {
@@ -30,7 +30,7 @@ impl LogicalMessages {
             topic: Arc::from(options.message_topic.as_str()),
             around_key: around(options.schemas, MESSAGE_KEY_SCHEMA),
             around_value: around(options.schemas, &message_schema("bytes")),
-            source: SourceTexts::new(&options.prefix, &options.database, "", ""),
+            names: source::names("", ""),
         }
     }
 }
@@ -47,7 +47,8 @@ impl Capture {
         if !self.takes_messages(prefix) {
             return Shaped::Filtered;
         }
-        let set = &*self.set;
+        self.stamped.stamp(stamp, &self.set.source);
+        let (set, at) = (&*self.set, At { stamp, texts: &self.stamped });
         let texts = &set.logical;
         let Ok(key) = messages.write(|out| {
             out.extend_from_slice(&texts.around_key.0);
@@ -61,8 +62,8 @@ impl Capture {
             out.extend_from_slice(&texts.around_value.0);
             out.extend_from_slice(br#"{"op":"m","ts_ms":"#);
             json::integer(stamp.now_us.div_euclid(1000), out);
-            texts.source.write(stamp, out);
-            source::transaction(stamp, 0, out);
+            at.source(&texts.names, out);
+            at.transaction(0, out);
             out.extend_from_slice(br#","message":{"prefix":"#);
             json::quote(prefix, out);
             out.extend_from_slice(br#","content":""#);
@@ -72,8 +73,8 @@ impl Capture {
             Ok::<(), Infallible>(())
         });
         let mark = messages.header_mark();
-        set.position(0, stamp, messages);
-        let message = set.message(&texts.topic, (Some(key), Some(value)), mark, 0, stamp, messages);
+        set.position(0, at, messages);
+        let message = set.message(&texts.topic, (Some(key), Some(value)), mark, 0, at, messages);
         messages.push(message);
         Shaped::Whole
     }

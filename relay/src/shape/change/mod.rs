@@ -30,6 +30,7 @@ use crate::shape::change::options::{CaptureError, CaptureOptions, Unsupported};
 use crate::shape::change::pattern::{ColumnPattern, TablePattern};
 use crate::shape::change::record::{Key, NEW_KEY, OLD_KEY, Record, key, recovered};
 use crate::shape::change::row::{Change, Old, Stamp, Value};
+use crate::shape::change::source::{At, SourceTexts, Stamped};
 use crate::shape::change::table::Table;
 use crate::shape::change::topic::TopicTemplate;
 use crate::shape::change::transaction::Boundaries;
@@ -42,6 +43,7 @@ pub use crate::shape::change::form::Form;
 #[derive(Debug, Clone)]
 pub struct Capture {
     set: Arc<Set>,
+    stamped: Stamped,
 }
 
 /// What the options say, read.
@@ -58,6 +60,7 @@ struct Set {
     context: Option<Context>,
     boundaries: Option<Boundaries>,
     logical: LogicalMessages,
+    source: SourceTexts,
 }
 
 impl Set {
@@ -87,6 +90,7 @@ impl Set {
             context: Context::new(options),
             boundaries: Boundaries::new(options),
             logical: LogicalMessages::new(options),
+            source: SourceTexts::new(&options.prefix, &options.database),
             options: options.clone(),
         })
     }
@@ -106,7 +110,7 @@ impl Capture {
     /// # Errors
     /// A template, a pattern or a hash that is none, and options that exclude each other.
     pub fn new(options: &CaptureOptions) -> Result<Self, CaptureError> {
-        Ok(Self { set: Arc::new(Set::read(options)?) })
+        Ok(Self { set: Arc::new(Set::read(options)?), stamped: Stamped::default() })
     }
 
     /// Whether a table is captured.
@@ -127,36 +131,37 @@ impl Capture {
     /// Adds the messages of a change of the table that `form` was made for. They take the parts 0 to 2 of the stamp's position:
     /// a deletion, its tombstone, and the creation under a new key; what is alone takes part 0.
     pub fn shape(&mut self, form: &Form, change: Change<'_>, stamp: &Stamp<'_>, messages: &mut Messages) -> Shaped {
-        let set = &*self.set;
+        self.stamped.stamp(stamp, &self.set.source);
+        let (set, at) = (&*self.set, At { stamp, texts: &self.stamped });
         if !fits(form, &change) {
-            return set.misfit(form, stamp, messages);
+            return set.misfit(form, at, messages);
         }
         if set.skips(form, &change) {
             return Shaped::Filtered;
         }
         match change {
-            Change::Insert { new } => set.single(form, b'c', new, stamp, messages),
-            Change::Read { row } => set.single(form, b'r', row, stamp, messages),
+            Change::Insert { new } => set.single(form, b'c', new, at, messages),
+            Change::Read { row } => set.single(form, b'r', row, at, messages),
             Change::Truncate => {
                 let key = Key { span: None, unfit: None };
                 let record = Record { before: None, after: None, ..set.blank(b't', &key) };
-                set.record(form, &record, stamp, messages)
+                set.record(form, &record, at, messages)
             }
             Change::Delete { old } => {
                 let key = key(form, old.values, None, old.whole, messages);
                 let record = Record { before: Some(old.values), ..set.blank(b'd', &key) };
-                let shaped = set.record(form, &record, stamp, messages);
-                set.tombstone(form, &record, stamp, messages);
+                let shaped = set.record(form, &record, at, messages);
+                set.tombstone(form, &record, at, messages);
                 shaped
             }
             Change::Update { old: Some(old), new } if moves(form, old, new) => {
-                set.moved(form, (old, new), stamp, messages)
+                set.moved(form, (old, new), at, messages)
             }
             Change::Update { old, new } => {
                 let key = key(form, new, old, true, messages);
                 let before = old.map(|old| old.values);
                 let record = Record { before, after: Some(new), old, ..set.blank(b'u', &key) };
-                set.record(form, &record, stamp, messages)
+                set.record(form, &record, at, messages)
             }
         }
     }
@@ -198,20 +203,14 @@ impl Set {
 
     /// A row that is there: written, or read.
     #[inline]
-    fn single(&self, form: &Form, op: u8, row: &[Value<'_>], stamp: &Stamp<'_>, messages: &mut Messages) -> Shaped {
+    fn single(&self, form: &Form, op: u8, row: &[Value<'_>], at: At<'_>, messages: &mut Messages) -> Shaped {
         let key = key(form, row, None, true, messages);
         let record = Record { after: Some(row), ..self.blank(op, &key) };
-        self.record(form, &record, stamp, messages)
+        self.record(form, &record, at, messages)
     }
 
     /// A row that got another key: it is deleted under the old one, and created under the new one.
-    fn moved(
-        &self,
-        form: &Form,
-        (old, new): (Old<'_>, &[Value<'_>]),
-        stamp: &Stamp<'_>,
-        messages: &mut Messages,
-    ) -> Shaped {
+    fn moved(&self, form: &Form, (old, new): (Old<'_>, &[Value<'_>]), at: At<'_>, messages: &mut Messages) -> Shaped {
         let skipped = &self.options.skipped;
         let old_key = key(form, old.values, None, old.whole, messages);
         let new_key = key(form, new, Some(old), true, messages);
@@ -219,15 +218,15 @@ impl Set {
         if !skipped.delete {
             let moved = Some((NEW_KEY, &new_key));
             let record = Record { before: Some(old.values), moved, ..self.blank(b'd', &old_key) };
-            shaped = self.record(form, &record, stamp, messages);
-            self.tombstone(form, &record, stamp, messages);
+            shaped = self.record(form, &record, at, messages);
+            self.tombstone(form, &record, at, messages);
         }
         if !skipped.create {
             let later = u64::from(!skipped.delete);
             let moved = old_key.unfit.is_none().then_some((OLD_KEY, &old_key));
             let record =
                 Record { after: Some(new), old: Some(old), moved, part: 2, later, ..self.blank(b'c', &new_key) };
-            let created = self.record(form, &record, stamp, messages);
+            let created = self.record(form, &record, at, messages);
             if !matches!(shaped, Shaped::Unfit(_)) {
                 shaped = created;
             }
@@ -251,11 +250,11 @@ impl Set {
     }
 
     #[cold]
-    fn misfit(&self, form: &Form, stamp: &Stamp<'_>, messages: &mut Messages) -> Shaped {
+    fn misfit(&self, form: &Form, at: At<'_>, messages: &mut Messages) -> Shaped {
         let why = format!("it has another number of columns than {} was described with", form.table());
         let why = Unshapable::UnreadableValue(why);
         let mark = messages.header_mark();
-        let message = self.message(&form.topic, (None, None), mark, 0, stamp, messages);
+        let message = self.message(&form.topic, (None, None), mark, 0, at, messages);
         messages.push_unfit(message, why.to_string());
         Shaped::Unfit(why)
     }

@@ -8,8 +8,8 @@ use crate::pipeline::{HeaderName, Message, Messages};
 use crate::shape::change::Set;
 use crate::shape::change::form::{Form, Slot};
 use crate::shape::change::options::{ChangeForm, HeaderForm};
-use crate::shape::change::row::{Old, Stamp, Value};
-use crate::shape::change::source;
+use crate::shape::change::row::{Old, Value};
+use crate::shape::change::source::At;
 use crate::shape::change::types::Unreadable;
 use crate::shape::json;
 use crate::shape::outbox::{POSITION, Shaped};
@@ -48,22 +48,16 @@ pub(super) struct Record<'a, 'r> {
 impl Set {
     /// Adds a record with a value.
     #[inline]
-    pub(super) fn record(
-        &self,
-        form: &Form,
-        record: &Record<'_, '_>,
-        stamp: &Stamp<'_>,
-        messages: &mut Messages,
-    ) -> Shaped {
+    pub(super) fn record(&self, form: &Form, record: &Record<'_, '_>, at: At<'_>, messages: &mut Messages) -> Shaped {
         let mark = messages.header_mark();
         let mut unfit = None;
         let Ok(value) = messages.write(|out| {
-            unfit = value(form, record, stamp, out);
+            unfit = value(form, record, at, out);
             Ok::<(), Infallible>(())
         });
-        self.headers(form, record.moved, record.part, stamp, messages);
+        self.headers(form, record.moved, record.part, at, messages);
         let span = record.key.span;
-        let message = self.message(&form.topic, (span, Some(value)), mark, record.part, stamp, messages);
+        let message = self.message(&form.topic, (span, Some(value)), mark, record.part, at, messages);
         match record.key.unfit.as_ref().or(unfit.as_ref()) {
             None => {
                 messages.push(message);
@@ -77,32 +71,25 @@ impl Set {
     }
 
     /// Adds the record without value that follows a deletion.
-    pub(super) fn tombstone(&self, form: &Form, record: &Record<'_, '_>, stamp: &Stamp<'_>, messages: &mut Messages) {
+    pub(super) fn tombstone(&self, form: &Form, record: &Record<'_, '_>, at: At<'_>, messages: &mut Messages) {
         // A record without key and value says nothing to anybody; Debezium writes it.
         let says_nothing = form.key.is_empty() && self.options.form == ChangeForm::Native;
         if !self.options.tombstones || says_nothing || record.key.unfit.is_some() {
             return;
         }
         let (mark, part) = (messages.header_mark(), record.part + 1);
-        self.headers(form, record.moved, part, stamp, messages);
-        let message = self.message(&form.topic, (record.key.span, None), mark, part, stamp, messages);
+        self.headers(form, record.moved, part, at, messages);
+        let message = self.message(&form.topic, (record.key.span, None), mark, part, at, messages);
         messages.push(message);
     }
 
-    fn headers(
-        &self,
-        form: &Form,
-        moved: Option<(&'static str, &Key)>,
-        part: u8,
-        stamp: &Stamp<'_>,
-        messages: &mut Messages,
-    ) {
+    fn headers(&self, form: &Form, moved: Option<(&'static str, &Key)>, part: u8, at: At<'_>, messages: &mut Messages) {
         if let Some((name, Key { span: Some(key), .. })) = moved {
             let value = self.key_header(form, *key, messages);
             messages.header(HeaderName::Static(name), Some(value));
         }
         match self.options.form {
-            ChangeForm::Native => self.position(part, stamp, messages),
+            ChangeForm::Native => self.position(part, at, messages),
             ChangeForm::Debezium => {
                 let Some(context) = &self.context else { return };
                 let whole = messages.keep(&context.text);
@@ -113,9 +100,9 @@ impl Set {
         }
     }
 
-    pub(super) fn position(&self, part: u8, stamp: &Stamp<'_>, messages: &mut Messages) {
+    pub(super) fn position(&self, part: u8, at: At<'_>, messages: &mut Messages) {
         if self.options.form == ChangeForm::Native {
-            let hex = messages.keep(&stamp.position.part(part).to_hex());
+            let hex = messages.keep(&at.stamp.position.part(part).to_hex());
             messages.header(HeaderName::Static(POSITION), Some(hex));
         }
     }
@@ -142,12 +129,12 @@ impl Set {
         (key, value): (Option<Span>, Option<Span>),
         mark: u32,
         part: u8,
-        stamp: &Stamp<'_>,
+        at: At<'_>,
         messages: &Messages,
     ) -> Message {
         let time_us = match self.options.form {
-            ChangeForm::Native => stamp.commit_us,
-            ChangeForm::Debezium => stamp.now_us,
+            ChangeForm::Native => at.stamp.commit_us,
+            ChangeForm::Debezium => at.stamp.now_us,
         };
         Message {
             topic: Arc::clone(topic),
@@ -155,7 +142,7 @@ impl Set {
             value,
             headers: mark..messages.header_mark(),
             timestamp_ms: time_us.div_euclid(1000),
-            position: stamp.position.part(part).as_u128(),
+            position: at.stamp.position.part(part).as_u128(),
             route: self.options.route,
         }
     }
@@ -194,7 +181,7 @@ pub(super) fn key(
     Key { span: Some(span), unfit }
 }
 
-fn value(form: &Form, record: &Record<'_, '_>, stamp: &Stamp<'_>, out: &mut Vec<u8>) -> Option<Unshapable> {
+fn value(form: &Form, record: &Record<'_, '_>, at: At<'_>, out: &mut Vec<u8>) -> Option<Unshapable> {
     let mut unfit = None;
     out.extend_from_slice(&form.open);
     match record.before {
@@ -206,12 +193,12 @@ fn value(form: &Form, record: &Record<'_, '_>, stamp: &Stamp<'_>, out: &mut Vec<
         Some(values) => row(&form.columns, values, record.old, &mut unfit, out),
         None => out.extend_from_slice(b"null"),
     }
-    form.source.write(stamp, out);
-    source::transaction(stamp, record.later, out);
+    at.source(&form.names, out);
+    at.transaction(record.later, out);
     out.extend_from_slice(br#","op":""#);
     out.push(record.op);
     out.push(b'"');
-    source::now(stamp, out);
+    at.now(out);
     out.extend_from_slice(&form.close);
     unfit
 }

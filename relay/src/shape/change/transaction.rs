@@ -8,6 +8,7 @@ use crate::shape::change::envelope::{BOUNDARY_KEY_SCHEMA, BOUNDARY_SCHEMA, aroun
 use crate::shape::change::form::Form;
 use crate::shape::change::options::{CaptureOptions, ChangeForm};
 use crate::shape::change::row::{InTransaction, Stamp};
+use crate::shape::change::source::At;
 use crate::shape::change::{Capture, source};
 use crate::shape::json;
 
@@ -111,7 +112,7 @@ impl Capture {
     /// Adds the record of a transaction's begin or end, whose `stamp` says where the WAL speaks of it; nothing without a topic of
     /// transactions.
     pub fn transaction(&mut self, boundary: Boundary<'_>, stamp: &Stamp<'_>, messages: &mut Messages) {
-        let set = &*self.set;
+        let (set, at) = (&*self.set, At { stamp, texts: &self.stamped });
         let Some(Boundaries { topic, around_key, around_value }) = &set.boundaries else { return };
         let Ok(key) = messages.write(|out| {
             out.extend_from_slice(&around_key.0);
@@ -148,8 +149,8 @@ impl Capture {
             Ok::<(), Infallible>(())
         });
         let mark = messages.header_mark();
-        set.position(0, stamp, messages);
-        let message = set.message(topic, (Some(key), Some(value)), mark, 0, stamp, messages);
+        set.position(0, at, messages);
+        let message = set.message(topic, (Some(key), Some(value)), mark, 0, at, messages);
         messages.push(message);
     }
 }
