@@ -12,7 +12,7 @@ use crate::compare::record::{Identity, Record};
 use crate::compare::rules::{RULES, Rule};
 
 /// How many unexplained records are kept to be shown.
-const SHOWN_MAX: usize = 20;
+const SHOWN_MAX: usize = 40;
 /// How many of one kind are, so that the first kind does not hide the others.
 const SHOWN_OF_A_KIND_MAX: usize = 2;
 
@@ -42,13 +42,13 @@ pub(super) struct Findings {
     pub(super) records: u64,
     /// Of each operation.
     pub(super) operations: BTreeMap<String, u64>,
-    /// Types of which a value was seen on both sides.
+    /// Types of which the other side carries a value; what Debezium makes of it was compared.
     pub(super) types: BTreeSet<String>,
     /// Differences that a rule explains, by the rule's name.
     pub(super) explained: BTreeMap<&'static str, u64>,
     /// How many no rule explains.
     pub(super) unexplained: u64,
-    /// Of each kind (operation and path), how many no rule explains.
+    /// Of each kind (path; old and new rows are one), how many no rule explains.
     pub(super) kinds: BTreeMap<String, u64>,
     /// The first of each kind, as text.
     pub(super) shown: Vec<String>,
@@ -129,7 +129,7 @@ impl Findings {
     fn pair(&mut self, left: &Record, right: &Record, types: &BTreeSet<String>) {
         self.records += 1;
         *self.operations.entry(left.op().to_owned()).or_default() += 1;
-        self.cover(left, right, types);
+        self.cover(right, types);
         let mut unexplained = left.differences(right);
         unexplained.retain(|difference| match Rule::of(&RULES, difference, left.op()) {
             Some(rule) => {
@@ -139,7 +139,7 @@ impl Findings {
             None => true,
         });
         for difference in &unexplained {
-            let kind = format!("{} {}", left.op(), difference.path);
+            let kind = difference.path.replace(".before.", ".row.").replace(".after.", ".row.");
             self.unexplained(kind, || shown(difference, left, Some(right)));
         }
     }
@@ -165,18 +165,11 @@ impl Findings {
         }
     }
 
-    /// Notes the types of which both sides have a value.
-    fn cover(&mut self, left: &Record, right: &Record, types: &BTreeSet<String>) {
-        let Some(Json::Object(after)) = left.value.as_ref().and_then(|value| value.get("after")) else { return };
-        for (name, value) in after {
-            if *value == Json::Null || self.types.contains(name) || !types.contains(name) {
-                continue;
-            }
-            let other = right.value.as_ref().and_then(|value| value.at(&["after", name]));
-            if other.is_some_and(|other| *other != Json::Null) {
-                self.types.insert(name.clone());
-            }
-        }
+    /// Notes the types of which the other side carries a value.
+    fn cover(&mut self, right: &Record, types: &BTreeSet<String>) {
+        let Some(Json::Object(after)) = right.value.as_ref().and_then(|value| value.get("after")) else { return };
+        let seen = after.iter().filter(|(name, value)| *value != Json::Null && types.contains(name));
+        self.types.extend(seen.map(|(name, _)| name.clone()));
     }
 }
 

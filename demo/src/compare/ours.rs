@@ -38,7 +38,7 @@ fn toml(place: &Place, prefix: &str, options: &Options) -> String {
          [source]\nslot = {name}\n\n\
          [outbox]\ntable = \"\"\n\n\
          [capture]\ntables = [\"public.*\", \"other.*\"]\npublication = {name}\npublish_via_partition_root = false\n\
-         compatibility = \"debezium\"\ntopic_prefix = {name}\nskipped_operations = []\nschemas = {}\n\
+         compatibility = \"debezium\"\nheader_converter = \"json\"\ntopic_prefix = {name}\nskipped_operations = []\nschemas = {}\n\
          message_prefixes = [\"*\"]\nmessage_topic = {messages}\n\n\
          [capture.snapshot]\nmode = {}\nworkers = 1\n\n\
          [kafka]\nbootstrap_servers = {brokers}\nprogress_topic = {progress}\n\n\

@@ -147,10 +147,10 @@ fn identity(key: Option<&Json>, value: Option<&Json>) -> Identity {
     }
 }
 
-/// The JSON of some bytes; what is none becomes its text, so that it can be compared and shown.
+/// The JSON of some bytes; what is none is said to be none, so that it can be compared and shown.
 fn json_of(bytes: Option<&[u8]>, prefix: &str) -> Option<Json> {
     let text = String::from_utf8_lossy(bytes?).replace(prefix, PREFIX);
-    Some(Json::parse(&text).unwrap_or(Json::Text(text)))
+    Some(Json::parse(&text).unwrap_or_else(|| Json::Text(format!("no JSON: {text}"))))
 }
 
 #[cfg(test)]

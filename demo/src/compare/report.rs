@@ -11,13 +11,13 @@ use crate::compare::rules::RULES;
 use crate::compare::workload::Workload;
 
 /// How many kinds of unexplained differences the table lists.
-const KINDS_SHOWN_MAX: usize = 60;
+const KINDS_SHOWN_MAX: usize = 80;
 
 /// The outcome of a comparison.
 #[derive(Debug)]
 pub struct Report {
     findings: Findings,
-    /// Types that never had a value on both sides.
+    /// Types that never had a value.
     uncovered: Vec<String>,
     seed: u64,
     took: Duration,
@@ -73,7 +73,7 @@ impl fmt::Display for Report {
             writeln!(f, "\n{shown}")?;
         }
         if !findings.kinds.is_empty() {
-            writeln!(f, "\n  unexplained   operation and place")?;
+            writeln!(f, "\n  unexplained   place")?;
         }
         let mut kinds: Vec<_> = findings.kinds.iter().collect();
         kinds.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
@@ -85,7 +85,7 @@ impl fmt::Display for Report {
         writeln!(f, "  {} records compared: {}", findings.records, operations.join(", "))?;
         writeln!(f, "  {} types covered", findings.types.len())?;
         if !self.uncovered.is_empty() {
-            writeln!(f, "  types with a value on one side at most: {}", self.uncovered.join(", "))?;
+            writeln!(f, "  types without a value: {}", self.uncovered.join(", "))?;
         }
         for rule in &RULES {
             if let Some(count) = findings.explained.get(rule.name) {

@@ -29,7 +29,7 @@ pub(super) struct Rule {
 }
 
 /// The reviewed list.
-pub(super) const RULES: [Rule; 3] = [
+pub(super) const RULES: [Rule; 5] = [
     Rule {
         name: "snapshot-position",
         fields: "value.source.lsn value.source.txId value.source.sequence",
@@ -47,6 +47,26 @@ pub(super) const RULES: [Rule; 3] = [
         reason: "a number by chance that names one run of a connector",
     },
     Rule {
+        name: "carried-types",
+        fields: "value.before.* value.after.* schema.value.before.* schema.value.after.*",
+        operations: "r c u d",
+        types: &[
+            "box", "circle", "line", "lseg", "path", "polygon", "pair", "nested", "int4multirange", "float_range", "pg_lsn",
+            "xid", "xid8", "tid", "jsonpath", "tsquery", "regclass", "money_array", "name_array", "interval_array",
+            "varbit_array", "xml_array", "point_array", "pair_array", "positive_array",
+        ],
+        holds: |left, right| left.is_none() && right.is_some(),
+        reason: "Debezium leaves columns of these types out, with a warning in its log",
+    },
+    Rule {
+        name: "negative-scale",
+        fields: "value.before.* value.after.*",
+        operations: "r c u d",
+        types: &["numeric_3_neg2"],
+        holds: |left, right| is_base64(left) && is_base64(right),
+        reason: "Debezium takes a negative scale for a large positive one, and writes another number",
+    },
+    Rule {
         name: "text-matrix",
         fields: "value.before.* value.after.*",
         operations: "r c u d",
@@ -59,6 +79,12 @@ pub(super) const RULES: [Rule; 3] = [
 /// Whether it is a list of such texts.
 fn all_texts(json: Option<&Json>, such: impl Fn(&str) -> bool) -> bool {
     matches!(json, Some(Json::List(values)) if values.iter().all(|value| value.text().is_some_and(&such)))
+}
+
+/// Whether it is what Base64 looks like.
+fn is_base64(json: Option<&Json>) -> bool {
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=".contains(&byte);
+    json.and_then(Json::text).is_some_and(|text| !text.is_empty() && text.bytes().all(letter))
 }
 
 fn is_uuid(json: Option<&Json>) -> bool {

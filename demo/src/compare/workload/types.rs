@@ -63,7 +63,10 @@ pub(super) const GROUPS: &[Group] = &[
             keyed("bool", "bool", &["true", "false"]),
             keyed("bit_1", "bit(1)", &["B'1'", "B'0'"]),
             keyed("bit_12", "bit(12)", &["B'100000000001'", "B'000000000000'", "B'111111111111'"]),
-            plain("bit_64", "bit(64)", &["(-1)::bigint::bit(64)", "1::bigint::bit(64)", "0::bigint::bit(64)"]),
+            plain("bit_64", "bit(64)", &[
+                "B'1000000000000000000000000000000000000000000000000000000000000001'", "(-1)::bigint::bit(64)",
+                "1::bigint::bit(64)", "0::bigint::bit(64)",
+            ]),
             plain("varbit", "bit varying", &["B''", "B'1'", "B'0'", "B'101010101'", "B'1111111111111111111'"]),
             plain("varbit_20", "bit varying(20)", &["B'01'", "B''", "B'00000000000000000001'"]),
             plain("varbit_1", "bit varying(1)", &["B'1'", "B'0'"]),
