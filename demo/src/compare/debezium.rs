@@ -71,7 +71,7 @@ impl Drop for Engine {
 fn properties(place: &Place, prefix: &str, options: &Options) -> Vec<(String, String)> {
     let server = place.server();
     let port = server.port.to_string();
-    let schemas = options.schemas.to_string();
+    let (schemas, transactions) = (options.schemas.to_string(), options.transactions.to_string());
     let properties = [
         ("name", prefix),
         ("connector.class", "io.debezium.connector.postgresql.PostgresConnector"),
@@ -92,6 +92,7 @@ fn properties(place: &Place, prefix: &str, options: &Options) -> Vec<(String, St
         ("poll.interval.ms", "5"),
         ("offset.storage", "org.apache.kafka.connect.storage.MemoryOffsetBackingStore"),
         ("offset.flush.interval.ms", "1000"),
+        ("provide.transaction.metadata", &transactions),
         ("converter.schemas.enable", &schemas),
         ("producer.bootstrap.servers", &place.bootstrap),
         ("producer.linger.ms", "1"),

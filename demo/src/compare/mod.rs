@@ -49,6 +49,9 @@ pub struct Options {
     /// Every key and value with its schema
     #[arg(long)]
     pub schemas: bool,
+    /// A record at the begin and end of each transaction, and each change's place in its own
+    #[arg(long)]
+    pub transactions: bool,
     /// Where the random choices begin
     #[arg(long, default_value_t = 1)]
     pub seed: u64,

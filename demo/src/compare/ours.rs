@@ -22,6 +22,10 @@ fn toml(place: &Place, prefix: &str, options: &Options) -> String {
         Some(folder) => (folder.display().to_string(), String::new()),
         None => (server.host.clone(), format!("password = {}\n", quoted(&server.password))),
     };
+    let transactions = match options.transactions {
+        true => format!("transaction_topic = {}\n", quoted(&format!("{prefix}.transaction"))),
+        false => String::new(),
+    };
     let snapshot = if options.no_snapshot { "no_data" } else { "initial" };
     let [host, database, role, name, progress, brokers, messages] = [
         host.as_str(),
@@ -39,7 +43,7 @@ fn toml(place: &Place, prefix: &str, options: &Options) -> String {
          [outbox]\ntable = \"\"\n\n\
          [capture]\ntables = [\"public.*\", \"other.*\"]\npublication = {name}\npublish_via_partition_root = false\n\
          compatibility = \"debezium\"\nheader_converter = \"json\"\ntopic_prefix = {name}\nskipped_operations = []\nschemas = {}\n\
-         message_prefixes = [\"*\"]\nmessage_topic = {messages}\n\n\
+         message_prefixes = [\"*\"]\nmessage_topic = {messages}\n{transactions}\n\
          [capture.snapshot]\nmode = {}\nworkers = 1\n\n\
          [kafka]\nbootstrap_servers = {brokers}\nprogress_topic = {progress}\n\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n",

@@ -5,7 +5,26 @@ pub(super) const EXPLAINED: &[(&str, &str, &str, &str, &str)] = &[
     ("snapshot-position", "r", "value.source.lsn", "1", "2"),
     ("snapshot-position", "r", "value.source.sequence", r#""[null,\"1\"]""#, r#""[null,\"2\"]""#),
     ("run-id", "c", "headers.__debezium.context.runId", UUID, OTHER_UUID),
-    ("text-matrix", "u", "value.after.text_matrix", r#"["[Ljava.lang.String;@1f"]"#, r#"[["a"]]"#),
+    ("carried-types", "u", "value.before.pg_lsn", "absent", r#""0/0""#),
+    ("carried-types", "d", "schema.value.before.box", "absent", "{}"),
+    ("negative-scale", "c", "value.after.numeric_3_neg2", r#""BMLO""#, r#""MAw=""#),
+    ("negative-scale-schema", "c", "schema.value.after.numeric_3_neg2.parameters.scale", r#""2046""#, r#""0""#),
+    ("enum-array-schema", "c", "schema.value.before.mood_array.items.optional", "false", "true"),
+    (
+        "new-enum-label",
+        "u",
+        "schema.value.after.phase.parameters.allowed",
+        r#""planned,done""#,
+        r#""planned,done,added later""#,
+    ),
+    ("matrix", "u", "value.after.text_matrix", r#"["[Ljava.lang.String;@1f"]"#, r#"[["a"]]"#),
+    ("matrix", "r", "value.after.int4_matrix", "[null,null]", "[[1,2],[3,null]]"),
+    ("null-for-a-value", "c", "value.after.name", "null", r#""a name""#),
+    ("timetz-array", "c", "value.after.timetz_array", r#"["10:34:56Z",null]"#, r#"["10:34:56.789Z",null]"#),
+    ("shortest-float", "u", "value.before.float4", "1.17549435E-38", "1.1754944E-38"),
+    ("shortest-float", "u", "value.after.float8_array", "[2.0E-3,1.0]", "[2E-3,1.0]"),
+    ("expression-default", "c", "value.after.text_expression", r#""a""#, "null"),
+    ("message-collection", "transaction", "value.data_collections", ADDRESS, NAMED),
 ];
 
 /// Differences that no rule explains.
@@ -17,7 +36,26 @@ pub(super) const UNEXPLAINED: &[(&str, &str, &str, &str)] = &[
     ("c", "headers.__debezium.context.taskId", UUID, OTHER_UUID),
     ("u", "value.after.text_matrix", r#"["a"]"#, r#"[["a"]]"#),
     ("u", "value.after.text_array", r#"["[Ljava.lang.String;@1f"]"#, r#"["a"]"#),
+    ("u", "value.before.pg_lsn", r#""0/0""#, "absent"),
+    ("u", "value.before.text", "absent", r#""0/0""#),
+    ("c", "value.after.numeric_10_2", r#""BMLO""#, r#""MAw=""#),
+    ("c", "value.after.name", r#""a""#, r#""b""#),
+    ("c", "value.after.name", r#""a name""#, "null"),
+    ("c", "value.after.timetz_array", r#"["10:34:57Z"]"#, r#"["10:34:56.789Z"]"#),
+    ("c", "value.after.timetz_array", r#"["10:34:56.789Z"]"#, r#"["10:34:56Z"]"#),
+    ("c", "value.after.float8", "1.1", "1.1000000001"),
+    ("c", "value.after.float8", "1.1", "1.10"),
+    ("c", "value.after.int8", "10", "1"),
+    ("c", "schema.value.after.numeric_10_2.parameters.scale", r#""2046""#, r#""0""#),
+    ("c", "schema.value.after.text_array.items.optional", "false", "true"),
+    ("u", "schema.value.after.phase.parameters.allowed", r#""planned,done,added later""#, r#""planned,done""#),
+    ("c", "value.after.text_expression", r#""a""#, r#""b""#),
+    ("transaction", "value.data_collections", ADDRESS, r#"[{"data_collection":"message","event_count":2}]"#),
+    ("transaction", "value.data_collections", NAMED, ADDRESS),
 ];
 
 const UUID: &str = r#""01a1ff35-be40-76f7-b9e6-73b60d777d15""#;
 const OTHER_UUID: &str = r#""01a1ff35-bbc1-7b71-9d11-71a3903c5da0""#;
+
+const ADDRESS: &str = r#"[{"data_collection":"io.debezium.LogicalDecodingMessageId@5d16535e","event_count":1}]"#;
+const NAMED: &str = r#"[{"data_collection":"message","event_count":1}]"#;

@@ -36,8 +36,8 @@ const STAGES: &[Stage] = &[
     ],
     &[
         "alter type phase add value 'added later'",
-        "update evolving set m = 'added later' where id = 1",
-        "insert into evolving (id, m) values (6, 'added later')",
+        "update evolving set phase = 'added later' where id = 1",
+        "insert into evolving (id, phase) values (6, 'added later')",
     ],
     &[
         "alter table evolving alter e drop not null, alter e drop default",
@@ -133,7 +133,7 @@ const STAGES: &[Stage] = &[
 
 pub(super) fn prepare(draft: &mut Draft) {
     draft.prepare("create type phase as enum ('planned', 'done')".to_owned());
-    draft.table("evolving", "id int primary key, a text, b int default 5, c varchar(10), m phase");
+    draft.table("evolving", "id int primary key, a text, b int default 5, c varchar(10), phase phase");
     draft.table("evolving_keyless", "a int not null, b text");
     draft.prepare_rows("insert into evolving_keyless values (1, 'a'), (2, 'b')".to_owned(), 2);
     for topic in ["public.evolved", "other.evolved", "public.born_late", "public.measures_2025"] {

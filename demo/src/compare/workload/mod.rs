@@ -92,7 +92,7 @@ impl Draft {
             preparation: Vec::new(),
             rows: 0,
             script: Vec::new(),
-            topics: ["message".to_owned()].into(),
+            topics: ["message".to_owned(), "transaction".to_owned()].into(),
             types: BTreeSet::new(),
         };
         Self { random: Random::new(seed), workload, records: 0 }

@@ -15,6 +15,13 @@ pub(super) fn prepare(draft: &mut Draft) {
     draft.topic("public.Odd_N_me");
     draft.prepare("create table other.people (id int primary key, name text)".to_owned());
     draft.topic("other.people");
+    draft.table(
+        "computed",
+        "id int primary key, a int default 1 + 1, t text default lower('ABC'), at timestamptz default now(), d date default current_date, \
+         u uuid default gen_random_uuid(), n numeric(10,2) default random()::numeric(10,2), s text not null default md5('x'), \
+         text_expression text default 'a' || 'b', m text default null, x int default (-5), y timestamptz default now() + interval '1 day'",
+    );
+    draft.prepare_rows("insert into computed (id) values (1)".to_owned(), 1);
     draft.table("two_keys", "b text, a int, note text, primary key (a, b)");
     draft.table("key_only", "id int primary key");
     draft.table(
@@ -61,6 +68,8 @@ fn large(table: &str, id: u32) -> String {
 }
 
 pub(super) fn play(draft: &mut Draft) {
+    draft.run("insert into computed (id) values (2); insert into computed values (3, null, null, null, null, null, null, 's', null, null, null, null)", 2);
+    draft.run("update computed set a = null where id = 2; delete from computed", 5);
     truncation(draft);
     partitions(draft);
     toast(draft);

@@ -43,7 +43,7 @@ pub struct Column {
     pub optional: bool,
     /// The constant that is its default, as the type's output text; `None`: none, or not a constant.
     pub default: Option<String>,
-    /// Whether it has a default, constant or not.
+    /// Whether it has a default that is a constant or the call of a function.
     pub has_default: bool,
     /// Whether it is computed from the others.
     pub generated: bool,

@@ -218,7 +218,7 @@ impl Captured {
         self.reads_messages && self.capture.takes_messages(message.prefix)
     }
 
-    /// Shapes a logical message; one that is not part of a transaction has none.
+    /// Shapes a logical message; one that is not part of a transaction has none, and counts as a commit, as with Debezium.
     pub(super) fn message(
         &mut self,
         message: &LogicalMessage<'_>,
@@ -227,6 +227,9 @@ impl Captured {
         place: Option<InTransaction>,
         messages: &mut Messages,
     ) -> Shaped {
+        if transaction.is_none() {
+            self.last_commit_lsn = Some(message.lsn.as_u64());
+        }
         let stamp = Stamp { transaction: place, ..self.stamp(position, transaction, message.lsn) };
         self.capture.message(message.prefix, message.content, &stamp, messages)
     }

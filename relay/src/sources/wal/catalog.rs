@@ -75,7 +75,7 @@ pub(super) fn complete(sql: &mut Connection, described: &Described) -> Result<Ta
             modifier: column.modifier,
             optional: !known.is_some_and(|known| known.not_null),
             default: known.and_then(|known| known.default.as_deref().and_then(constant)),
-            has_default: known.is_some_and(|known| known.default.is_some()),
+            has_default: known.is_some_and(|known| known.default.as_deref().is_some_and(has_placed_default)),
             generated: known.is_some_and(|known| known.generated),
         }
     };
@@ -354,6 +354,14 @@ fn constant(expression: &str) -> Option<String> {
     numeric.then(|| bare.to_owned())
 }
 
+/// Whether Debezium takes the expression for a default: a constant or the call of a function. Of what is computed by operators,
+/// which Postgres prints in brackets, it reads none.
+fn has_placed_default(expression: &str) -> bool {
+    let Some(bracketed) = expression.strip_prefix('(').filter(|_| constant(expression).is_none()) else { return true };
+    let rest = bracketed.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'));
+    rest.len() < bracketed.len() && rest.starts_with('(')
+}
+
 /// Whether this is nothing, or a cast to a type and nothing beside.
 fn is_cast(rest: &str) -> bool {
     let Some(of) = rest.strip_prefix("::") else { return rest.is_empty() };
@@ -404,6 +412,15 @@ mod tests {
             (".", None),
         ] {
             assert_eq!(constant(expression), value, "{expression}");
+        }
+    }
+    #[test]
+    fn of_what_operators_compute_there_is_no_default() {
+        for expression in ["0", "(-1)", "'a'::text", "now()", "CURRENT_DATE", "(random())::numeric(10,2)", "a.f(1)"] {
+            assert!(has_placed_default(expression), "{expression}");
+        }
+        for expression in ["(1 + 1)", "('a'::text || 'b'::text)", "((1))", "(now() + '1 day'::interval)"] {
+            assert_eq!(has_placed_default(expression), expression.starts_with("(now()"), "{expression}");
         }
     }
 }
