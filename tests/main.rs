@@ -3,6 +3,7 @@
 
 mod adopt;
 mod capture_added;
+mod capture_setup;
 mod care;
 mod check;
 mod crash;
