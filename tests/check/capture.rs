@@ -187,7 +187,7 @@ fn keys() -> Vec<Case> {
         ),
         case(
             "a key of a column that is not there",
-            &["capture-key-column", "capture-unsupported"],
+            &["capture-key-column"],
             also!("public.users", "POSTRIDER_CAPTURE_KEY_COLUMNS" = "public.users=name"),
             &[],
         )

@@ -9,6 +9,7 @@ use crate::finding::{Finding, Rule, Severity};
 use crate::pipeline::{End, Error, Kind};
 use crate::postgres::connection::Connection;
 use crate::shape::change::Capture;
+use crate::shape::change::options::Unsupported;
 use crate::sinks::kafka::check::CapturedTopic;
 use crate::slots::check::ExpectedCapture;
 use crate::slots::setup::Table;
@@ -96,6 +97,8 @@ fn described(
                 topics.entry(form.topic().to_string()).or_default().push(shown);
                 described.topics.push(CapturedTopic { topic: form.topic().to_string(), keyed });
             }
+            // Told already, by rules of their own.
+            Err(Unsupported::KeyNotTold { .. } | Unsupported::NoKeyColumn { .. }) => {}
             Err(why) => described.findings.push(UNSUPPORTED.found(why.to_string()).words(UNSUPPORTED.mend)),
         }
     }
