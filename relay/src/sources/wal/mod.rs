@@ -16,6 +16,7 @@ mod resume;
 mod stages;
 mod verdict;
 mod watch;
+pub(crate) mod window;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
