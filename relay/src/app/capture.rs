@@ -9,12 +9,20 @@ use crate::shape::change::options::{
     CaptureOptions, ChangeForm, HeaderForm, KeyOptions, MaskForm, MaskOptions, Skipped,
 };
 use crate::shape::change::types::{Binary, Decimal, Hstore, Interval, Others, Time, TypeOptions};
-use crate::sources::wal::CaptureSource;
+use crate::sources::wal::{CaptureSource, OutboxTable};
 
 /// What is captured; `None` if nothing is.
 pub(super) fn source(config: &Config) -> Option<CaptureSource> {
     let capture = config.capture.as_ref()?;
-    Some(CaptureSource { publication: capture.publication.clone(), shape: options(config, capture) })
+    Some(CaptureSource {
+        publication: capture.publication.clone(),
+        shape: options(config, capture),
+        signals: capture
+            .signal_table
+            .as_ref()
+            .map(|table| OutboxTable { schema: table.schema.clone(), name: table.name.clone() }),
+        rereads_rewritten: capture.rereads_rewritten,
+    })
 }
 
 /// The number of the route of captured changes: the one after the outboxes'.

@@ -22,6 +22,7 @@ mod tls;
 mod transport;
 
 pub mod chunk;
+pub mod condition;
 pub mod connection;
 pub mod copy;
 pub mod error;

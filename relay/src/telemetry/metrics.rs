@@ -4,6 +4,7 @@
 //! and are never labels.
 
 mod flow;
+mod incremental;
 mod kafka;
 mod outbox;
 mod parking;
@@ -23,6 +24,7 @@ use prometheus::{Registry, TextEncoder};
 use crate::telemetry::metrics::section::Set;
 
 pub use flow::{DELIVERY_BUCKETS_SECONDS, END, FlowMetrics, KIND};
+pub use incremental::IncrementalMetrics;
 pub use kafka::KafkaMetrics;
 pub use outbox::OutboxMetrics;
 pub use parking::{OUTCOME, ParkingMetrics, WHY};
@@ -37,6 +39,7 @@ pub const ALL: &[&[Description]] = &[
     FlowMetrics::ALL,
     BatchMetrics::ALL,
     WalMetrics::ALL,
+    IncrementalMetrics::ALL,
     KafkaMetrics::ALL,
     ParkingMetrics::ALL,
     OutboxMetrics::ALL,
@@ -57,6 +60,8 @@ pub struct Metrics {
     pub stages: StageMetrics,
     /// The source that reads a slot.
     pub wal: WalMetrics,
+    /// Snapshots beside the stream.
+    pub incremental: IncrementalMetrics,
     /// The Kafka sink.
     pub kafka: KafkaMetrics,
     /// What is set aside.
@@ -79,6 +84,7 @@ impl Metrics {
             flow: FlowMetrics::new(&set),
             stages: StageMetrics::new(&set),
             wal: WalMetrics::new(&set),
+            incremental: IncrementalMetrics::new(&set),
             kafka: KafkaMetrics::new(&set),
             parking: ParkingMetrics::new(&set),
             outbox: OutboxMetrics::new(&set),
@@ -124,6 +130,8 @@ mod tests {
         let metrics = Metrics::new();
         // A family shows only once one of its members counted.
         metrics.wal.unfit_events.with_label_values(&["payload_not_hex"]).inc();
+        metrics.incremental.rereads.with_label_values(&["behind"]).inc();
+        metrics.incremental.ended.with_label_values(&["done"]).inc();
         metrics.flow.rewinds.with_label_values(&["sink"]).inc();
         metrics.flow.rebuilds.with_label_values(&["source"]).inc();
         metrics.flow.errors.with_label_values(&["sink", "unavailable"]).inc();

@@ -170,6 +170,12 @@ const SIGNAL_TABLE: Key = Key {
     fallback: Fallback::Absent("signals are given by `postrider snapshot` only"),
     meaning: "A table like Debezium's signal table (`id`, `type`, `data`), whose inserted rows start and stop snapshots. Debezium's `signal.data.collection`.",
 };
+const ON_REWRITE: Key = Key {
+    path: "capture.on_rewrite",
+    kind: Kind::Choice(&["snapshot", "ignore"]),
+    fallback: Fallback::Value("snapshot"),
+    meaning: "What becomes of a table to which a column with a default is added, or of which a column gets another type: its rows are others then, and no change tells. `snapshot` reads it again beside the stream, as `postrider snapshot start` does.",
+};
 const ON_REFUSAL: Key = Key {
     path: "capture.on_refusal",
     kind: Kind::Choice(&["park", "block", "dead_letter"]),
@@ -208,6 +214,7 @@ pub(super) const KEYS: &[Key] = &[
     MESSAGE_PREFIXES,
     MESSAGE_TOPIC,
     SIGNAL_TABLE,
+    ON_REWRITE,
     ON_REFUSAL,
     DEAD_LETTER_TOPIC,
 ];
@@ -265,6 +272,8 @@ pub struct Capture {
     pub signal_table: Option<TableName>,
     /// How the rows that are there already are read.
     pub snapshot: Snapshot,
+    /// Whether a table is read again beside the stream whose rows a change of its columns made others.
+    pub rereads_rewritten: bool,
     /// What becomes of a change that can never be delivered as it is.
     pub on_refusal: OnRefusal,
 }
@@ -355,6 +364,7 @@ impl Capture {
             topic_prefix,
             signal_table: settings.parsed(&SIGNAL_TABLE, TableName::parse),
             snapshot: Snapshot::from_settings(settings),
+            rereads_rewritten: settings.choice(&ON_REWRITE) == 0,
             on_refusal: OnRefusal::from_settings(settings, &ON_REFUSAL, &DEAD_LETTER_TOPIC),
         };
         let capture = Self { key_columns: capture.key_columns(settings, &masks), ..capture };

@@ -67,6 +67,7 @@ grant execute on all functions in schema "postrider" to "postrider_writer";
 grant usage on schema "postrider" to "postrider";
 grant select, insert, update, delete on table "postrider"."parked" to "postrider";
 grant select, insert on table "postrider"."parked_log" to "postrider";
+grant select, insert, update, delete on table "postrider"."snapshots" to "postrider";
 create publication "postrider" for table "public"."outbox_events" with (publish = 'insert', publish_via_partition_root = true);
 commit;
 -- The role has no password yet. In psql: \password "postrider"

@@ -12,6 +12,7 @@ use crate::shape::change::transaction::{Boundary, EventCounts};
 use crate::shape::change::{Capture, Form};
 use crate::shape::outbox::Shaped;
 use crate::shape::position::EventPosition;
+use crate::sources::wal::columns::OutboxTable;
 
 /// What is captured beside the outboxes, and how it is published.
 #[derive(Debug, Clone)]
@@ -20,6 +21,10 @@ pub struct CaptureSource {
     pub publication: String,
     /// What becomes of their changes.
     pub shape: CaptureOptions,
+    /// The table whose inserted rows are signals.
+    pub signals: Option<OutboxTable>,
+    /// Whether a table is read again whose columns were changed so that its rows are others, of which the stream tells nothing.
+    pub rereads_rewritten: bool,
 }
 
 /// A change of a row, or of a whole table, as the stream tells it.
@@ -119,6 +124,10 @@ impl Transaction {
     /// Whether its begin was told, and its end must be.
     pub(super) fn is_begun(&self) -> bool {
         self.begun
+    }
+
+    pub(super) fn xid(&self) -> u32 {
+        self.xid
     }
 
     /// It was replicated here.

@@ -11,6 +11,7 @@ use crate::pipeline::{End, Error, Kind};
 use crate::postgres::connection::{Connection, Row};
 use crate::postgres::pgoutput::{Relation, ReplicaIdentity};
 use crate::shape::change::table::{Column, DataType, Field, Identity, Table, TypeKind};
+use crate::sources::wal::lookout::Identified;
 
 /// Types within types at most; Postgres has no limit, and nobody nests this deep.
 const DEPTH_MAX: usize = 32;
@@ -21,6 +22,8 @@ pub(super) struct Described {
     pub(super) oid: u32,
     pub(super) schema: String,
     pub(super) name: String,
+    /// What tells its rows apart in the stream.
+    pub(super) identified: Identified,
     identity: ReplicaIdentity,
     columns: Vec<ColumnDescribed>,
 }
@@ -45,6 +48,7 @@ impl Described {
             oid: relation.oid,
             schema: relation.namespace.to_owned(),
             name: relation.name.to_owned(),
+            identified: Identified::of(relation),
             identity: relation.replica_identity,
             columns: relation.columns().map(column).collect(),
         }
@@ -134,12 +138,16 @@ pub(crate) fn table(sql: &mut Connection, publication: &str, schema: &str, name:
         modifier: number(row, 4),
         identifies: identity == ReplicaIdentity::Full || text(row, 5) == "t",
     };
+    let columns: Vec<_> = rows.iter().map(column).collect();
+    let oid = number(first, 0);
+    let identifying = columns.iter().map(|column| (column.name.clone(), column.identifies));
     let described = Described {
-        oid: number(first, 0),
+        oid,
+        identified: Identified::new(oid, identity == ReplicaIdentity::Full, identifying),
         schema: schema.to_owned(),
         name: name.to_owned(),
         identity,
-        columns: rows.iter().map(column).collect(),
+        columns,
     };
     complete(sql, &described)
 }

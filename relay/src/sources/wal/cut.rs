@@ -13,7 +13,7 @@ use crate::pipeline::parking::KeyHash;
 use crate::pipeline::{Batch, End, Error, Kind, Messages};
 use crate::postgres::chunk::{Frame, Frames};
 use crate::postgres::lsn::{CommitLsn, EndLsn, RecordLsn};
-use crate::postgres::pgoutput::{self, LogicalMessage, Message, Relation};
+use crate::postgres::pgoutput::{self, LogicalMessage, Message, Relation, Tuple};
 use crate::shape::change::Form;
 use crate::shape::change::row::InTransaction;
 use crate::shape::change::table::Table;
@@ -25,7 +25,9 @@ use crate::sources::snapshot::SnapshotProgress;
 use crate::sources::wal::captured::{Captured, RowChange, Rows, Transaction};
 use crate::sources::wal::catalog::Described;
 use crate::sources::wal::columns::{OutboxColumns, OutboxSource, OutboxTable, Places};
+use crate::sources::wal::lookout::{Identified, Lookout};
 use crate::sources::wal::record::{Record, WalPosition};
+use crate::sources::wal::signal::{Signal, SignalPlaces};
 use crate::telemetry::Metrics;
 
 /// A transaction whose commit has not been read yet.
@@ -38,6 +40,8 @@ struct Open {
     messages: bool,
     /// What captured changes say of it.
     transaction: Transaction,
+    /// Whether it changed a captured table.
+    touched: bool,
 }
 
 /// An outbox and how its events are found in the stream.
@@ -55,18 +59,38 @@ enum Target {
     Ignored,
     /// They are events, by the route of this number.
     Outbox(usize, Places),
-    /// They are published as what they are, but for the changes of transactions that commit before a place in the WAL: the
-    /// rows that a snapshot read show them.
-    Captured(Box<Form>, CommitLsn),
+    /// They are published as what they are.
+    Captured(Box<CapturedTable>),
+    /// They are signals.
+    Signals(SignalPlaces),
 }
 
-/// A chunk whose cutting waits for the description of a table.
+/// A captured table as the stream described it last.
+struct CapturedTable {
+    form: Form,
+    /// Changes of transactions that commit before it show in the rows that a snapshot read.
+    shown: CommitLsn,
+    table: Table,
+    identified: Identified,
+}
+
+/// Why cutting waits.
+pub(super) enum Pause {
+    /// A table must be described.
+    Describe(Described),
+    /// A signal must be kept, so that it is not lost once the stream has passed it.
+    Signal(Signal),
+    /// The stream passed the mark of a chunk that is read beside it.
+    Passed,
+}
+
+/// A chunk whose cutting waits.
 struct Paused {
     arena: Bytes,
     offset: usize,
     messages: Messages,
     before: Record,
-    relation: Described,
+    why: Pause,
 }
 
 /// The columns of each table that cannot be null, in the order of the outboxes.
@@ -80,6 +104,10 @@ pub(super) struct Cutter {
     /// The relations that the stream has described, by OID.
     relations: HashMap<u32, Target>,
     captured: Option<Captured>,
+    /// What those note who read tables beside the stream.
+    lookout: Lookout,
+    /// The table whose rows are signals.
+    signals: Option<OutboxTable>,
     paused: Option<Paused>,
     not_null: NotNull,
     /// What the members of a message are: JSON has no other types.
@@ -144,6 +172,8 @@ impl Cutter {
             counts_messages: sources.iter().any(|source| source.message_prefix.is_some())
                 || captured.as_ref().is_some_and(Captured::reads_messages),
             captured,
+            lookout: Lookout::default(),
+            signals: None,
             paused: None,
             told_of_loose: false,
             open: None,
@@ -158,6 +188,7 @@ impl Cutter {
         let from = from.into();
         self.relations.clear();
         self.paused = None;
+        self.lookout.restart();
         if let Some(captured) = &mut self.captured {
             captured.restart();
         }
@@ -188,8 +219,8 @@ impl Cutter {
         self.open.is_none() && self.paused.is_none() && self.reached.end_lsn >= place
     }
 
-    /// Cuts one batch from whole frames; `None` if they move nothing, or if a table must be described first: see
-    /// [`Cutter::undescribed`].
+    /// Cuts one batch from whole frames; `None` if they move nothing, or if something must be done first: see
+    /// [`Cutter::pause`].
     pub(super) fn cut(&mut self, arena: &Bytes) -> Result<Option<Batch<WalPosition>>, Error> {
         if let Some(captured) = &mut self.captured {
             captured.begin();
@@ -197,18 +228,77 @@ impl Cutter {
         self.go_on(arena, 0, Messages::over(arena.clone()), self.reached)
     }
 
-    /// The table that must be described before cutting can go on.
-    pub(super) fn undescribed(&self) -> Option<&Described> {
-        self.paused.as_ref().map(|paused| &paused.relation)
+    /// Reads the rows of this table as signals.
+    pub(super) fn with_signals(self, table: Option<OutboxTable>) -> Self {
+        Self { signals: table, ..self }
+    }
+
+    /// Why cutting waits; [`Cutter::cut`] is for when it does not.
+    pub(super) fn pause(&self) -> Option<&Pause> {
+        self.paused.as_ref().map(|paused| &paused.why)
+    }
+
+    /// Where the stream stands, if that is between two transactions.
+    pub(super) fn place(&self) -> Option<WalPosition> {
+        let passed = matches!(self.pause(), None | Some(Pause::Passed));
+        let place = || WalPosition {
+            slot: self.slot.clone(),
+            record: self.reached,
+            snapshot: self.snapshot.clone(),
+            chunk: None,
+        };
+        (self.open.is_none() && passed).then(place)
+    }
+
+    /// The position that the next change has, as text.
+    pub(super) fn place_of_change(&self) -> String {
+        let (commit_lsn, ordinal) =
+            self.open.as_ref().map_or((CommitLsn::ZERO, 0), |open| (open.commit_lsn, open.ordinal));
+        self.position(commit_lsn, ordinal).to_string()
+    }
+
+    /// Begins to watch a table for somebody who reads it, whose rows are told apart by `key`.
+    pub(super) fn watch(&mut self, oid: u32, key: Vec<String>) {
+        let (described, under_way) = (identified(&self.relations, oid), self.open.as_ref());
+        self.lookout.watch(oid, key, described, under_way.map(|open| open.transaction.xid()));
+    }
+
+    /// Opens the window for the next chunk; false if the table is not watched any more.
+    pub(super) fn open_window(&mut self, oid: u32) -> bool {
+        let (described, under_way) = (identified(&self.relations, oid), self.open.as_ref());
+        self.lookout.open(oid, described, under_way.map(|open| open.transaction.xid()))
+    }
+
+    pub(super) fn lookout(&mut self) -> &mut Lookout {
+        &mut self.lookout
+    }
+
+    /// Whether a table was changed so that its rows are others without a change in the stream, as far as its columns tell: a
+    /// column with a default was added, or a type was changed.
+    pub(super) fn is_rewritten(&self, table: &Table, oid: u32) -> bool {
+        let Some(Target::Captured(known)) = self.relations.get(&oid) else { return false };
+        table.columns.iter().any(|column| match known.table.columns.iter().find(|known| known.name == column.name) {
+            Some(known) => known.of.oid != column.of.oid || known.modifier != column.modifier,
+            None => column.has_default || column.generated,
+        })
     }
 
     /// Goes on cutting now that the table is known; returns as [`Cutter::cut`] does.
-    pub(super) fn describe(&mut self, table: &Table) -> Result<Option<Batch<WalPosition>>, Error> {
-        let (Some(paused), Some(captured)) = (self.paused.take(), &mut self.captured) else { return Ok(None) };
-        let form = captured.describe(table)?;
+    pub(super) fn describe(&mut self, table: Table) -> Result<Option<Batch<WalPosition>>, Error> {
+        let Some(Pause::Describe(described)) = self.pause() else { return Ok(None) };
+        let (oid, identified) = (described.oid, described.identified.clone());
+        let Some(captured) = &mut self.captured else { return Ok(None) };
+        let form = captured.describe(&table)?;
         let shown =
             self.snapshot.as_ref().map_or(CommitLsn::ZERO, |read| read.shows_before(&table.schema, &table.name));
-        self.relations.insert(paused.relation.oid, Target::Captured(Box::new(form), shown));
+        self.lookout.described(&identified);
+        self.relations.insert(oid, Target::Captured(Box::new(CapturedTable { form, shown, table, identified })));
+        self.resume()
+    }
+
+    /// Goes on cutting where it paused; returns as [`Cutter::cut`] does.
+    pub(super) fn resume(&mut self) -> Result<Option<Batch<WalPosition>>, Error> {
+        let Some(paused) = self.paused.take() else { return Ok(None) };
         self.go_on(&paused.arena, paused.offset, paused.messages, paused.before)
     }
 
@@ -228,9 +318,9 @@ impl Cutter {
                         let context = format!("the stream could not be decoded at WAL position {wal_start}");
                         Error::new(End::Source, Kind::Protocol, context).because(error)
                     })?;
-                    if let Some(relation) = self.message(message, wal_start, &mut rows, &mut messages)? {
+                    if let Some(why) = self.message(message, wal_start, &mut rows, &mut messages)? {
                         let offset = arena.len() - frames.remaining();
-                        self.paused = Some(Paused { arena: arena.clone(), offset, messages, before, relation });
+                        self.paused = Some(Paused { arena: arena.clone(), offset, messages, before, why });
                         return Ok(None);
                     }
                 }
@@ -239,22 +329,32 @@ impl Cutter {
                 }
                 Frame::Keepalive { .. } => {}
             }
+            if self.open.is_none() && self.lookout.is_passed_at(self.reached.end_lsn.as_u64()) {
+                let offset = arena.len() - frames.remaining();
+                let (rest, before, why) = (Messages::over(arena.clone()), self.reached, Pause::Passed);
+                self.paused = Some(Paused { arena: arena.clone(), offset, messages: rest, before, why });
+                break;
+            }
         }
         let moved = self.reached != before || !messages.is_empty();
-        let end = WalPosition { slot: self.slot.clone(), record: self.reached, snapshot: self.snapshot.clone() };
+        let end =
+            WalPosition { slot: self.slot.clone(), record: self.reached, snapshot: self.snapshot.clone(), chunk: None };
         Ok(moved.then_some(Batch { messages, end }))
     }
 
-    /// Reads one message; returns a captured relation that must be described before the next.
+    /// Reads one message; returns what must be done before the next.
     fn message<'r>(
         &mut self,
         message: Message<'r>,
         wal_start: RecordLsn,
         rows: &mut Rows<'r>,
         messages: &mut Messages,
-    ) -> Result<Option<Described>, Error> {
+    ) -> Result<Option<Pause>, Error> {
         match message {
             Message::Insert(insert) => {
+                if let Some(Target::Signals(places)) = self.relations.get(&insert.relation) {
+                    return self.signal(*places, insert.new);
+                }
                 self.change((insert.relation, wal_start), RowChange::Insert(insert.new), rows, messages)?;
             }
             Message::Begin(begin) => {
@@ -269,11 +369,14 @@ impl Cutter {
                         false => self.counts_messages,
                     },
                     transaction: Transaction::new(&begin, wal_start),
+                    touched: false,
                 });
             }
             Message::Commit(commit) => {
                 self.tell_end(wal_start, messages)?;
-                self.open = None;
+                if let Some(open) = self.open.take().filter(|open| open.touched) {
+                    self.lookout.committed(open.transaction.xid());
+                }
                 if let Some(captured) = &mut self.captured {
                     captured.committed(wal_start);
                 }
@@ -319,6 +422,11 @@ impl Cutter {
             let context = format!("a change came of relation {relation}, which was never described");
             Error::new(End::Source, Kind::Protocol, context)
         })?;
+        if let (Target::Captured(_), Some(open)) = (target, &mut self.open) {
+            // What was delivered before is noted too: it is newer than a row that does not show it.
+            open.touched = true;
+            self.lookout.change(relation, open.transaction.xid(), &change);
+        }
         if matches!(target, Target::Ignored) || self.delivered.covers(commit_lsn, ordinal) {
             return Ok(());
         }
@@ -330,12 +438,12 @@ impl Cutter {
                 places.read(&new, |row| outbox.shape(row, places.types(), committed, messages))
             }
             // The snapshot's rows show it.
-            (Target::Captured(_, shown), _) if commit_lsn < *shown => return Ok(()),
-            (Target::Captured(form, _), change) => {
+            (Target::Captured(table), _) if commit_lsn < table.shown => return Ok(()),
+            (Target::Captured(table), change) => {
                 let (Some(captured), Some(open)) = (&mut self.captured, &self.open) else { return Ok(()) };
-                captured.shape(form, change, (position, &open.transaction, wal_start), place, rows, messages)
+                captured.shape(&table.form, change, (position, &open.transaction, wal_start), place, rows, messages)
             }
-            (Target::Ignored | Target::Outbox(..), _) => return Ok(()),
+            (Target::Ignored | Target::Signals(_) | Target::Outbox(..), _) => return Ok(()),
         };
         self.account(&shaped, position, messages);
         Ok(())
@@ -351,19 +459,19 @@ impl Cutter {
         messages: &mut Messages,
     ) -> Result<Option<InTransaction>, Error> {
         let (Some(captured), Some(open)) = (&self.captured, &self.open) else { return Ok(None) };
-        let Some(Target::Captured(form, shown)) = self.relations.get(&relation) else { return Ok(None) };
-        if !captured.tells_transactions() || open.commit_lsn < *shown {
+        let Some(Target::Captured(table)) = self.relations.get(&relation) else { return Ok(None) };
+        if !captured.tells_transactions() || open.commit_lsn < table.shown {
             return Ok(None);
         }
-        let events = captured.events(form, change, rows);
+        let events = captured.events(&table.form, change, rows);
         if events == 0 {
             return Ok(None);
         }
         self.tell_begin(messages)?;
-        let (Some(open), Some(Target::Captured(form, _))) = (&mut self.open, self.relations.get(&relation)) else {
+        let (Some(open), Some(Target::Captured(table))) = (&mut self.open, self.relations.get(&relation)) else {
             return Ok(None);
         };
-        Ok(open.transaction.count(form, events))
+        Ok(open.transaction.count(&table.form, events))
     }
 
     /// Tells the begin of the open transaction, unless that was done.
@@ -393,6 +501,15 @@ impl Cutter {
             captured.tell_end(&open.transaction, wal_start, position, messages);
         }
         Ok(())
+    }
+
+    /// A signal was written.
+    fn signal(&mut self, places: SignalPlaces, row: Tuple<'_>) -> Result<Option<Pause>, Error> {
+        let (commit_lsn, _, ordinal) = count(&mut self.open, &self.delivered, &mut self.reached, 1)?;
+        if self.delivered.covers(commit_lsn, ordinal) {
+            return Ok(None);
+        }
+        Ok(Some(Pause::Signal(places.read(row, self.position(commit_lsn, ordinal).to_string()))))
     }
 
     /// A message of `pg_logical_emit_message`: an event, if its prefix is that of an outbox and its transaction's commit
@@ -507,7 +624,7 @@ impl Cutter {
     }
 
     /// Learns what a relation is; returns a captured one, which must be described before its first change.
-    fn relation(&mut self, relation: &Relation<'_>) -> Result<Option<Described>, Error> {
+    fn relation(&mut self, relation: &Relation<'_>) -> Result<Option<Pause>, Error> {
         let is = |route: &Route| route.table.as_ref().is_some_and(|table| table.is(relation));
         let captures = |captured: &Captured| captured.captures(relation.namespace, relation.name);
         let target = match self.routes.iter().position(is) {
@@ -516,7 +633,12 @@ impl Cutter {
                 let not_null = self.not_null.get(index).unwrap_or(&none);
                 Target::Outbox(index, Places::find(&self.routes[index].columns, relation, not_null)?)
             }
-            None if self.captured.as_ref().is_some_and(captures) => return Ok(Some(Described::of(relation))),
+            None if self.signals.as_ref().is_some_and(|table| table.is(relation)) => {
+                Target::Signals(SignalPlaces::find(relation))
+            }
+            None if self.captured.as_ref().is_some_and(captures) => {
+                return Ok(Some(Pause::Describe(Described::of(relation))));
+            }
             None => {
                 if !self.relations.contains_key(&relation.oid) {
                     self.metrics.wal.ignored_relations.inc();
@@ -531,6 +653,14 @@ impl Cutter {
         };
         self.relations.insert(relation.oid, target);
         Ok(None)
+    }
+}
+
+/// What the stream says of a relation's rows, if it described it.
+fn identified(relations: &HashMap<u32, Target>, oid: u32) -> Option<&Identified> {
+    match relations.get(&oid) {
+        Some(Target::Captured(table)) => Some(&table.identified),
+        _ => None,
     }
 }
 

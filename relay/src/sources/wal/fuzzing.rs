@@ -29,7 +29,7 @@ pub fn read_records(data: &[u8]) {
     let (one, other) = (&data[..middle], data.get(middle + 1..).unwrap_or_default());
     assert!(Record::is_newer(one, other) || Record::is_newer(other, one));
     if let Ok(record) = Record::parse(one) {
-        let position = WalPosition { slot: Bytes::new(), record, snapshot: None };
+        let position = WalPosition { slot: Bytes::new(), record, snapshot: None, chunk: None };
         let written = position.progress().expect("a record has progress").value;
         assert_eq!(Record::parse(&written).ok(), Some(record));
         assert!(Record::is_newer(&written, one) && Record::is_newer(one, &written));

@@ -3,6 +3,7 @@
 //! Guarantee: an LSN is confirmed to Postgres only by [`Source::acknowledge`], hence only when every event of every
 //! transaction before it is durable and the progress record that says so is durable too.
 
+mod beside;
 mod captured;
 pub(crate) mod catalog;
 mod columns;
@@ -10,9 +11,11 @@ mod cut;
 mod facts;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod lookout;
 mod open;
 mod record;
 mod resume;
+pub(in crate::sources) mod signal;
 mod stages;
 mod verdict;
 mod watch;
@@ -35,7 +38,7 @@ use crate::shape::change::table::Table;
 use crate::sources::snapshot::SnapshotProgress;
 use crate::sources::wal::captured::Captured;
 use crate::sources::wal::catalog::Described;
-use crate::sources::wal::cut::{Cutter, Delivered};
+use crate::sources::wal::cut::{Cutter, Delivered, Pause};
 use crate::sources::wal::open::{Reading, Started, connect_sql, start};
 use crate::sources::wal::stages::Stages;
 use crate::sources::wal::watch::Watch;
@@ -115,7 +118,9 @@ pub struct Wal {
     asked: Option<JoinHandle<Result<(Connection, Table), Error>>>,
     /// A stream that is being opened in place of one that was left, likewise.
     opening: Option<JoinHandle<Result<Started, Error>>>,
-    /// When the chunk was read whose cutting waits for a description.
+    /// A signal that is being followed, likewise.
+    heeding: Option<JoinHandle<Result<Option<Connection>, Error>>>,
+    /// When the chunk was read whose cutting waits.
     paused: Option<Instant>,
     reading: Reading,
 }
@@ -145,6 +150,7 @@ impl Wal {
         let captured = options.capture.as_ref().map(|capture| Captured::new(&capture.shape)).transpose()?;
         let cutter =
             Cutter::new(slot, &options.outboxes, Arc::clone(&metrics), delivered.clone(), started.not_null, captured)?;
+        let cutter = cutter.with_signals(options.capture.as_ref().and_then(|capture| capture.signals.clone()));
         let watch = Watch::begin(started.sql, Arc::clone(&options), Arc::clone(&metrics));
         let stages = Stages::of_a_new_stream(&metrics);
         Ok(Self {
@@ -158,6 +164,7 @@ impl Wal {
             catalog: None,
             asked: None,
             opening: None,
+            heeding: None,
             paused: None,
             reading: started.reading,
         })
@@ -172,13 +179,14 @@ impl Wal {
         self.watch = Watch::begin(started.sql, Arc::clone(&self.options), Arc::clone(&self.metrics));
         self.reading = started.reading;
         self.paused = None;
+        self.heeding = None;
     }
 
     /// What was acknowledged last, or what it was opened at.
     #[allow(dead_code, reason = "the reader of rows comes next")]
     pub(in crate::sources) fn delivered(&self) -> WalPosition {
         let Delivered { record, snapshot } = self.acknowledged.clone();
-        WalPosition { slot: bytes::Bytes::copy_from_slice(self.options.slot.as_bytes()), record, snapshot }
+        WalPosition { slot: bytes::Bytes::copy_from_slice(self.options.slot.as_bytes()), record, snapshot, chunk: None }
     }
 
     /// Lets go of the slot, while rows are read that stand before it. What it needs of the WAL is kept, and watched over.
@@ -220,12 +228,19 @@ impl Wal {
     /// moves nothing or waits.
     async fn cut(&mut self) -> Result<Option<Batch<WalPosition>>, Error> {
         let begun = Instant::now();
-        let (read_at, batch) = match self.cutter.undescribed() {
-            Some(described) => {
+        let (read_at, batch) = match self.cutter.pause() {
+            Some(Pause::Describe(described)) => {
                 let described = described.clone();
                 let table = self.describe(described).await?;
-                (self.paused.take().unwrap_or(begun), self.cutter.describe(&table)?)
+                self.read_rewritten(&table).await?;
+                (self.paused.take().unwrap_or(begun), self.cutter.describe(table)?)
             }
+            Some(Pause::Signal(signal)) => {
+                let signal = signal.clone();
+                self.heed(signal).await?;
+                (self.paused.take().unwrap_or(begun), self.cutter.resume()?)
+            }
+            Some(Pause::Passed) => (self.paused.take().unwrap_or(begun), self.cutter.resume()?),
             None => {
                 let chunk = self.read().await?;
                 reach(Failpoint::SourceRead);
@@ -233,7 +248,7 @@ impl Wal {
                 (chunk.read_at(), self.cutter.cut(&chunk.into_bytes())?)
             }
         };
-        if self.cutter.undescribed().is_some() {
+        if self.cutter.pause().is_some() {
             self.paused = Some(read_at);
         }
         Ok(batch.map(|mut batch| {

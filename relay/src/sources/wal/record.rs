@@ -10,6 +10,7 @@ use thiserror::Error;
 use crate::pipeline::{Position, Progress};
 use crate::postgres::lsn::{CommitLsn, EndLsn};
 use crate::sources::snapshot::SnapshotProgress;
+use crate::sources::snapshot::requests::Mark;
 
 /// The form of the record that this version writes.
 const VERSION: u32 = 1;
@@ -185,6 +186,8 @@ pub struct WalPosition {
     pub(in crate::sources) record: Record,
     /// What was delivered of the snapshot, if one was begun.
     pub(in crate::sources) snapshot: Option<Arc<SnapshotProgress>>,
+    /// How far a snapshot beside the stream came with the batch, if its rows are of one. It is kept in the database.
+    pub(in crate::sources) chunk: Option<Arc<Mark>>,
 }
 
 impl Position for WalPosition {

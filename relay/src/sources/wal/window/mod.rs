@@ -83,6 +83,8 @@ pub(crate) struct Window {
     noted_bytes: usize,
     truncated: Vec<u32>,
     again: Option<Again>,
+    /// Whether the chunk was read.
+    arrived: bool,
     chunk: Option<Chunk>,
 }
 
@@ -157,12 +159,13 @@ impl Window {
         let fates = keys.iter().map(fate).collect();
         let rows = keys.into_iter().enumerate().map(|(row, key)| (key, row)).collect();
         self.chunk = Some(Chunk { visible, mark, rows, fates });
+        self.arrived = true;
         Ok(())
     }
 
-    /// Whether a chunk can be published once the stream stands at `end` between two transactions.
+    /// Whether the chunk was read and can be published, or is spoiled, where the stream stands at `end` between two transactions.
     pub(crate) fn is_passed_at(&self, end: u64) -> bool {
-        self.chunk.as_ref().is_some_and(|chunk| end >= chunk.mark) || (self.chunk.is_none() && self.again.is_some())
+        self.arrived && self.chunk.as_ref().is_none_or(|chunk| end >= chunk.mark)
     }
 
     /// What becomes of the chunk's rows, in their order, and opens the window for the next one. To be called between two
