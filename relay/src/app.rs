@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::admin::Admin;
@@ -24,7 +25,7 @@ use crate::pipeline::{
 };
 use crate::sinks::lots::{PostgresLot, PostgresLotOptions};
 use crate::sinks::{Kafka, KafkaOptions, Null};
-use crate::sources::wal::{Wal, WalOptions};
+use crate::sources::capture::{Changes, ChangesOptions};
 use crate::telemetry::Metrics;
 
 /// Batches in flight at most. Under load a batch is a read of up to 256 KiB, so bytes are the bound; this one holds
@@ -39,7 +40,7 @@ const FLUSH_MAX: Duration = Duration::from_secs(2);
 
 /// The outbox to Kafka; what Kafka cannot take is parked in Postgres.
 struct OutboxToKafka {
-    wal: Arc<WalOptions>,
+    changes: Arc<ChangesOptions>,
     kafka: KafkaOptions,
     lot: PostgresLotOptions,
     parking: ParkingOptions,
@@ -47,37 +48,37 @@ struct OutboxToKafka {
 }
 
 impl Ends for OutboxToKafka {
-    type Source = Wal;
+    type Source = Changes;
     type Sink = Parking<Kafka, PostgresLot>;
 
     async fn open_sink(&self) -> Result<(Self::Sink, Option<Progress>), Error> {
         let (kafka, progress) =
-            Kafka::open(self.kafka.clone(), Some(&self.wal.slot), Arc::clone(&self.metrics)).await?;
+            Kafka::open(self.kafka.clone(), Some(&self.changes.wal.slot), Arc::clone(&self.metrics)).await?;
         let lot = PostgresLot::new(self.lot.clone());
         Ok((Parking::open(kafka, lot, self.parking.clone()).await?, progress))
     }
 
-    async fn open_source(&self, progress: Option<Progress>) -> Result<Wal, Error> {
-        Wal::open(Arc::clone(&self.wal), progress, Arc::clone(&self.metrics)).await
+    async fn open_source(&self, progress: Option<Progress>) -> Result<Changes, Error> {
+        Changes::open(Arc::clone(&self.changes), progress, Arc::clone(&self.metrics)).await
     }
 }
 
 /// The outbox to nowhere, for measuring everything before the broker.
 struct OutboxToNull {
-    wal: Arc<WalOptions>,
+    changes: Arc<ChangesOptions>,
     metrics: Arc<Metrics>,
 }
 
 impl Ends for OutboxToNull {
-    type Source = Wal;
+    type Source = Changes;
     type Sink = Null;
 
     async fn open_sink(&self) -> Result<(Null, Option<Progress>), Error> {
         Ok(Null::open())
     }
 
-    async fn open_source(&self, progress: Option<Progress>) -> Result<Wal, Error> {
-        Wal::open(Arc::clone(&self.wal), progress, Arc::clone(&self.metrics)).await
+    async fn open_source(&self, progress: Option<Progress>) -> Result<Changes, Error> {
+        Changes::open(Arc::clone(&self.changes), progress, Arc::clone(&self.metrics)).await
     }
 }
 
@@ -95,10 +96,13 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
     let (order, stop) = Stop::new();
     let mut terminate = listen(SignalKind::terminate())?;
     let mut interrupt = listen(SignalKind::interrupt())?;
+    let finished = Arc::new(Notify::new());
+    let ended = Arc::clone(&finished);
     tokio::spawn(async move {
         tokio::select! {
             _ = terminate.recv() => info!(signal = "SIGTERM", "stopping"),
             _ = interrupt.recv() => info!(signal = "SIGINT", "stopping"),
+            () = ended.notified() => info!("the initial snapshot is delivered, and nothing else is wanted"),
         }
         order.order();
     });
@@ -118,15 +122,15 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         traces: &traces,
         status: &status,
     };
-    let wal = Arc::new(wal::options(&config, accept_gap));
+    let changes = Arc::new(capture::changes(&config, accept_gap, &status, finished));
     // Every line that the flow logs names the slot.
     let span = info_span!("relay", slot = config.source.slot);
     let outcome = if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
-        let ends = OutboxToNull { wal, metrics: Arc::clone(&metrics) };
+        let ends = OutboxToNull { changes, metrics: Arc::clone(&metrics) };
         Box::pin(supervise(&ends, supervision, stop)).instrument(span).await
     } else {
         let ends = OutboxToKafka {
-            wal,
+            changes,
             kafka: kafka::options(&config.kafka, &config.topics)?,
             lot: parking::lot(&config),
             parking: parking::options(&config, &metrics, &status),

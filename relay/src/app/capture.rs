@@ -1,14 +1,22 @@
 //! From the configuration's `[capture]` to what the source captures.
 
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::app::{postgres, wal};
 use crate::config::Config;
 use crate::config::capture::{
     self as config, Capture, ColumnPattern, HashAlgorithm, HeaderConverter, Mask, MaskWith, Operation, TablePattern,
     Types,
 };
+use crate::pipeline::Status;
 use crate::shape::change::options::{
     CaptureOptions, ChangeForm, HeaderForm, KeyOptions, MaskForm, MaskOptions, Skipped,
 };
 use crate::shape::change::types::{Binary, Decimal, Hstore, Interval, Others, Time, TypeOptions};
+use crate::sources::capture::{ChangesOptions, SnapshotMode};
+use crate::sources::snapshot::SnapshotOptions;
 use crate::sources::wal::{CaptureSource, OutboxTable};
 
 /// What is captured; `None` if nothing is.
@@ -23,6 +31,36 @@ pub(super) fn source(config: &Config) -> Option<CaptureSource> {
             .map(|table| OutboxTable { schema: table.schema.clone(), name: table.name.clone() }),
         rereads_rewritten: capture.rereads_rewritten,
     })
+}
+
+/// What the source reads, and whom it tells when nothing comes any more.
+pub(super) fn changes(config: &Config, accept_gap: bool, status: &Arc<Status>, finished: Arc<Notify>) -> ChangesOptions {
+    ChangesOptions {
+        wal: Arc::new(wal::options(config, accept_gap)),
+        snapshot: config.capture.as_ref().map(|capture| snapshot(config, capture)),
+        status: Some(Arc::clone(status)),
+        finished,
+    }
+}
+
+fn snapshot(config: &Config, capture: &Capture) -> (SnapshotMode, Arc<SnapshotOptions>) {
+    let snapshot = &capture.snapshot;
+    let mode = match snapshot.mode {
+        config::SnapshotMode::Initial => SnapshotMode::Initial,
+        config::SnapshotMode::NoData => SnapshotMode::NoData,
+        config::SnapshotMode::InitialOnly => SnapshotMode::InitialOnly,
+        config::SnapshotMode::WhenNeeded => SnapshotMode::WhenNeeded,
+    };
+    let options = SnapshotOptions {
+        connect: postgres::options(&config.postgres, false),
+        publication: capture.publication.clone(),
+        shape: options(config, capture),
+        tables: tables(&snapshot.tables),
+        workers: snapshot.workers,
+        chunk_rows: snapshot.chunk_rows,
+        rows_per_second: snapshot.rows_per_second,
+    };
+    (mode, Arc::new(options))
 }
 
 /// The number of the route of captured changes: the one after the outboxes'.

@@ -36,6 +36,23 @@ pub struct LastError {
     pub help: Option<String>,
 }
 
+/// How far the initial snapshot is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SnapshotStatus {
+    /// Tables that are read.
+    pub tables: usize,
+    /// Those of them that were read whole.
+    pub tables_done: usize,
+    /// Rows that were read, those of earlier runs included.
+    pub rows: u64,
+    /// Rows of all tables, by their statistics.
+    pub rows_estimated: Option<u64>,
+    /// Rows read in a second, of this run.
+    pub rows_per_second: u64,
+    /// How long it may still take.
+    pub seconds_left: Option<u64>,
+}
+
 /// A pipeline's status at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StatusSnapshot {
@@ -69,6 +86,9 @@ pub struct StatusSnapshot {
     pub parked_events: usize,
     /// Keys whose events wait because an earlier one is parked.
     pub held_keys: usize,
+    /// The initial snapshot, while one is being read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<SnapshotStatus>,
 }
 
 /// The shared status of one pipeline.
@@ -98,6 +118,7 @@ impl Status {
             acknowledged: None,
             parked_events: 0,
             held_keys: 0,
+            snapshot: None,
         };
         Self { began: Instant::now(), shown: Mutex::new(shown) }
     }
@@ -178,6 +199,11 @@ impl Status {
     pub fn parked(&self, events: usize, held_keys: usize) {
         let mut status = self.lock();
         (status.parked_events, status.held_keys) = (events, held_keys);
+    }
+
+    /// Notes how far the initial snapshot is; `None`: none is being read.
+    pub fn snapshotting(&self, snapshot: Option<SnapshotStatus>) {
+        self.lock().snapshot = snapshot;
     }
 
     fn lock(&self) -> MutexGuard<'_, StatusSnapshot> {

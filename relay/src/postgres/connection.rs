@@ -139,6 +139,15 @@ impl Connection {
         self.command(sql, During::Query, "running a query", Some(COMMAND_TIMEOUT))
     }
 
+    /// The same for what may take as long as it takes, such as a lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Connection::simple_query`] has them.
+    pub fn patient_query(&mut self, sql: &str) -> Result<Vec<Row>, Error> {
+        self.command(sql, During::Query, "running a query", None)
+    }
+
     pub(crate) fn command(
         &mut self,
         command: &str,

@@ -3,6 +3,7 @@
 //! `wal` reads a slot and `snapshot` the rows that were there before; the two share the progress record, and `capture` composes
 //! them.
 
+pub mod capture;
 pub mod snapshot;
 #[allow(dead_code, reason = "who reads tables beside the stream comes next")]
 pub mod wal;

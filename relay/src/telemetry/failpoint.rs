@@ -31,6 +31,18 @@ failpoints! {
     SourceRead = "source.read",
     /// It cut a batch from it.
     SourceCut = "source.cut",
+    /// The tables of an initial snapshot are locked; the snapshot is about to be taken.
+    SnapshotBegin = "snapshot.begin",
+    /// Every session that reads it has it.
+    SnapshotTaken = "snapshot.taken",
+    /// Rows of it were shaped.
+    SnapshotShaped = "snapshot.shaped",
+    /// The source has a batch of them.
+    SnapshotBatch = "snapshot.batch",
+    /// All were handed on; nothing says so yet.
+    SnapshotOver = "snapshot.over",
+    /// The source is about to stream what was committed since.
+    SnapshotStream = "snapshot.stream",
     /// The pump has a batch that the sink does not know of.
     PumpBatch = "pump.batch",
     /// The sink accepted the batch; nothing of it need be durable.

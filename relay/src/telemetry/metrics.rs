@@ -11,6 +11,7 @@ mod parking;
 mod process;
 pub mod quantile;
 mod section;
+mod snapshot;
 mod stages;
 mod traces;
 mod wal;
@@ -30,6 +31,7 @@ pub use outbox::OutboxMetrics;
 pub use parking::{OUTCOME, ParkingMetrics, WHY};
 pub use process::ProcessMetrics;
 pub use section::Description;
+pub use snapshot::SnapshotMetrics;
 pub use stages::{BatchMetrics, STAGE, Stage, StageMetrics};
 pub use traces::TraceMetrics;
 pub use wal::WalMetrics;
@@ -40,6 +42,7 @@ pub const ALL: &[&[Description]] = &[
     BatchMetrics::ALL,
     WalMetrics::ALL,
     IncrementalMetrics::ALL,
+    SnapshotMetrics::ALL,
     KafkaMetrics::ALL,
     ParkingMetrics::ALL,
     OutboxMetrics::ALL,
@@ -62,6 +65,8 @@ pub struct Metrics {
     pub wal: WalMetrics,
     /// Snapshots beside the stream.
     pub incremental: IncrementalMetrics,
+    /// The rows that were there before.
+    pub snapshot: SnapshotMetrics,
     /// The Kafka sink.
     pub kafka: KafkaMetrics,
     /// What is set aside.
@@ -85,6 +90,7 @@ impl Metrics {
             stages: StageMetrics::new(&set),
             wal: WalMetrics::new(&set),
             incremental: IncrementalMetrics::new(&set),
+            snapshot: SnapshotMetrics::new(&set),
             kafka: KafkaMetrics::new(&set),
             parking: ParkingMetrics::new(&set),
             outbox: OutboxMetrics::new(&set),

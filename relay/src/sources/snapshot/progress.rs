@@ -51,6 +51,9 @@ pub struct Stretch {
     /// The rows show every transaction whose commit stands before this, and no other.
     #[serde(with = "lsn")]
     pub shows_before: CommitLsn,
+    /// How many they are.
+    #[serde(default)]
+    pub rows: u64,
 }
 
 /// LSNs as Postgres prints them.
@@ -131,17 +134,22 @@ impl Account {
         self.tables.len() - 1
     }
 
-    /// Whether nothing of the table was read.
-    pub(super) fn is_untouched(&self, table: usize) -> bool {
-        self.tables[table].read.is_empty()
+    /// How many rows of all tables were read.
+    pub(super) fn rows(&self) -> u64 {
+        self.tables.iter().flat_map(|table| table.read.values()).map(|stretch| stretch.rows).sum()
     }
 
-    /// Whether nothing of any table was read.
-    pub(super) fn is_new(&self) -> bool {
-        self.tables.iter().all(|table| table.read.is_empty())
+    /// How many tables were read whole.
+    pub(super) fn tables_done(&self) -> usize {
+        (0..self.tables.len()).filter(|table| self.gaps(*table).is_empty()).count()
     }
 
-    /// What is missing of a table, in the key's order. Call it before [`Account::note`].
+    /// Whether a row of the table was read.
+    pub(super) fn has_begun(&self, table: usize) -> bool {
+        self.tables[table].read.values().any(|stretch| stretch.rows > 0)
+    }
+
+    /// What is missing of a table, in the key's order.
     pub(super) fn gaps(&self, table: usize) -> Vec<Gap> {
         let (mut gaps, mut from, mut number) = (Vec::new(), None, 0);
         let mut whole = false;
@@ -169,6 +177,7 @@ impl Account {
             && left.shows_before == stretch.shows_before
         {
             stretch.from.clone_from(&left.from);
+            stretch.rows += left.rows;
             place = before;
         }
         if let Some((&behind, right)) = read.range(place..).find(|(behind, _)| **behind > place)
@@ -177,6 +186,7 @@ impl Account {
             && right.shows_before == stretch.shows_before
         {
             stretch.to.clone_from(&right.to);
+            stretch.rows += right.rows;
             read.remove(&behind);
         }
         read.insert(place, stretch);
@@ -204,7 +214,7 @@ mod tests {
     }
 
     fn stretch(from: Option<u32>, to: Option<u32>, lsn: u64) -> Stretch {
-        Stretch { from: key(from), to: key(to), shows_before: CommitLsn::new(lsn) }
+        Stretch { from: key(from), to: key(to), shows_before: CommitLsn::new(lsn), rows: 10 }
     }
 
     fn gap(number: u32, from: Option<u32>, to: Option<u32>) -> Gap {
@@ -227,7 +237,12 @@ mod tests {
                 let (from, to) = chunks[number];
                 account.note(0, (0, number as u32), stretch(from, to, 80));
             }
-            assert_eq!(account.progress(true).tables[0].read, [stretch(None, None, 80)], "{order:?}");
+            assert_eq!(
+                account.progress(true).tables[0].read,
+                [Stretch { rows: 40, ..stretch(None, None, 80) }],
+                "{order:?}"
+            );
+            assert_eq!((account.rows(), account.tables_done()), (40, 1));
             assert_eq!(account.gaps(0), []);
         }
     }
@@ -240,12 +255,12 @@ mod tests {
         }
         let before = first.progress(false);
         let mut second = account(&before);
-        assert!(!second.is_untouched(0) && !second.is_new());
+        assert!(second.has_begun(0));
         let gaps = second.gaps(0);
         assert_eq!(gaps, [gap(0, None, Some(10)), gap(2, Some(20), Some(30)), gap(4, Some(40), None)]);
         for (gap, number) in gaps.iter().zip([7, 0, 2]) {
             let (from, to) = (gap.from.clone(), gap.to.clone());
-            second.note(0, (gap.number, number), Stretch { from, to, shows_before: CommitLsn::new(160) });
+            second.note(0, (gap.number, number), Stretch { from, to, shows_before: CommitLsn::new(160), rows: 10 });
         }
         let progress = second.progress(true);
         let read = &progress.tables[0].read;
@@ -275,7 +290,7 @@ mod tests {
         let text = serde_json::to_string(&progress).unwrap();
         assert_eq!(
             text,
-            r#"{"done":false,"tables":[{"schema":"public","name":"users","key":["id"],"read":[{"from":["10"],"to":["20"],"shows_before":"1/50"}]}]}"#
+            r#"{"done":false,"tables":[{"schema":"public","name":"users","key":["id"],"read":[{"from":["10"],"to":["20"],"shows_before":"1/50","rows":10}]}]}"#
         );
         assert_eq!(serde_json::from_str::<SnapshotProgress>(&text).unwrap(), progress);
         assert_eq!(serde_json::to_string(&SnapshotProgress::over()).unwrap(), r#"{"done":true}"#);

@@ -438,7 +438,10 @@ impl Cutter {
                 places.read(&new, |row| outbox.shape(row, places.types(), committed, messages))
             }
             // The snapshot's rows show it.
-            (Target::Captured(table), _) if commit_lsn < table.shown => return Ok(()),
+            (Target::Captured(table), _) if commit_lsn < table.shown => {
+                self.metrics.snapshot.shown_changes.inc();
+                return Ok(());
+            }
             (Target::Captured(table), change) => {
                 let (Some(captured), Some(open)) = (&mut self.captured, &self.open) else { return Ok(()) };
                 captured.shape(&table.form, change, (position, &open.transaction, wal_start), place, rows, messages)

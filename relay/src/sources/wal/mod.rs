@@ -183,10 +183,15 @@ impl Wal {
     }
 
     /// What was acknowledged last, or what it was opened at.
-    #[allow(dead_code, reason = "the reader of rows comes next")]
     pub(in crate::sources) fn delivered(&self) -> WalPosition {
         let Delivered { record, snapshot } = self.acknowledged.clone();
         WalPosition { slot: bytes::Bytes::copy_from_slice(self.options.slot.as_bytes()), record, snapshot, chunk: None }
+    }
+
+    /// Forgets what was read before: the rows are read again.
+    pub(in crate::sources) fn forget_snapshot(&mut self) {
+        self.acknowledged.snapshot = None;
+        self.cutter.keep(None);
     }
 
     /// Lets go of the slot, while rows are read that stand before it. What it needs of the WAL is kept, and watched over.
@@ -202,14 +207,12 @@ impl Wal {
     }
 
     /// Begins to stream on from what was acknowledged last, with what was read meanwhile.
-    #[allow(dead_code, reason = "the reader of rows comes next")]
     pub(in crate::sources) fn stream_after(&mut self, snapshot: Arc<SnapshotProgress>) {
         self.cutter.keep(Some(snapshot));
         self.reopen(self.acknowledged.record, self.reading != Reading::All);
     }
 
     /// Waits until something is wrong with the slot, also while it is suspended. Cancel safe.
-    #[allow(dead_code, reason = "the reader of rows comes next")]
     pub(in crate::sources) async fn failed(&mut self) -> Error {
         self.watch.failed().await
     }

@@ -1,0 +1,194 @@
+//! One source of the rows that were there and of what becomes of them: first the initial snapshot, if one is wanted and was not
+//! taken, then the slot's changes, all under one progress record.
+//!
+//! Guarantee: between the two nothing is missing and nothing is shown twice, but for what a kill makes come again. The slot was
+//! there before the rows are read, so that every change is in it; those that the rows show are left out by the place in the WAL at
+//! which they were read.
+
+mod slot;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::sync::Notify;
+use tracing::warn;
+
+use crate::pipeline::{Batch, End, Error, Kind, Progress, Source, Status};
+use crate::sources::snapshot::{Snapshot, SnapshotOptions};
+use crate::sources::wal::{Record, Wal, WalOptions, WalPosition};
+use crate::telemetry::Metrics;
+use crate::telemetry::failpoint::{Failpoint, reach};
+
+/// Whether the rows that are there already are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotMode {
+    /// Once, before the first change.
+    Initial,
+    /// Never.
+    NoData,
+    /// Once, and nothing after it.
+    InitialOnly,
+    /// Once, and again where the slot has lost changes.
+    WhenNeeded,
+}
+
+/// What is read.
+#[derive(Debug)]
+pub struct ChangesOptions {
+    /// The slot.
+    pub wal: Arc<WalOptions>,
+    /// The rows that are there already; none: nothing is captured.
+    pub snapshot: Option<(SnapshotMode, Arc<SnapshotOptions>)>,
+    /// Where a snapshot shows how far it is.
+    pub status: Option<Arc<Status>>,
+    /// Told when nothing comes any more: after a snapshot of [`SnapshotMode::InitialOnly`] that is delivered.
+    pub finished: Arc<Notify>,
+}
+
+impl ChangesOptions {
+    fn mode(&self) -> SnapshotMode {
+        self.snapshot.as_ref().map_or(SnapshotMode::NoData, |(mode, _)| *mode)
+    }
+
+    /// Whether reading the rows again makes good for lost changes: those of an outbox it would not bring back.
+    fn may_begin_again(&self) -> bool {
+        self.mode() == SnapshotMode::WhenNeeded && self.wal.outboxes.is_empty()
+    }
+}
+
+/// What is read now.
+enum Phase {
+    Snapshot(Box<Snapshot>),
+    Stream,
+    /// Nothing any more.
+    Over,
+}
+
+/// The rows of a database, and what becomes of them.
+pub struct Changes {
+    options: Arc<ChangesOptions>,
+    metrics: Arc<Metrics>,
+    wal: Box<Wal>,
+    phase: Phase,
+}
+
+impl Changes {
+    /// Opens the slot where `progress` ends, or goes on with the snapshot that it says is not complete.
+    ///
+    /// # Errors
+    /// Those of [`Wal::open`]. In the mode [`SnapshotMode::WhenNeeded`], without an outbox, a gap is none: the slot is made anew if
+    /// it must be, and the rows are read again.
+    pub async fn open(
+        options: Arc<ChangesOptions>,
+        progress: Option<Progress>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, Error> {
+        let witness = progress.as_ref().and_then(|progress| Record::parse(&progress.value).ok());
+        let mut wal = match Wal::open(Arc::clone(&options.wal), progress.clone(), Arc::clone(&metrics)).await {
+            Err(error) if error.kind() == Kind::Gap && options.may_begin_again() => {
+                warn!(error = error.chain(), "changes are missing: the rows of all captured tables are read again");
+                slot::make_good(&options.wal).await?;
+                options.wal.accept_gap.store(true, Ordering::Relaxed);
+                Wal::open(Arc::clone(&options.wal), progress, Arc::clone(&metrics)).await?
+            }
+            opened => opened?,
+        };
+        let gap = witness.is_some_and(|witness| witness.epoch != wal.delivered().record.epoch);
+        if gap && options.mode() == SnapshotMode::WhenNeeded {
+            wal.forget_snapshot();
+        }
+        let mut changes = Self { options, metrics, wal: Box::new(wal), phase: Phase::Stream };
+        if changes.next_phase_is_stream() {
+            return Ok(changes);
+        }
+        changes.wal.suspend().await;
+        changes.enter().await?;
+        Ok(changes)
+    }
+
+    fn next_phase_is_stream(&self) -> bool {
+        let is_done = self.wal.delivered().snapshot.is_some_and(|snapshot| snapshot.done);
+        match self.options.mode() {
+            SnapshotMode::NoData => true,
+            SnapshotMode::InitialOnly => false,
+            SnapshotMode::Initial | SnapshotMode::WhenNeeded => is_done,
+        }
+    }
+
+    /// Begins what comes before the stream, which is suspended.
+    async fn enter(&mut self) -> Result<(), Error> {
+        let delivered = self.wal.delivered();
+        let Some((_, options)) = &self.options.snapshot else { return Ok(()) };
+        if delivered.snapshot.as_ref().is_some_and(|snapshot| snapshot.done) {
+            self.phase = Phase::Over;
+            self.options.finished.notify_one();
+            return Ok(());
+        }
+        let (options, status) = (Arc::clone(options), self.options.status.clone());
+        let snapshot = Snapshot::begin(options, delivered, Arc::clone(&self.metrics), status).await?;
+        self.phase = Phase::Snapshot(Box::new(snapshot));
+        Ok(())
+    }
+
+    /// In the mode that makes good for them, lost changes are no reason to end: the source is opened anew.
+    async fn overcome(&self, error: Error) -> Error {
+        if error.kind() == Kind::Gap && self.options.may_begin_again() && slot::is_gone(&self.options.wal).await {
+            return Error::new(End::Source, Kind::Unavailable, error.chain());
+        }
+        error
+    }
+}
+
+impl Source for Changes {
+    type Position = WalPosition;
+
+    async fn next(&mut self) -> Result<Batch<WalPosition>, Error> {
+        loop {
+            let outcome = match &mut self.phase {
+                Phase::Stream => self.wal.next().await.map(Some),
+                Phase::Over => std::future::pending().await,
+                Phase::Snapshot(snapshot) => tokio::select! {
+                    biased;
+                    error = self.wal.failed() => Err(error),
+                    batch = snapshot.next() => batch,
+                },
+            };
+            match outcome {
+                Ok(Some(batch)) => return Ok(batch),
+                Err(error) => return Err(self.overcome(error).await),
+                Ok(None) => {}
+            }
+            let Phase::Snapshot(snapshot) = &self.phase else { continue };
+            reach(Failpoint::SnapshotStream);
+            if self.options.mode() == SnapshotMode::InitialOnly {
+                self.phase = Phase::Over;
+            } else {
+                self.wal.stream_after(snapshot.progress());
+                self.phase = Phase::Stream;
+            }
+        }
+    }
+
+    async fn acknowledge(&mut self, position: WalPosition) -> Result<(), Error> {
+        let is_over = position.snapshot.as_ref().is_some_and(|snapshot| snapshot.done);
+        self.wal.acknowledge(position).await?;
+        if is_over && self.options.mode() == SnapshotMode::InitialOnly {
+            self.options.finished.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn rewind(&mut self) -> Result<(), Error> {
+        self.phase = Phase::Stream;
+        if self.next_phase_is_stream() {
+            return self.wal.rewind().await;
+        }
+        self.wal.suspend().await;
+        self.enter().await
+    }
+
+    async fn close(self) -> Result<(), Error> {
+        drop(self.phase);
+        self.wal.close().await
+    }
+}

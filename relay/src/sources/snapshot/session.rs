@@ -1,0 +1,154 @@
+//! The sessions of a snapshot: one moment in the WAL, and every session sees the database as it was then.
+//!
+//! Guarantee: a row shows a transaction if and only if its commit record stands before the moment. A temporary slot finds it: the
+//! server tells where the slot begins, and exports what was committed before. Until all is read, a lock keeps the tables from
+//! being truncated or rewritten, which no snapshot survives.
+//! <https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-CREATE-REPLICATION-SLOT>
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing::info;
+
+use crate::pipeline::{End, Error, Kind};
+use crate::postgres;
+use crate::postgres::connection::Connection;
+use crate::postgres::lsn::CommitLsn;
+use crate::postgres::options::ConnectOptions;
+use crate::postgres::slot::{NewSlot, Snapshot};
+use crate::sources::snapshot::tables::Found;
+use crate::telemetry::failpoint::{Failpoint, reach};
+
+/// A snapshot that sessions share.
+pub(super) struct Shared {
+    /// It shows every transaction whose commit stands before this, and no other.
+    pub(super) shows_before: CommitLsn,
+    /// When it was taken, in microseconds since 1970.
+    pub(super) taken_us: i64,
+    /// The first transaction that had not begun then.
+    pub(super) xid: Option<u32>,
+    /// One that holds the tables as they are.
+    pub(super) keeper: Connection,
+    /// Others.
+    pub(super) sessions: Vec<Connection>,
+}
+
+/// Takes a snapshot for so many sessions beside the keeper. Waits for the transactions that are writing now.
+pub(super) fn share(connect: &ConnectOptions, tables: &[&Found], sessions: usize) -> Result<Shared, Error> {
+    let mut keeper = open(connect)?;
+    begin(&mut keeper)?;
+    for table in tables {
+        // Before the moment: what rewrites a table later waits.
+        let lock = format!("lock table {} in access share mode", table.relation());
+        keeper.patient_query(&lock).map_err(|error| read_error(table, error))?;
+    }
+    reach(Failpoint::SnapshotBegin);
+    let replication = ConnectOptions { replication: true, ..connect.clone() };
+    let mut exporter = Connection::connect(&replication).map_err(|error| connect_error(connect, error))?;
+    let name = format!("postrider_snapshot_{}", exporter.backend_pid().unsigned_abs());
+    info!(slot = name, "waiting for the transactions that are writing now, to take a snapshot after them");
+    let slot = NewSlot { temporary: true, snapshot: Snapshot::Export, ..NewSlot::named(name) };
+    let created = exporter.create_logical_slot(&slot).map_err(slot_error)?;
+    let taken_us = now_us();
+    let snapshot = created.snapshot_name.unwrap_or_default();
+    import(&mut keeper, &snapshot)?;
+    let sessions = (0..sessions).map(|_| {
+        let mut session = open(connect)?;
+        begin(&mut session)?;
+        import(&mut session, &snapshot)?;
+        Ok(session)
+    });
+    let sessions = sessions.collect::<Result<Vec<_>, Error>>()?;
+    let xid = keeper.simple_query("select pg_snapshot_xmax(pg_current_snapshot())::text::int8 % (1::int8 << 32)");
+    let xid = xid.map_err(|error| session_error("asking for the snapshot's transaction", error))?;
+    let xid = xid.first().and_then(|row| row.first()?.as_deref()?.parse().ok());
+    // The slot has told what it was for, and would keep WAL.
+    drop(exporter);
+    reach(Failpoint::SnapshotTaken);
+    // The same place under its other name: a commit record that begins here was not shown, one before it was.
+    let shows_before = CommitLsn::new(created.consistent_point.as_u64());
+    Ok(Shared { shows_before, taken_us, xid, keeper, sessions })
+}
+
+/// A session for reading.
+pub(super) fn open(connect: &ConnectOptions) -> Result<Connection, Error> {
+    let options = ConnectOptions { replication: false, ..connect.clone() };
+    let mut session = Connection::connect(&options).map_err(|error| connect_error(connect, error))?;
+    if session.server_major() >= 17 {
+        // A role may carry it, and a large table takes its time. Older servers do not know it.
+        session
+            .simple_query("set transaction_timeout = 0")
+            .map_err(|error| session_error("preparing a session", error))?;
+    }
+    Ok(session)
+}
+
+fn begin(session: &mut Connection) -> Result<(), Error> {
+    let begun = session.simple_query("begin transaction isolation level repeatable read read only");
+    begun.map(drop).map_err(|error| session_error("beginning a transaction", error))
+}
+
+fn import(session: &mut Connection, snapshot: &str) -> Result<(), Error> {
+    // The server's own words: letters, digits and hyphens.
+    let imported = session.simple_query(&format!("set transaction snapshot '{}'", snapshot.replace('\'', "''")));
+    imported.map(drop).map_err(|error| session_error("sharing a snapshot", error))
+}
+
+/// Ends a session that was used to its end; else the server would write of a connection that was lost.
+pub(super) fn end(mut session: Connection) {
+    // The server forgets a reading transaction anyway.
+    drop(session.simple_query("commit"));
+}
+
+/// Now, in microseconds since 1970.
+pub(super) fn now_us() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
+}
+
+/// Nobody lets us in, or nobody answers.
+fn connect_error(connect: &ConnectOptions, error: postgres::error::Error) -> Error {
+    if let Some((context, help)) = error.barred(&connect.user) {
+        return Error::new(End::Source, Kind::Setup, context).because(error).with_help(help);
+    }
+    session_error("connecting to read a snapshot", error)
+}
+
+/// A session that takes part in a snapshot failed.
+pub(super) fn session_error(what: &str, error: postgres::error::Error) -> Error {
+    let kind = if error.is_transient() { Kind::Unavailable } else { Kind::Broken };
+    Error::new(End::Source, kind, format!("the initial snapshot was interrupted: {what}")).because(error)
+}
+
+/// Reading a table failed.
+pub(super) fn read_error(table: &Found, error: postgres::error::Error) -> Error {
+    let title = table.title();
+    match error.sqlstate() {
+        Some("42501") => Error::new(End::Source, Kind::Setup, format!("the rows of table {title} may not be read"))
+            .because(error)
+            .with_help(format!("`postrider init` grants what is missing: select on {title} to the relay's role.")),
+        // What was dropped meanwhile is not there when the list is asked for again.
+        _ => {
+            let kind = if error.is_transient() { Kind::Unavailable } else { Kind::Broken };
+            let context = format!("the initial snapshot was interrupted while it read table {title}");
+            Error::new(End::Source, kind, context).because(error)
+        }
+    }
+}
+
+fn slot_error(error: postgres::error::Error) -> Error {
+    match error.sqlstate() {
+        Some("53400") => Error::new(
+            End::Source,
+            Kind::Unavailable,
+            "no replication slot is free for the initial snapshot, which needs a temporary one beside the relay's",
+        )
+        .because(error)
+        .with_help("Raise max_replication_slots, or drop a slot that nobody reads; this one keeps trying."),
+        Some("42501") => {
+            Error::new(End::Source, Kind::Setup, "the role may not create the temporary slot of a snapshot")
+                .because(error)
+                .with_help("It needs REPLICATION: run `postrider init`.")
+        }
+        _ => session_error("creating its temporary slot", error),
+    }
+}
