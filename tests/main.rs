@@ -18,6 +18,7 @@ mod outage;
 mod parking;
 mod routing;
 mod secure_postgres;
+mod snapshot;
 mod takeover;
 mod tidy;
 mod topics;

@@ -34,7 +34,12 @@ pub(super) fn source(config: &Config) -> Option<CaptureSource> {
 }
 
 /// What the source reads, and whom it tells when nothing comes any more.
-pub(super) fn changes(config: &Config, accept_gap: bool, status: &Arc<Status>, finished: Arc<Notify>) -> ChangesOptions {
+pub(super) fn changes(
+    config: &Config,
+    accept_gap: bool,
+    status: &Arc<Status>,
+    finished: Arc<Notify>,
+) -> ChangesOptions {
     ChangesOptions {
         wal: Arc::new(wal::options(config, accept_gap)),
         snapshot: config.capture.as_ref().map(|capture| snapshot(config, capture)),

@@ -20,7 +20,7 @@ enum Found {
 
 /// Whether the slot must be made anew. Who cannot be asked is not gone.
 pub(super) async fn is_gone(options: &WalOptions) -> bool {
-    let found = blocking(options, |connect, slot| look(connect, slot)).await;
+    let found = blocking(options, look).await;
     found.is_ok_and(|found| found != Found::Usable)
 }
 
@@ -47,7 +47,8 @@ async fn blocking<T: Send + 'static>(
     ask: fn(&ConnectOptions, &str) -> Result<T, PostgresError>,
 ) -> Result<T, Error> {
     let (connect, slot, span) = (options.connect.clone(), options.slot.clone(), Span::current());
-    let asked = tokio::task::spawn_blocking(move || span.in_scope(|| ask(&connect, &slot).map_err(|error| (error, slot))));
+    let asked =
+        tokio::task::spawn_blocking(move || span.in_scope(|| ask(&connect, &slot).map_err(|error| (error, slot))));
     match asked.await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err((error, slot))) => {
@@ -56,15 +57,14 @@ async fn blocking<T: Send + 'static>(
                 .because(error)
                 .with_help("Run `postrider init`; the relay then reads the rows again."))
         }
-        Err(error) => {
-            Err(Error::new(End::Source, Kind::Broken, "making a slot anew was interrupted").because(error))
-        }
+        Err(error) => Err(Error::new(End::Source, Kind::Broken, "making a slot anew was interrupted").because(error)),
     }
 }
 
 fn look(connect: &ConnectOptions, slot: &str) -> Result<Found, PostgresError> {
     let mut session = Connection::connect(&ConnectOptions { replication: false, ..connect.clone() })?;
-    let query = format!("select wal_status from pg_catalog.pg_replication_slots where slot_name = {}", escape_literal(slot));
+    let query =
+        format!("select wal_status from pg_catalog.pg_replication_slots where slot_name = {}", escape_literal(slot));
     let rows = session.simple_query(&query)?;
     Ok(match rows.first().map(|row| row.first().and_then(Option::as_deref)) {
         None => Found::Missing,
