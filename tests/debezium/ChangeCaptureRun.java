@@ -183,6 +183,9 @@ public class ChangeCaptureRun {
         run("toast", none, s("create table cdc.t (id int primary key, big text, must text not null, n int)", "alter table cdc.t alter big set storage external, alter must set storage external"), "insert into cdc.t values (1, " + LONG + ", " + LONG + ", 1)", "update cdc.t set n = 2", "update cdc.t set id = 2");
         run("toast full", none, s("create table cdc.t (id int primary key, big text, n int)", "alter table cdc.t alter big set storage external", "alter table cdc.t replica identity full"), "insert into cdc.t values (1, " + LONG + ", 1)", "update cdc.t set n = 2", "update cdc.t set id = 2");
         run("messages", none, s(), "select pg_logical_emit_message(true, 'pre\"fix', 'con\"tent')", "select pg_logical_emit_message(false, 'loose', '')", "select pg_logical_emit_message(true, '', 'x')");
+        run("messages in hex", Map.of("binary.handling.mode", "hex"), s(), "select pg_logical_emit_message(true, 'p', '\\xfbff00'::bytea)");
+        run("messages in base64", Map.of("binary.handling.mode", "base64"), s(), "select pg_logical_emit_message(true, 'p', '\\xfbff00'::bytea)");
+        run("messages in base64 for URLs", Map.of("binary.handling.mode", "base64-url-safe"), s(), "select pg_logical_emit_message(true, 'p', '\\xfbff00'::bytea)");
         run("text keys", none, s("create table cdc.t (a text primary key)"), "insert into cdc.t values (E'q\"b\\\\s/\\n\\t\\x01\u00e9\ud83d\udc0e\\x7f')", "update cdc.t set a = 'plain'");
         run("tombstones off", Map.of("tombstones.on.delete", "false"), s("create table cdc.t (id int primary key)"), "insert into cdc.t values (1)", "update cdc.t set id = 2", "delete from cdc.t");
         run("skip u", Map.of("skipped.operations", "u"), s("create table cdc.t (id int primary key)"), "insert into cdc.t values (1)", "update cdc.t set id = 2", "delete from cdc.t");

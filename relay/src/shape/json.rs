@@ -101,6 +101,12 @@ fn base64_in(letters: &[u8; 64], bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
+/// Pairs of hexadecimal digits.
+pub fn hex(bytes: &[u8], out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    out.extend(bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]));
+}
+
 /// An integer in decimal digits.
 #[inline]
 pub fn integer(value: i64, out: &mut Vec<u8>) {

@@ -81,8 +81,8 @@ impl Form {
     pub(super) fn compile(table: &Table, set: &Set) -> Result<Self, Unsupported> {
         let options = &set.options;
         let described = Described { name: format!("{}.{}", table.schema, table.name), table, set };
-        let columns = described.columns()?;
         let key = described.key()?;
+        let columns = described.columns()?;
         let topic = set.topic.render(Names {
             schema: &table.schema,
             table: &table.name,
@@ -137,13 +137,18 @@ impl Described<'_> {
         Ok(slots)
     }
 
+    /// The mask that the options put on a column.
+    fn masked(&self, column: &Column) -> Option<&Mask> {
+        let Table { schema, name, .. } = self.table;
+        let found = self.set.masks.iter().find(|(pattern, _)| pattern.matches(schema, name, &column.name));
+        found.map(|(_, mask)| mask)
+    }
+
     fn mask(&self, column: &Column) -> Result<Option<Mask>, Unsupported> {
-        let matches =
-            |(pattern, _): &&(ColumnPattern, Mask)| pattern.matches(&self.table.schema, &self.table.name, &column.name);
-        let Some((_, mask)) = self.set.masks.iter().find(matches) else { return Ok(None) };
-        let (table, column_name) = (self.name.clone(), column.name.clone());
+        let Some(mask) = self.masked(column) else { return Ok(None) };
         if !mask::fits(&column.of) {
-            return Err(Unsupported::MaskedType { table, column: column_name, of: column.of.name.clone() });
+            let (table, column, of) = (self.name.clone(), column.name.clone(), column.of.name.clone());
+            return Err(Unsupported::MaskedType { table, column, of });
         }
         Ok(Some(mask.of(column)))
     }
@@ -152,7 +157,7 @@ impl Described<'_> {
         let mut slots = Vec::new();
         for place in self.key_places()? {
             let Some(column) = self.table.columns.get(place) else { continue };
-            if self.mask(column)?.is_some() {
+            if self.masked(column).is_some() {
                 return Err(Unsupported::MaskedKey { table: self.name.clone(), column: column.name.clone() });
             }
             // Of a column that it leaves out, Debezium does not ask whether it can be null.

@@ -9,6 +9,7 @@ use crate::shape::change::options::CaptureOptions;
 use crate::shape::change::pattern::Glob;
 use crate::shape::change::row::Stamp;
 use crate::shape::change::source::At;
+use crate::shape::change::types::Binary;
 use crate::shape::change::{Capture, source};
 use crate::shape::json;
 use crate::shape::outbox::Shaped;
@@ -25,11 +26,12 @@ pub(super) struct LogicalMessages {
 
 impl LogicalMessages {
     pub(super) fn new(options: &CaptureOptions) -> Self {
+        let content = if options.types.binary == Binary::Bytes { "bytes" } else { "string" };
         Self {
             prefixes: options.message_prefixes.iter().map(|prefix| Glob::new(prefix)).collect(),
             topic: Arc::from(options.message_topic.as_str()),
             around_key: around(options.schemas, MESSAGE_KEY_SCHEMA),
-            around_value: around(options.schemas, &message_schema("bytes")),
+            around_value: around(options.schemas, &message_schema(content)),
             names: source::names("", ""),
         }
     }
@@ -67,7 +69,11 @@ impl Capture {
             out.extend_from_slice(br#","message":{"prefix":"#);
             json::quote(prefix, out);
             out.extend_from_slice(br#","content":""#);
-            json::base64(content, out);
+            match set.options.types.binary {
+                Binary::Bytes | Binary::Base64 => json::base64(content, out),
+                Binary::Base64UrlSafe => json::base64_url(content, out),
+                Binary::Hex => json::hex(content, out),
+            }
             out.extend_from_slice(br#""}}"#);
             out.extend_from_slice(&texts.around_value.1);
             Ok::<(), Infallible>(())

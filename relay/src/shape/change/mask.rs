@@ -164,10 +164,11 @@ fn cut(text: &str, letters: usize) -> &str {
     past.map_or(text, |(at, _)| &text[..at])
 }
 
+/// The first `length` digits of a hash.
 fn hex(hash: &[u8], length: usize, out: &mut Vec<u8>) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digits = hash.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    out.extend(digits.take(length).map(|digit| DIGITS[usize::from(digit)]));
+    let end = out.len().saturating_add(length);
+    json::hex(hash, out);
+    out.truncate(end);
 }
 
 #[cfg(test)]

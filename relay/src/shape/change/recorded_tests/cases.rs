@@ -1,6 +1,7 @@
 //! The cases, and what was done in each of them.
 
 use super::*;
+use crate::shape::change::types::Binary;
 
 const ROWS: &str = "id int!, name text!, note text, n int!=5, o int=7, f bool!";
 
@@ -192,8 +193,14 @@ fn transactions_and_messages_are_told_as_debezium_tells_them() {
         "messages",
         vec![],
         |_| (),
-        vec![Do::Message("pre\"fix", "con\"tent"), Do::Message("loose", ""), Do::Message("", "x")],
+        vec![Do::Message("pre\"fix", b"con\"tent"), Do::Message("loose", b""), Do::Message("", b"x")],
     ));
+    const BYTES: &[u8] = b"\xfb\xff\x00";
+    let content = || vec![Do::Message("p", BYTES)];
+    holds(&case("messages in hex", vec![], |options| options.types.binary = Binary::Hex, content()));
+    holds(&case("messages in base64", vec![], |options| options.types.binary = Binary::Base64, content()));
+    let set: fn(&mut CaptureOptions) = |options| options.types.binary = Binary::Base64UrlSafe;
+    holds(&case("messages in base64 for URLs", vec![], set, content()));
     let set: fn(&mut CaptureOptions) = |options| {
         options.transaction_topic = Some("app.transaction".into());
         options.skipped.delete = true;

@@ -31,7 +31,7 @@ const U: Value<'static> = Value::Unchanged;
 /// What is done to the table number `.0` of a case.
 enum Do {
     Change(usize, Change<'static>),
-    Message(&'static str, &'static str),
+    Message(&'static str, &'static [u8]),
     Begin,
     End,
 }
@@ -247,7 +247,7 @@ fn shaped(case: &Case, lines: &[Json], options: &CaptureOptions) -> Messages {
                 if stamp.transaction.is_some() {
                     stamp.transaction = counts.count_message();
                 }
-                assert_eq!(capture.message(prefix, content.as_bytes(), &stamp, &mut messages), Shaped::Whole);
+                assert_eq!(capture.message(prefix, content, &stamp, &mut messages), Shaped::Whole);
             }
             Do::Begin => {
                 counts.clear();
