@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod adopt;
+mod capture;
 mod capture_added;
 mod capture_setup;
 mod care;

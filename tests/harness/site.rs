@@ -160,7 +160,8 @@ impl Site {
         self.client = Some(client);
     }
 
-    fn database(&self) -> &Database {
+    /// Its database.
+    pub fn database(&self) -> &Database {
         self.database.as_ref().expect("the database lives as long as the site")
     }
 
