@@ -91,8 +91,7 @@ async fn each_replica_identity_tells_of_the_old_row_what_it_may() {
         [
             r#"by_index c {"a":"x"} {"id":1,"a":"x","b":"y"}"#,
             r#"by_index u {"a":"x"} {"id":2,"a":"x","b":"y"}"#,
-            // Of a column that cannot be null and was not sent, Debezium tells the value of none.
-            r#"by_index d {"a":"x"} {"id":0,"a":"x","b":null}"#,
+            r#"by_index d {"a":"x"} {"id":null,"a":"x","b":null}"#,
             r#"by_index - {"a":"x"}"#,
             r#"by_index c {"a":"z"} {"id":2,"a":"z","b":"y"}"#,
         ]
@@ -159,8 +158,8 @@ async fn a_value_that_was_not_sent_has_its_placeholder_and_full_identity_tells_i
     };
     let bodies: Vec<String> = changes
         .iter()
-        .filter(|change| change.after.is_object())
-        .map(|change| match change.after["body"].as_str().unwrap_or("null") {
+        .filter(|change| change.after != "null")
+        .map(|change| match change.after("body").as_str().unwrap_or("null") {
             long if long.len() == 10_000 => format!("{} {} all", change.table, change.op),
             other => format!("{} {} {other}", change.table, change.op),
         })
@@ -179,7 +178,7 @@ async fn a_value_that_was_not_sent_has_its_placeholder_and_full_identity_tells_i
         ]
     );
     // Whoever keeps the rows finds the value under the key that the row had.
-    let moved = changes.iter().find(|change| change.op == "c" && change.key["id"] == 2).unwrap();
+    let moved = changes.iter().find(|change| change.op == "c" && change.key == r#"{"id":2}"#).unwrap();
     assert_eq!(moved.record.header("__debezium.oldkey"), Some(r#"{"id":1}"#));
     relay.terminate().await.expect(0, &[]);
 }

@@ -28,7 +28,7 @@ async fn a_table_that_leaves_the_publication_while_the_relay_runs_is_told() {
 async fn a_mask_of_a_key_is_refused_and_its_rows_wait() {
     let scene = Scene::new("maskedkey", "create table t (id text primary key, a text)", &["t"]).await;
     scene.site.sql("insert into t values ('secret', 'x')").await;
-    let ended = scene.relay().with("POSTRIDER_CAPTURE_MASK", "public.t.id=mask:3").start().ended().await;
+    let ended = scene.relay().with("POSTRIDER_CAPTURE_MASKS", "public.t.id=mask:3").start().ended().await;
     ended.expect(1, &["id", "public.t", "key"]);
     assert!(!ended.said().contains("secret"), "{}", ended.said());
     let relay = scene.start().await;

@@ -2,7 +2,9 @@
 
 use demo::state::reader::TableTopics;
 use harness::{Launch, PATIENCE, Record, Relay, Site, TopicReader, shared, until_or};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// Partitions of each topic.
 const PARTITIONS: i32 = 3;
@@ -14,18 +16,28 @@ pub(super) struct Scene {
     reader: TopicReader,
 }
 
-/// A record of a captured table.
+/// A record of a captured table. Keys and rows are the texts that were sent, for the order of their members counts too.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Change {
     /// Its topic's table.
     pub(super) table: String,
     /// `-` for a tombstone.
     pub(super) op: String,
-    pub(super) key: Value,
-    pub(super) before: Value,
-    pub(super) after: Value,
+    pub(super) key: String,
+    pub(super) before: String,
+    pub(super) after: String,
     pub(super) position: String,
     pub(super) record: Record,
+}
+
+/// What is looked at of a value.
+#[derive(Debug, Deserialize)]
+struct Envelope<'v> {
+    op: &'v str,
+    #[serde(borrow)]
+    before: Option<&'v RawValue>,
+    #[serde(borrow)]
+    after: Option<&'v RawValue>,
 }
 
 impl Scene {
@@ -110,29 +122,34 @@ impl Drop for Scene {
 
 impl Change {
     fn read(prefix: &str, record: Record) -> Self {
-        let json = |bytes: Option<&[u8]>| {
-            bytes.map_or(Value::Null, |bytes| serde_json::from_slice(bytes).expect("keys and values are JSON"))
-        };
-        let mut value = json(record.value.as_deref());
-        let op = value["op"].as_str().unwrap_or("-").to_owned();
+        let text =
+            |bytes: Option<&[u8]>| bytes.map_or("null".to_owned(), |bytes| String::from_utf8_lossy(bytes).into());
+        let raw = |value: Option<&RawValue>| value.map_or("null", RawValue::get).to_owned();
+        let value = text(record.value.as_deref());
+        let envelope: Option<Envelope<'_>> = serde_json::from_str(&value).expect("a value is an envelope");
         Self {
             table: record.topic.strip_prefix(prefix).unwrap_or(&record.topic).to_owned(),
-            op,
-            key: json(record.key.as_deref()),
-            before: value["before"].take(),
-            after: value["after"].take(),
+            op: envelope.as_ref().map_or("-", |envelope| envelope.op).to_owned(),
+            key: text(record.key.as_deref()),
+            before: raw(envelope.as_ref().and_then(|envelope| envelope.before)),
+            after: raw(envelope.as_ref().and_then(|envelope| envelope.after)),
             position: record.header("postrider-position").unwrap_or_default().to_owned(),
             record,
         }
     }
 
+    /// A column of the row as it is since.
+    pub(super) fn after(&self, column: &str) -> Value {
+        serde_json::from_str::<Value>(&self.after).expect("a row is JSON")[column].take()
+    }
+
     /// In one line: operation, key, and the row before and after.
     pub(super) fn told(&self) -> String {
         let Self { table, op, key, before, after, .. } = self;
-        match (before, after) {
-            (Value::Null, Value::Null) => format!("{table} {op} {key}"),
-            (Value::Null, after) => format!("{table} {op} {key} {after}"),
-            (before, Value::Null) => format!("{table} {op} {key} {before}"),
+        match (before.as_str(), after.as_str()) {
+            ("null", "null") => format!("{table} {op} {key}"),
+            ("null", after) => format!("{table} {op} {key} {after}"),
+            (before, "null") => format!("{table} {op} {key} {before}"),
             (before, after) => format!("{table} {op} {key} {before} -> {after}"),
         }
     }

@@ -1,6 +1,6 @@
 //! Schema changes while the relay streams: each row is told as its table was when the row was written, without a restart.
 
-use crate::capture::scene::Scene;
+use crate::capture::scene::{Change, Scene};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn columns_come_go_and_change_between_two_rows() {
@@ -52,7 +52,7 @@ async fn a_relay_that_comes_later_tells_rows_as_their_table_was() {
         alter table t drop constraint t_pkey, add primary key (b); insert into t values (3, 3)";
     scene.site.sql(sql).await;
     let relay = scene.start().await;
-    let told: Vec<String> = scene.wait(6).await.iter().map(|change| change.told()).collect();
+    let told: Vec<String> = scene.wait(6).await.iter().map(Change::told).collect();
     assert_eq!(
         told,
         [

@@ -126,6 +126,7 @@ impl Transaction {
         self.begun
     }
 
+    /// Its number, without the epoch.
     pub(super) fn xid(&self) -> u32 {
         self.xid
     }

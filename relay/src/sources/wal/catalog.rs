@@ -12,6 +12,7 @@ use crate::postgres::connection::{Connection, Row};
 use crate::postgres::pgoutput::{Relation, ReplicaIdentity};
 use crate::shape::change::table::{Column, DataType, Field, Identity, Table, TypeKind};
 use crate::sources::wal::lookout::Identified;
+use crate::sources::wal::visible;
 
 /// Types within types at most; Postgres has no limit, and nobody nests this deep.
 const DEPTH_MAX: usize = 32;
@@ -26,6 +27,8 @@ pub(super) struct Described {
     pub(super) identified: Identified,
     identity: ReplicaIdentity,
     columns: Vec<ColumnDescribed>,
+    /// The transaction in which it is described; the catalog is asked when that is visible.
+    xid: Option<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +40,7 @@ struct ColumnDescribed {
 }
 
 impl Described {
-    pub(super) fn of(relation: &Relation<'_>) -> Self {
+    pub(super) fn of(relation: &Relation<'_>, xid: Option<u32>) -> Self {
         let column = |column: crate::postgres::pgoutput::RelationColumn<'_>| ColumnDescribed {
             name: column.name.to_owned(),
             type_oid: column.type_oid,
@@ -51,6 +54,7 @@ impl Described {
             identified: Identified::of(relation),
             identity: relation.replica_identity,
             columns: relation.columns().map(column).collect(),
+            xid,
         }
     }
 }
@@ -61,6 +65,9 @@ impl Described {
 /// `Unavailable` or `Broken` if the server does not answer. A table that is gone by now is no error: what the stream says is
 /// enough to publish its rows.
 pub(super) fn complete(sql: &mut Connection, described: &Described) -> Result<Table, Error> {
+    if let Some(xid) = described.xid {
+        visible::wait(sql, xid)?;
+    }
     let rows = ask(sql, &columns_query(described.oid))?;
     let catalog = rows.iter().map(|row| (text(row, 0), InCatalog::read(row))).collect::<HashMap<_, _>>();
     let oids = described.columns.iter().map(|column| column.type_oid);
@@ -148,6 +155,7 @@ pub(crate) fn table(sql: &mut Connection, publication: &str, schema: &str, name:
         name: name.to_owned(),
         identity,
         columns,
+        xid: None,
     };
     complete(sql, &described)
 }
@@ -203,10 +211,12 @@ impl InCatalog {
     }
 }
 
+/// Defaults are printed for no table in particular, since they name no columns: printing one for its table takes a lock, which
+/// a migration can hold for hours.
 fn columns_query(oid: u32) -> String {
     format!(
         "select a.attname, a.atttypid, a.attnotnull, a.attgenerated <> '' or a.attidentity <> '',
-                case when a.attgenerated = '' then pg_catalog.pg_get_expr(d.adbin, d.adrelid) end,
+                case when a.attgenerated = '' then pg_catalog.pg_get_expr(d.adbin, 0) end,
                 coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0)
          from pg_catalog.pg_attribute a
          left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
@@ -385,7 +395,7 @@ fn number<T: std::str::FromStr + Default>(row: &Row, index: usize) -> T {
     text(row, index).parse().unwrap_or_default()
 }
 
-fn ask(sql: &mut Connection, query: &str) -> Result<Vec<Row>, Error> {
+pub(super) fn ask(sql: &mut Connection, query: &str) -> Result<Vec<Row>, Error> {
     sql.simple_query(query).map_err(|error| {
         let kind = if error.is_transient() { Kind::Unavailable } else { Kind::Broken };
         Error::new(End::Source, kind, "Postgres was asked about a captured table and did not answer").because(error)

@@ -640,7 +640,8 @@ impl Cutter {
                 Target::Signals(SignalPlaces::find(relation))
             }
             None if self.captured.as_ref().is_some_and(captures) => {
-                return Ok(Some(Pause::Describe(Described::of(relation))));
+                let xid = self.open.as_ref().map(|open| open.transaction.xid());
+                return Ok(Some(Pause::Describe(Described::of(relation, xid))));
             }
             None => {
                 if !self.relations.contains_key(&relation.oid) {

@@ -18,6 +18,7 @@ mod resume;
 pub(in crate::sources) mod signal;
 mod stages;
 mod verdict;
+mod visible;
 mod watch;
 pub(crate) mod window;
 
