@@ -4,6 +4,10 @@
 //! `cli/run.rs` → [`app`] → [`sources::wal`] → [`postgres`]`/replication.rs` → `postgres/pgoutput/` → [`shape`] →
 //! [`pipeline`]`/pump.rs` → [`pipeline`]`/parking.rs` → [`sinks`]`/kafka/`, and beside it [`sinks`]`/lots/`.
 //!
+//! With `[capture]` the same slot carries ordinary tables, in commit order with the events: [`sources::wal`]`/captured.rs`, its
+//! `catalog.rs` for what the stream does not say, and [`shape::change`] for Debezium's envelope. [`sources::capture`] puts the
+//! rows that are there already before them ([`sources::snapshot`]), under one progress record.
+//!
 //! Everything that moves events is one loop, [`pipeline::Pump`], between a [`pipeline::Source`] and a
 //! [`pipeline::Sink`]; [`pipeline::supervise()`] keeps it going, and [`app`] puts the parts together. Around the sink
 //! stands [`pipeline::Parking`], which sets aside what the sink will never take.
