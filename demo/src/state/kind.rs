@@ -175,6 +175,8 @@ impl Kind {
     pub fn told(self, column: &str) -> String {
         match self {
             Self::Price => format!("({column} * 100)::bigint::text"),
+            // Zeros at the end of a number without a scale of its own say nothing, and are not sent.
+            Self::Numeric => format!("trim_scale({column})::text"),
             Self::Bytes => format!(r"translate(encode({column}, 'base64'), E'\n', '')"),
             Self::Date => format!("({column} - date '1970-01-01')::text"),
             Self::Time | Self::Timestamp | Self::Interval => {
@@ -254,7 +256,8 @@ fn numeric(value: &Value) -> Option<String> {
         return Some(format!("{sign}{digits}"));
     }
     let one = 10u128.checked_pow(u32::try_from(scale).ok()?)?;
-    Some(format!("{sign}{}.{:0scale$}", digits / one, digits % one))
+    let text = format!("{sign}{}.{:0scale$}", digits / one, digits % one);
+    Some(text.trim_end_matches('0').trim_end_matches('.').to_owned())
 }
 
 /// A moment in UTC, its fraction in six digits.
@@ -284,6 +287,7 @@ mod tests {
             (Kind::Price, json!("Cg=="), "10"),
             (Kind::Price, json!("/w=="), "-1"),
             (Kind::Numeric, json!({"scale": 2, "value": "/w=="}), "-0.01"),
+            (Kind::Numeric, json!({"scale": 2, "value": "ZA=="}), "1"),
             (Kind::Numeric, json!({"scale": 0, "value": "AQA="}), "256"),
             (Kind::Real, json!(0.125), "0.125"),
             (Kind::Timestamptz, json!("2020-01-02T03:04:05.5Z"), "2020-01-02T03:04:05.500000"),
