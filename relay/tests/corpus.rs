@@ -17,6 +17,7 @@ type Target = fn(&[u8]);
 
 /// Every target of `fuzz/fuzz_targets`, with the function that it calls.
 const TARGETS: &[(&str, Target)] = &[
+    ("changes", shape::shape_changes),
     ("copies", postgres::copies),
     ("decode", postgres::decode),
     ("file", config::read_file),

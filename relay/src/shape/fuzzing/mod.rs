@@ -1,5 +1,6 @@
 //! What fuzzers call here: whatever a writer put into its row, nothing panics, nothing is changed, and nothing is forged.
 
+mod changes;
 mod router;
 
 use std::borrow::Cow;
@@ -22,6 +23,7 @@ use crate::shape::row::{OutboxRow, RowTypes};
 use crate::shape::topic::Topics;
 use crate::shape::unfit::Unshapable;
 
+pub use changes::shape_changes;
 pub use router::route_rows;
 
 /// An event's headers against a whole JSON parser: the same names and values, and nothing taken for an object that is none.
