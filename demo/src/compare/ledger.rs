@@ -149,6 +149,13 @@ impl Findings {
             Side::Debezium => "missing or out of order",
             Side::Other => "added or out of order",
         };
+        let topic = Some(Json::Text(record.topic.clone()));
+        let (left, right) = if of == Side::Debezium { (topic, None) } else { (None, topic) };
+        let difference = Difference { path: "record".to_owned(), left, right };
+        if let Some(rule) = Rule::of(&RULES, &difference, record.op()) {
+            *self.explained.entry(rule.name).or_default() += 1;
+            return;
+        }
         let key = record.key.as_ref().map_or_else(|| "null".to_owned(), Json::to_string);
         let value = record.value.as_ref().map_or_else(|| "null".to_owned(), Json::to_string);
         self.unexplained(format!("{} record {what} in {}", record.op(), record.topic), || {

@@ -1,4 +1,7 @@
 //! Schemas that change while both sides stream: each stage begins with both sides up to date.
+//!
+//! A change inside a transaction has no such pause. What it adds has no default, because a commit can be read from the log before it
+//! can be seen in the catalog, and then the default is not there yet.
 
 use crate::compare::workload::Draft;
 
@@ -84,7 +87,7 @@ const STAGES: &[Stage] = &[
     ],
     &["alter table evolving replica identity default", "update evolving set g = 'default' where id = 1"],
     &[
-        "begin; insert into evolving (id, e) values (20, 0); alter table evolving add h int default 3; insert into evolving (id, e) values (21, 0); commit",
+        "begin; insert into evolving (id, e) values (20, 0); alter table evolving add h int; insert into evolving (id, e) values (21, 0); commit",
         "update evolving set h = 4 where id = 20",
     ],
     &[

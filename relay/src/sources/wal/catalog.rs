@@ -73,8 +73,9 @@ pub(super) fn complete(sql: &mut Connection, described: &Described) -> Result<Ta
     let oids = described.columns.iter().map(|column| column.type_oid);
     let types = Types::read(ask(sql, &types_query(oids))?);
     let unique = match described.identity {
-        ReplicaIdentity::Full if !catalog.values().any(|column| column.key > 0) => unique_index(sql, described.oid)?,
-        _ => Vec::new(),
+        ReplicaIdentity::Index => Vec::new(),
+        _ if catalog.values().any(|column| column.key > 0) => Vec::new(),
+        _ => unique_index(sql, described.oid)?,
     };
     let key = key(described, &catalog, &unique);
     let column = |column: &ColumnDescribed| {
@@ -160,13 +161,14 @@ pub(crate) fn table(sql: &mut Connection, publication: &str, schema: &str, name:
     complete(sql, &described)
 }
 
-/// The places of the key's columns: the primary key; without one, the index that identifies rows.
+/// The places of the key's columns: the primary key; without one, the index that identifies rows, or else the first unique one.
 fn key(described: &Described, catalog: &HashMap<&str, InCatalog>, unique: &[String]) -> Vec<usize> {
     let place = |name: &str| described.columns.iter().position(|column| column.name == name);
     let mut primary: Vec<_> =
         catalog.iter().filter(|(_, column)| column.key > 0).map(|(name, column)| (column.key, *name)).collect();
     primary.sort_unstable();
     let primary: Option<Vec<_>> = primary.into_iter().map(|(_, name)| place(name)).collect();
+    let unique = || unique.iter().map(|name| place(name)).collect::<Option<_>>().unwrap_or_default();
     let identifying = || {
         let columns = described.columns.iter().enumerate();
         columns.filter(|(_, column)| column.identifies).map(|(place, _)| place).collect::<Vec<_>>()
@@ -178,14 +180,17 @@ fn key(described: &Described, catalog: &HashMap<&str, InCatalog>, unique: &[Stri
             let same = |primary: &Vec<usize>| {
                 primary.len() == marked.len() && primary.iter().all(|place| marked.contains(place))
             };
-            primary.filter(same).unwrap_or(marked)
+            match marked.is_empty() {
+                true => unique(),
+                false => primary.filter(same).unwrap_or(marked),
+            }
         }
         ReplicaIdentity::Index => primary.filter(|key| !key.is_empty()).unwrap_or_else(identifying),
         ReplicaIdentity::Full => match primary {
             Some(key) if !key.is_empty() => key,
-            _ => unique.iter().map(|name| place(name)).collect::<Option<_>>().unwrap_or_default(),
+            _ => unique(),
         },
-        ReplicaIdentity::Nothing => primary.unwrap_or_default(),
+        ReplicaIdentity::Nothing => primary.filter(|key| !key.is_empty()).unwrap_or_else(unique),
     }
 }
 
