@@ -35,6 +35,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("tables", config::read_tables),
     ("texts", postgres::texts),
     ("topics", shape::name_topics),
+    ("types", shape::write_types),
     ("variables", config::read_variables),
 ];
 

@@ -7,3 +7,4 @@ mod lot_contract;
 mod postgres_client;
 mod sink_contract;
 mod source_contract;
+mod type_mapping;

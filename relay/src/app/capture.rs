@@ -117,7 +117,7 @@ pub(super) fn options(config: &Config, capture: &Capture) -> CaptureOptions {
 }
 
 fn types(capture: &Capture) -> TypeOptions {
-    let Types { decimal, time, interval, binary, hstore, money_fraction_digits } = capture.types;
+    let Types { decimal, time, interval, binary, hstore, money_fraction_digits, refuses_other } = capture.types;
     TypeOptions {
         unavailable: capture.unavailable_value.clone(),
         decimal: match decimal {
@@ -150,7 +150,7 @@ fn types(capture: &Capture) -> TypeOptions {
         },
         // No schema describes lists of lists.
         nested: !capture.schemas,
-        others: Others::Text,
+        others: if refuses_other { Others::Refused } else { Others::Text },
     }
 }
 

@@ -48,6 +48,7 @@ fn one_key_suffices_and_everything_else_has_its_documented_default() {
         binary: Binary::Bytes,
         hstore: Hstore::Json,
         money_fraction_digits: 2,
+        refuses_other: false,
     };
     assert_eq!(capture.types, types);
     let snapshot =

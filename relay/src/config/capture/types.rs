@@ -49,8 +49,14 @@ const MONEY_FRACTION_DIGITS: Key = Key {
     fallback: Fallback::Value("2"),
     meaning: "Digits of `money` after the point with `decimal = \"precise\"`. Debezium's `money.fraction.digits`.",
 };
+const OTHER: Key = Key {
+    path: "capture.types.other",
+    kind: Kind::Choice(&["text", "refuse"]),
+    fallback: Fallback::Value("text"),
+    meaning: "What becomes of a type that has no form of its own, such as a composite type or `pg_lsn`: `text` publishes what Postgres prints, as a string that is named by the type; `refuse` refuses the table. Debezium drops the column.",
+};
 
-pub(in crate::config) const KEYS: &[Key] = &[DECIMAL, TIME, INTERVAL, BINARY, HSTORE, MONEY_FRACTION_DIGITS];
+pub(in crate::config) const KEYS: &[Key] = &[DECIMAL, TIME, INTERVAL, BINARY, HSTORE, MONEY_FRACTION_DIGITS, OTHER];
 
 /// How values are written that JSON has no form of its own for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +73,8 @@ pub struct Types {
     pub hstore: Hstore,
     /// Digits of `money` after the point.
     pub money_fraction_digits: u8,
+    /// Whether a table is refused that has a column of a type without a form of its own.
+    pub refuses_other: bool,
 }
 
 /// How `numeric` and `money` are written.
@@ -144,6 +152,7 @@ impl Types {
             binary: [Binary::Bytes, Binary::Base64, Binary::Base64UrlSafe, Binary::Hex][settings.choice(&BINARY)],
             hstore: [Hstore::Json, Hstore::Map][settings.choice(&HSTORE)],
             money_fraction_digits: u8::try_from(settings.unsigned(&MONEY_FRACTION_DIGITS)).unwrap_or(u8::MAX),
+            refuses_other: settings.choice(&OTHER) == 1,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod changes;
 mod router;
+mod types;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use crate::shape::unfit::Unshapable;
 
 pub use changes::shape_changes;
 pub use router::route_rows;
+pub use types::write_types;
 
 /// An event's headers against a whole JSON parser: the same names and values, and nothing taken for an object that is none.
 ///

@@ -40,6 +40,8 @@ const MAP: &str = concat!(
 pub(super) fn write(form: &Form, optional: bool, default: Option<&str>, field: Option<&str>, out: &mut Vec<u8>) {
     out.push(b'{');
     head(form, out);
+    // Debezium's types of PostGIS are optional wherever they stand.
+    let optional = optional || matches!(form, Form::PostGis { .. });
     out.extend_from_slice(if optional { br#","optional":true"# } else { br#","optional":false"# });
     tail(form, out);
     if let Some(default) = default {
