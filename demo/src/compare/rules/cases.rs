@@ -26,6 +26,7 @@ pub(super) const EXPLAINED: &[(&str, &str, &str, &str, &str)] = &[
     ("timetz-array", "c", "value.after.timetz_array", r#"["10:34:56Z",null]"#, r#"["10:34:56.789Z",null]"#),
     ("shortest-float", "u", "value.before.float4", "1.17549435E-38", "1.1754944E-38"),
     ("shortest-float", "u", "value.after.float8_array", "[2.0E-3,1.0]", "[2E-3,1.0]"),
+    ("interval-rounding", "u", "value.before.interval", "-1076536259575687", "-1076536259575688"),
     ("expression-default", "c", "value.after.text_expression", r#""a""#, "null"),
     ("message-collection", "transaction", "value.data_collections", ADDRESS, NAMED),
 ];
@@ -49,6 +50,8 @@ pub(super) const UNEXPLAINED: &[(&str, &str, &str, &str)] = &[
     ("c", "value.after.float8", "1.1", "1.1000000001"),
     ("c", "value.after.float8", "1.1", "1.10"),
     ("c", "value.after.int8", "10", "1"),
+    ("c", "value.after.int8", "10", "11"),
+    ("c", "value.after.interval", "10", "12"),
     ("r", "value.source.snapshot", r#""last""#, r#""first""#),
     ("r", "record", "absent", r#""public.measures""#),
     ("r", "record", r#""public.measures_2024""#, "absent"),
