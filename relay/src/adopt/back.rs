@@ -1,10 +1,13 @@
 //! The way back: from our configuration to a Debezium connector that goes on where the relay stopped.
 
+mod capture;
+
 use std::collections::BTreeMap;
 
 use serde_json::json;
 
 use crate::config::Config;
+use crate::config::capture::Capture;
 use crate::config::outbox::{Converter, Debezium, Outbox, Place};
 use crate::config::postgres::{Host, TlsMode};
 
@@ -22,26 +25,33 @@ pub struct Connector {
 /// # Errors
 /// Why there is none: as a fragment.
 pub fn back(config: &Config) -> Result<Connector, String> {
-    if config.outboxes.is_empty() {
-        return Err("there is no outbox that a connector could route".to_owned());
+    match (&config.capture, config.outboxes.as_slice()) {
+        (Some(captured), []) => Ok(of_tables(config, captured)),
+        (Some(_), _) => {
+            Err("a connector publishes an outbox by the event router, or tables, and both are configured".to_owned())
+        }
+        (None, [outbox]) => of_outbox(config, outbox),
+        (None, _) => Err("a connector routes one outbox table, and several are configured".to_owned()),
     }
-    let [outbox] = config.outboxes.as_slice() else {
-        return Err("a connector routes one outbox table, and several are configured".to_owned());
-    };
+}
+
+fn of_tables(config: &Config, captured: &Capture) -> Connector {
+    let mut options: BTreeMap<String, String> = BTreeMap::new();
+    let mut set = |name: &str, value: &str| drop(options.insert(name.to_owned(), value.to_owned()));
+    reader(config, &mut set);
+    let mut remarks = capture::options(captured, &mut set);
+    remarks.extend(position(config));
+    connector(config, &options, remarks)
+}
+
+fn of_outbox(config: &Config, outbox: &Outbox) -> Result<Connector, String> {
     let Some(table) = &outbox.table else {
         return Err("a connector routes a table, and this outbox is one of messages without a table".to_owned());
     };
     let mut options: BTreeMap<String, String> = BTreeMap::new();
     let mut set = |name: &str, value: &str| drop(options.insert(name.to_owned(), value.to_owned()));
-    set("connector.class", "io.debezium.connector.postgresql.PostgresConnector");
-    set("plugin.name", "pgoutput");
-    set("tasks.max", "1");
-    connection(config, &mut set);
-    set("slot.name", &config.source.slot);
-    set("slot.drop.on.stop", "false");
+    reader(config, &mut set);
     set("publication.name", &config.source.publication);
-    set("publication.autocreate.mode", "disabled");
-    set("snapshot.mode", "no_data");
     set("tombstones.on.delete", "false");
     set("table.include.list", &format!("{}\\.{}", pattern(&table.schema), pattern(&table.name)));
     set("transforms", "outbox");
@@ -51,10 +61,26 @@ pub fn back(config: &Config) -> Result<Connector, String> {
         None => as_near_as_possible(outbox, &mut set)?,
     };
     remarks.extend(position(config));
+    Ok(connector(config, &options, remarks))
+}
+
+/// What every connector has: where it reads, and that it goes on there.
+fn reader(config: &Config, set: &mut impl FnMut(&str, &str)) {
+    set("connector.class", "io.debezium.connector.postgresql.PostgresConnector");
+    set("plugin.name", "pgoutput");
+    set("tasks.max", "1");
+    connection(config, set);
+    set("slot.name", &config.source.slot);
+    set("slot.drop.on.stop", "false");
+    set("publication.autocreate.mode", "disabled");
+    set("snapshot.mode", "no_data");
+}
+
+fn connector(config: &Config, options: &BTreeMap<String, String>, remarks: Vec<String>) -> Connector {
     // A name that Connect knows already would come with the offsets of the time before.
     let name = format!("{}-after-postrider", config.source.slot);
     let json = serde_json::to_string_pretty(&json!({ "name": name, "config": options }));
-    Ok(Connector { json: json.expect("strings always have a JSON form"), remarks })
+    Connector { json: json.expect("strings always have a JSON form"), remarks }
 }
 
 fn connection(config: &Config, set: &mut impl FnMut(&str, &str)) {

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::adopt::capture;
 use crate::adopt::input::{Input, InputError};
 use crate::adopt::options::{Treatment, is_secret, treatment};
+use crate::adopt::pattern;
 use crate::adopt::router::Router;
 use crate::adopt::written::Written;
 use crate::adopt::{Adoption, Becomes, Fate};
@@ -35,16 +37,21 @@ pub fn debezium(text: &str, brokers: &Brokers) -> Result<Adoption, InputError> {
     for (name, value) in DEFAULTS {
         input.options.entry(name.to_owned()).or_insert_with(|| value.to_owned());
     }
-    for required in
-        ["connector.class", "database.hostname", "database.dbname", "database.user", "table.include.list", "transforms"]
-    {
-        let older = (required == "table.include.list").then_some("table.whitelist");
-        if older.is_none_or(|older| !input.options.contains_key(older)) {
-            input.options.entry(required.to_owned()).or_default();
-        }
+    for required in ["connector.class", "database.hostname", "database.dbname", "database.user", "transforms"] {
+        input.options.entry(required.to_owned()).or_default();
     }
     let router = Router::find(&input.options);
-    let mut taking = Taking { router, written: Written::default(), fates: Vec::new(), options: &input.options };
+    let captures = router.alias.is_empty();
+    if captures {
+        for (name, value) in capture::DEFAULTS {
+            input.options.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+    } else if !input.options.contains_key("table.whitelist") {
+        input.options.entry("table.include.list".to_owned()).or_default();
+    }
+    let mut taking =
+        Taking { router, captures, written: Written::default(), fates: Vec::new(), options: &input.options };
+    taking.form();
     for (name, value) in &input.options {
         taking.option(name, value);
     }
@@ -56,12 +63,26 @@ pub fn debezium(text: &str, brokers: &Brokers) -> Result<Adoption, InputError> {
 
 struct Taking<'i> {
     router: Router,
+    /// Whether there is no event router, so that the tables are captured.
+    captures: bool,
     written: Written,
     fates: Vec<Fate>,
     options: &'i BTreeMap<String, String>,
 }
 
 impl Taking<'_> {
+    /// What no option says: tables or an outbox, in Debezium's form.
+    fn form(&mut self) {
+        if !self.captures {
+            return;
+        }
+        self.written.text("outbox.table", "");
+        self.written.text("capture.compatibility", "debezium");
+        if let Some(line) = capture::every_table(&mut self.written, self.options) {
+            self.fate("table.include.list", Becomes::Taken(line));
+        }
+    }
+
     fn fate(&mut self, option: &str, becomes: Becomes) {
         self.fates.push(Fate { option: option.to_owned(), becomes });
     }
@@ -80,7 +101,15 @@ impl Taking<'_> {
         if let Some(path) = secret_file(name) {
             let file = format!("{SECRETS}/postrider-password");
             self.take(name, path, &file);
-        } else if is_secret(name) {
+        } else if name.contains(".with.salt.") && self.captures {
+            let becomes = capture::elsewhere(&mut self.written, self.options, name, value);
+            let told = match becomes {
+                Becomes::Taken(line) => Becomes::Taken(format!("{line}: write the salt into that file")),
+                other => other,
+            };
+            self.fate(&capture::shown(name), told);
+        } else if is_secret(name) || name.contains(".with.salt.") {
+            let name = &capture::shown(name);
             self.refuse(name, "it is a secret: put it into a file and name that by the key of the same meaning");
         } else if is_placeholder(value) {
             self.refuse(
@@ -95,7 +124,8 @@ impl Taking<'_> {
     }
 
     fn treat(&mut self, name: &str, value: &str) {
-        match treatment(name) {
+        let own = self.captures.then(|| capture::treatment(name)).flatten();
+        match own.or_else(|| treatment(name)) {
             None => self.refuse(name, "it is not known: leave it out if it does not matter, and see what it did"),
             Some(Treatment::Refused(why)) => self.refuse(name, why),
             Some(Treatment::Needless(why)) => self.fate(name, Becomes::Needless(why.to_owned())),
@@ -108,7 +138,33 @@ impl Taking<'_> {
             }
             Some(Treatment::Key(path)) => self.key(name, path, value),
             Some(Treatment::SecretFile(path)) => self.take(name, path, &format!("{SECRETS}/postrider-password")),
+            Some(Treatment::Flag(path)) => match value.trim().to_ascii_lowercase().parse() {
+                Ok(flag) => {
+                    let line = self.written.flag(path, flag);
+                    self.fate(name, Becomes::Taken(line));
+                }
+                Err(_) => self.refuse(name, "it is neither true nor false"),
+            },
+            Some(Treatment::Names(path, parts)) => self.names(name, path, parts, value),
+            Some(Treatment::Elsewhere) if own.is_some() => {
+                let becomes = capture::elsewhere(&mut self.written, self.options, name, value);
+                self.fate(name, becomes);
+            }
             Some(Treatment::Elsewhere) => self.elsewhere(name, value),
+        }
+    }
+
+    /// A list of expressions; a path that takes one name takes no more.
+    fn names(&mut self, name: &str, path: &str, parts: usize, value: &str) {
+        match pattern::names(value, parts).as_deref() {
+            Ok([]) => self.fate(name, Becomes::Needless("it names nothing".to_owned())),
+            Ok([only]) if path == "capture.signal_table" => self.take(name, path, only),
+            Ok(_) if path == "capture.signal_table" => self.refuse(name, "there is one signal table"),
+            Ok(names) => {
+                let line = self.written.list(path, names);
+                self.fate(name, Becomes::Taken(line));
+            }
+            Err(why) => self.refuse(name, why.clone()),
         }
     }
 
@@ -219,7 +275,12 @@ impl Taking<'_> {
             if input.options.contains_key(&name) {
                 continue;
             }
-            if input.is_server {
+            if input.is_server && self.captures {
+                self.fate(
+                    &name,
+                    Becomes::Needless("JSON is Debezium Server's default, and what is written here".to_owned()),
+                );
+            } else if input.is_server {
                 // Debezium Server's own default: https://debezium.io/documentation/reference/stable/operations/debezium-server.html
                 self.take(&name, &format!("outbox.debezium.{name}"), "org.apache.kafka.connect.json.JsonConverter");
             } else {
@@ -244,7 +305,7 @@ impl Taking<'_> {
         let configuration = self.written.toml(&opening);
         // What is already refused would only be told again.
         if !self.fates.iter().any(|fate| matches!(fate.becomes, Becomes::Refused(_)))
-            && let Err(error) = Config::parse("postrider.toml", &configuration, [], |_: &Path| Ok(String::new()))
+            && let Err(error) = Config::parse("postrider.toml", &configuration, [], |_: &Path| Ok("a file".to_owned()))
         {
             for problem in error.problems() {
                 self.refuse("the configuration that it makes", problem.to_string());

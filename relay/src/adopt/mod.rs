@@ -4,9 +4,11 @@
 //! is written is one that the relay starts with.
 
 mod back;
+mod capture;
 mod connector;
 mod input;
 mod options;
+mod pattern;
 mod router;
 mod written;
 

@@ -16,6 +16,10 @@ pub(super) enum Treatment {
     Usual(&'static [&'static str], &'static str),
     /// It cannot be taken over, for this reason.
     Refused(&'static str),
+    /// It becomes this key, which is true or false.
+    Flag(&'static str),
+    /// It becomes this key: a list of expressions of so many names as patterns.
+    Names(&'static str, usize),
 }
 
 use Treatment::{Elsewhere, Key, Needless, Refused, SecretFile, Usual};
@@ -224,11 +228,16 @@ const TABLE: &[(&str, Treatment)] = &[
 
 /// What becomes of the option `name`; none if no connector that we know has it.
 pub(super) fn treatment(name: &str) -> Option<Treatment> {
+    find(TABLE, name)
+}
+
+/// The first of `table` that fits the option `name`.
+pub(super) fn find(table: &[(&str, Treatment)], name: &str) -> Option<Treatment> {
     let fits = |pattern: &str| match pattern.strip_suffix('*') {
         Some(beginning) => name.starts_with(beginning),
         None => name == pattern,
     };
-    TABLE.iter().find(|(pattern, _)| fits(pattern)).map(|(_, treatment)| *treatment)
+    table.iter().find(|(pattern, _)| fits(pattern)).map(|(_, treatment)| *treatment)
 }
 
 /// Whether the value of an option of this name must never be shown.

@@ -3,7 +3,20 @@
 use std::collections::BTreeMap;
 
 /// The sections, in their order.
-const SECTIONS: [&str; 7] = ["postgres", "source", "outbox", "outbox.debezium", "kafka", "kafka.properties", "topics"];
+const SECTIONS: [&str; 12] = [
+    "postgres",
+    "source",
+    "outbox",
+    "outbox.debezium",
+    "capture",
+    "capture.types",
+    "capture.snapshot",
+    "capture.masks",
+    "capture.key_columns",
+    "kafka",
+    "kafka.properties",
+    "topics",
+];
 
 /// Lines by section and key.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +26,17 @@ impl Written {
     /// Sets `path`, such as `postgres.host`, to text.
     pub(super) fn text(&mut self, path: &str, value: &str) -> String {
         self.raw(path, &quoted(value))
+    }
+
+    /// Sets `path` to true or false.
+    pub(super) fn flag(&mut self, path: &str, value: bool) -> String {
+        self.raw(path, if value { "true" } else { "false" })
+    }
+
+    /// Sets `path` to a list of texts.
+    pub(super) fn list(&mut self, path: &str, values: &[String]) -> String {
+        let values: Vec<String> = values.iter().map(|value| quoted(value)).collect();
+        self.raw(path, &format!("[{}]", values.join(", ")))
     }
 
     /// Sets `path` to a number if `value` is one, else to text, which the configuration will then refuse.

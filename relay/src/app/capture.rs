@@ -174,6 +174,7 @@ fn mask(mask: &Mask) -> MaskOptions {
             MaskWith::Asterisks(count) => MaskForm::Asterisks(*count as usize),
             MaskWith::Hash { algorithm, salt } => MaskForm::Hash {
                 algorithm: match algorithm {
+                    HashAlgorithm::Sha224 => "SHA-224",
                     HashAlgorithm::Sha256 => "SHA-256",
                     HashAlgorithm::Sha384 => "SHA-384",
                     HashAlgorithm::Sha512 => "SHA-512",

@@ -21,7 +21,7 @@ pub(super) const KEY: Key = Key {
     path: "capture.masks",
     kind: Kind::Properties,
     fallback: Fallback::Absent("every column is published as it is"),
-    meaning: "Columns whose values are not published as they are, as a table of \"schema.table.column\" = \"truncate:N\" (the first N characters), \"mask:N\" (N asterisks) or \"hash:SHA-256:FILE\" (the hash of the salt in FILE and the value; SHA-384 and SHA-512 too), in which `*` stands for any characters of a name. Where several match a column, the one with the fewest `*` holds. In the variable: column=mask, separated by `;` or line breaks.",
+    meaning: "Columns whose values are not published as they are, as a table of \"schema.table.column\" = \"truncate:N\" (the first N characters), \"mask:N\" (N asterisks) or \"hash:SHA-256:FILE\" (the hash of the salt in FILE and the value; SHA-224, SHA-384 and SHA-512 too), in which `*` stands for any characters of a name. Where several match a column, the one with the fewest `*` holds. In the variable: column=mask, separated by `;` or line breaks.",
 };
 
 /// What the columns are and what becomes of their values.
@@ -52,6 +52,8 @@ pub enum MaskWith {
 /// How a value is hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HashAlgorithm {
+    /// SHA-224.
+    Sha224,
     /// SHA-256.
     Sha256,
     /// SHA-384.
@@ -92,10 +94,11 @@ fn parse(text: &str, read: &impl Fn(&Path) -> io::Result<String>) -> Result<Mask
         "hash" => {
             let (algorithm, file) = rest.split_once(':').ok_or(ALLOWED)?;
             let algorithm = match algorithm.to_ascii_uppercase().as_str() {
+                "SHA-224" => HashAlgorithm::Sha224,
                 "SHA-256" => HashAlgorithm::Sha256,
                 "SHA-384" => HashAlgorithm::Sha384,
                 "SHA-512" => HashAlgorithm::Sha512,
-                _ => return Err("must have SHA-256, SHA-384 or SHA-512 after `hash:`".to_owned()),
+                _ => return Err("must have SHA-224, SHA-256, SHA-384 or SHA-512 after `hash:`".to_owned()),
             };
             Ok(MaskWith::Hash { algorithm, salt: salt(Path::new(file), read)? })
         }

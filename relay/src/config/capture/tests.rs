@@ -208,7 +208,7 @@ fn what_cannot_be_is_refused_with_its_place() {
         ("masks.\"public.users\" = 'mask:3'", "3:24", "`capture.masks.public.users` must be schema.table.column"),
         ("masks.public.users.a = 'stars'", "3:24", "must be \"truncate:N\", \"mask:N\" or \"hash:ALGORITHM:FILE\""),
         ("masks.public.users.a = 'mask:-1'", "3:24", "must have a whole number of at most 10485760 after `mask:`"),
-        ("masks.public.users.a = 'hash:md5:/run/secret'", "3:24", "must have SHA-256, SHA-384 or SHA-512"),
+        ("masks.public.users.a = 'hash:md5:/run/secret'", "3:24", "must have SHA-224, SHA-256, SHA-384 or SHA-512"),
         ("masks.public.users.a = 'hash:sha-256:/none'", "3:24", "names /none, which cannot be read: entity not found"),
         (
             "masks.public.posts.a = 'mask:1'",
