@@ -39,7 +39,7 @@ pub(super) fn options(capture: &Capture, set: &mut impl FnMut(&str, &str)) -> Ve
         match topic.strip_prefix(&format!("{}.", capture.topic_prefix)) {
             Some(name) => set("topic.transaction", name),
             None => {
-                remarks.push(format!("transactions would go to {}.transaction, not to {topic}", capture.topic_prefix))
+                remarks.push(format!("transactions would go to {}.transaction, not to {topic}", capture.topic_prefix));
             }
         }
     }
