@@ -124,8 +124,8 @@ public class ChangeCaptureRun {
                 for (RecordChangeEvent<SourceRecord> event : records) {
                     SourceRecord record = event.record();
                     boolean last = record.topic().endsWith("public.done");
-                    // What is told of many tables is the end of their transaction.
-                    boolean told = !last && done.getCount() > 0 && (!name.equals("transaction over tables") || record.topic().endsWith(".transaction"));
+                    // What is told of many tables is the end of their transaction; signals say when they were written.
+                    boolean told = !last && done.getCount() > 0 && !record.topic().endsWith("cdc.signals") && (!name.equals("transaction over tables") || record.topic().endsWith(".transaction"));
                     try { if (told) print(name, record); } catch (Throwable error) { System.err.println(name + ": " + error); }
                     committer.markProcessed(event);
                     if (last) done.countDown();
@@ -220,6 +220,8 @@ public class ChangeCaptureRun {
         run("transaction over tables", Map.of("provide.transaction.metadata", "true"), create.toArray(new String[0]), "begin; " + String.join("; ", insert) + "; commit", "begin; " + String.join("; ", insert.subList(0, 9)) + "; commit");
         run("context off", Map.of("extended.headers.enabled", "false"), s("create table cdc.t (id int primary key)"), "insert into cdc.t values (1)", "update cdc.t set id = 2");
         run("snapshot", none, s("create table cdc.a (id int primary key)", "create table cdc.b (id int primary key)", "create table cdc.c (id int primary key)", "insert into cdc.a values (1), (2), (3)", "insert into cdc.b values (1)", "insert into cdc.c values (1), (2)"));
+        run("incremental snapshot", Map.of("signal.data.collection", "cdc.signals", "snapshot.mode", "no_data"), s("create table cdc.signals (id text primary key, type text, data text)", "create table cdc.t (id int primary key)", "insert into cdc.t values (1), (2)"),
+            "insert into cdc.signals values ('1', 'execute-snapshot', '{\"type\": \"incremental\", \"data-collections\": [\"cdc.t\"]}')", "select pg_sleep(3)");
         run("xmin", Map.of("xmin.fetch.interval.ms", "1"), s("create table cdc.t (id int primary key)"), "insert into cdc.t values (1)");
         run("origin", none, s("create table cdc.t (id int primary key)"), "select pg_replication_origin_drop(roname) from pg_replication_origin", "select pg_replication_origin_create('else\"where')",
             "select pg_replication_origin_session_setup('else\"where'); begin; select pg_replication_origin_xact_setup('0/123456', now()); insert into cdc.t values (1); commit; select pg_replication_origin_session_reset()", "insert into cdc.t values (2)");

@@ -61,9 +61,9 @@ pub struct Stamp<'r> {
     pub commit_us: i64,
     /// The time now, in microseconds since 1970.
     pub now_us: i64,
-    /// Its transaction.
+    /// Its transaction; not told of a row that was read beside the stream.
     pub xid: Option<u32>,
-    /// Where the change itself stands in the WAL.
+    /// Where the change itself stands in the WAL; of a row that was read beside the stream, where the stream stands.
     pub lsn: Option<u64>,
     /// The commit that was read before its transaction.
     pub last_commit_lsn: Option<u64>,

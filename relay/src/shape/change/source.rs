@@ -142,8 +142,13 @@ impl At<'_> {
         }
         out.extend_from_slice(&texts.times);
         out.extend_from_slice(names);
-        out.extend_from_slice(&texts.xid);
-        out.extend_from_slice(&texts.lsn);
+        if stamp.snapshot == Snapshot::Incremental {
+            // Read beside the stream: the place is the stream's, and no change is there.
+            out.extend_from_slice(br#"null,"lsn":null"#);
+        } else {
+            out.extend_from_slice(&texts.xid);
+            out.extend_from_slice(&texts.lsn);
+        }
         if stamp.origin.is_none() && stamp.origin_lsn.is_none() {
             out.extend_from_slice(br#","xmin":null,"origin":null,"origin_lsn":null}"#);
             return;

@@ -243,6 +243,8 @@ fn where_a_change_comes_from_is_told_as_debezium_tells_it() {
             read(2, [v("2")]),
         ],
     ));
+    let beside = vec![read(0, [v("1")]), read(0, [v("2")])];
+    holds(&case("incremental snapshot", vec![one("cdc.t")], |_| (), beside));
     holds(&case("xmin", vec![one("cdc.t")], |_| (), vec![insert([v("1")])]));
     holds(&case("origin", vec![one("cdc.t")], |_| (), vec![insert([v("1")]), insert([v("2")])]));
     let done = vec![insert([v("1")]), update_of([v("1")], false, [v("2")])];

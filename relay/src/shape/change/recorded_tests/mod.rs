@@ -132,6 +132,7 @@ fn stamp_of(value: &Json) -> Stamp<'static> {
         Snapshot::True,
         Snapshot::LastInDataCollection,
         Snapshot::Last,
+        Snapshot::Incremental,
     ];
     let transaction = &value["transaction"];
     Stamp {
@@ -139,7 +140,8 @@ fn stamp_of(value: &Json) -> Stamp<'static> {
         commit_us: source["ts_us"].as_i64().expect("a time"),
         now_us: value["ts_ms"].as_i64().expect("a time") * 1000,
         xid: number("txId").map(|xid| u32::try_from(xid).expect("a number of a transaction")),
-        lsn: number("lsn"),
+        // The sequence has it where the source has none.
+        lsn: sequence[1].as_str().map(|lsn| lsn.parse().expect("a number")),
         last_commit_lsn: sequence[0].as_str().map(|lsn| lsn.parse().expect("a number")),
         snapshot: words.into_iter().find(|word| word.as_str() == source["snapshot"]).expect("a word"),
         origin: source["origin"].as_str().map(|_| "else\"where"),
