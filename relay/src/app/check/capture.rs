@@ -37,7 +37,14 @@ static TOPIC_SHARED: Rule = Rule {
     mend: "Name more in `capture.topic`, such as \"cdc.{schema}.{table}\".",
 };
 
-pub(super) const RULES: &[&Rule] = &[&UNSUPPORTED, &NO_KEY, &TOPIC_SHARED];
+static TYPE_OTHER: Rule = Rule {
+    code: "capture-type-other",
+    severity: Severity::Note,
+    why: "Values of a type that has no form of its own are published as the text that Postgres prints; Debezium leaves such columns out.",
+    mend: "`capture.columns_except` leaves them out, `capture.types.other = \"refuse\"` refuses their tables.",
+};
+
+pub(super) const RULES: &[&Rule] = &[&UNSUPPORTED, &NO_KEY, &TOPIC_SHARED, &TYPE_OTHER];
 
 /// What was found, and the topics that changes go to.
 #[derive(Debug, Default)]
@@ -93,6 +100,11 @@ fn described(
                     described
                         .findings
                         .push(NO_KEY.found(format!("table {shown} has no primary key")).words(NO_KEY.mend));
+                }
+                let others: Vec<&str> = form.others().collect();
+                if !others.is_empty() {
+                    let what = format!("of table {shown} these are published as text: {}", others.join(", "));
+                    described.findings.push(TYPE_OTHER.found(what).words(TYPE_OTHER.mend));
                 }
                 topics.entry(form.topic().to_string()).or_default().push(shown);
                 described.topics.push(CapturedTopic { topic: form.topic().to_string(), keyed });

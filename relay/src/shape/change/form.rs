@@ -66,6 +66,11 @@ impl Form {
         !self.key.is_empty()
     }
 
+    /// The published columns whose values are the texts of types that have no form of their own, as a reason calls them.
+    pub fn others(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().filter(|slot| slot.writer.is_other()).map(|slot| slot.called.as_str())
+    }
+
     /// The table's name with its schema, as transactions' ends name it.
     #[must_use]
     pub fn table(&self) -> &str {

@@ -71,6 +71,15 @@ pub(super) enum Text {
 }
 
 impl Form {
+    /// Whether it is the text of a type that has no form of its own, or an array of such.
+    pub(super) fn is_other(&self) -> bool {
+        match self {
+            Self::Text(Text::Other(_)) => true,
+            Self::Array { element, .. } => element.is_other(),
+            _ => false,
+        }
+    }
+
     /// The form of a type with a modifier, or the type that is refused.
     pub(super) fn of<'t>(of: &'t DataType, modifier: i32, options: &TypeOptions) -> Result<Self, &'t DataType> {
         Ok(match &of.kind {

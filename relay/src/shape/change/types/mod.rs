@@ -78,6 +78,12 @@ impl ColumnWriter {
         Ok(Self { form, optional: column.optional, placeholder, default })
     }
 
+    /// Whether values are the text of a type that has no form of its own.
+    #[must_use]
+    pub fn is_other(&self) -> bool {
+        self.form.is_other()
+    }
+
     /// Appends the JSON value of the type's output text.
     ///
     /// # Errors
