@@ -8,7 +8,7 @@ use xtask::services::Postgres;
 use crate::error::{Doing, Result};
 
 /// A database that this run created.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Database {
     server: Postgres,
     name: String,

@@ -15,6 +15,7 @@ pub mod drain;
 pub mod error;
 pub mod findings;
 pub mod judge;
+pub mod large;
 pub mod latency;
 pub mod nova;
 pub mod outbox;

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use demo::error::{Error, Result};
 use demo::screen::{Screen, print};
 use demo::soak::{Form as SoakForm, SOAKS, Soak};
-use demo::{compare, drain, latency, run, state};
+use demo::{compare, drain, large, latency, run, state};
 
 /// Nova, a small social network, writes; the relay carries; the verdict is counted.
 #[derive(Debug, Parser)]
@@ -136,6 +136,12 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
             Some(SoakForm::State) => {
                 let environment = xtask::services::current()?;
                 let report = state::run(&environment, options, seed, keep, screen).await?;
+                form.show(&report, || report.json(), screen);
+                Ok(report.passed())
+            }
+            Some(SoakForm::Large) => {
+                let environment = xtask::services::current()?;
+                let report = large::run(&environment, options, keep, screen).await?;
                 form.show(&report, || report.json(), screen);
                 Ok(report.passed())
             }

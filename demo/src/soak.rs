@@ -27,6 +27,8 @@ pub enum Form {
     },
     /// Captured tables against what consumers make of them: [`crate::state`].
     State,
+    /// A transaction that fits into no memory: [`crate::large`].
+    Large,
 }
 
 /// Every soak there is.
@@ -46,6 +48,11 @@ pub const SOAKS: &[Soak] = &[
         about: "captured tables folded back from their topics: 200 000 operations, schema changes, 20 SIGKILLs",
         form: Form::State,
     },
+    Soak {
+        name: "large",
+        about: "one transaction of 5 000 000 rows of a captured table, a SIGKILL in the middle, and the relay's memory",
+        form: Form::Large,
+    },
 ];
 
 impl Soak {
@@ -60,7 +67,7 @@ impl Form {
     pub fn options(self, seed: Option<u64>, keep: bool) -> Option<Options> {
         match self {
             Self::Run { seconds, rate, kills } => Some(Options { seconds: Some(seconds), rate, kills, seed, keep }),
-            Self::State => None,
+            Self::State | Self::Large => None,
         }
     }
 }

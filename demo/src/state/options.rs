@@ -7,7 +7,10 @@ const OPERATIONS: u64 = 200_000;
 /// Kills of a run.
 const KILLS: u64 = 20;
 
-/// The options of `soak state`.
+/// Rows of the large transaction.
+const ROWS: u64 = 5_000_000;
+
+/// The options of `soak state` and `soak large`.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct Options {
     /// `state`: how many operations are committed [default: 200000]
@@ -16,11 +19,18 @@ pub struct Options {
     /// `state` and `large`: how often the relay is killed with SIGKILL and started again [default: 20, and 1]
     #[arg(long)]
     pub kills: Option<u64>,
+    /// `large`: how many rows the transaction has [default: 5000000]
+    #[arg(long)]
+    pub rows: Option<u64>,
 }
 
 impl Options {
     pub(super) fn operations(&self) -> u64 {
         self.operations.unwrap_or(OPERATIONS).max(1)
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows.unwrap_or(ROWS).max(1)
     }
 
     pub(super) fn kills(&self) -> u64 {

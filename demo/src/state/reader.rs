@@ -64,6 +64,26 @@ impl TableTopics {
         Ok(())
     }
 
+    /// A consumer, called `name`, of every partition from its beginning.
+    pub(crate) fn consumer(&self, name: &str) -> Result<BaseConsumer> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.bootstrap)
+            // The client asks for a group name even where no group is joined.
+            .set("group.id", name)
+            .set("enable.auto.commit", "false")
+            .set("isolation.level", "read_committed")
+            .set("fetch.wait.max.ms", "100")
+            .create()
+            .doing("starting the independent consumer")?;
+        let mut from_the_beginning = TopicPartitionList::new();
+        for (topic, partition) in self.partitions() {
+            let added = from_the_beginning.add_partition_offset(topic, partition, Offset::Beginning);
+            added.doing("assigning partitions")?;
+        }
+        consumer.assign(&from_the_beginning).doing("assigning partitions")?;
+        Ok(consumer)
+    }
+
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
         ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create().doing("connecting to Kafka")
     }
@@ -106,21 +126,7 @@ impl Reader {
     /// # Errors
     /// The client cannot be made.
     pub fn start(topics: &TableTopics) -> Result<Self> {
-        let consumer: BaseConsumer = ClientConfig::new()
-            .set("bootstrap.servers", &topics.bootstrap)
-            // The client asks for a group name even where no group is joined.
-            .set("group.id", "state")
-            .set("enable.auto.commit", "false")
-            .set("isolation.level", "read_committed")
-            .set("fetch.wait.max.ms", "100")
-            .create()
-            .doing("starting the independent consumer")?;
-        let mut from_the_beginning = TopicPartitionList::new();
-        for (topic, partition) in topics.partitions() {
-            let added = from_the_beginning.add_partition_offset(topic, partition, Offset::Beginning);
-            added.doing("assigning partitions")?;
-        }
-        consumer.assign(&from_the_beginning).doing("assigning partitions")?;
+        let consumer = topics.consumer("state")?;
         let read = Arc::new(Read::default());
         let reading = Reading { consumer, topics: topics.clone(), read: Arc::clone(&read), folder: Folder::default() };
         let thread = std::thread::Builder::new()

@@ -94,12 +94,10 @@ impl Workload {
         client.batch_execute(&tpcb::fill()).await.doing("filling the tables of TPC-B")?;
         let mut writers = JoinSet::new();
         for number in 0..WRITERS {
-            let client = database.connect().await?;
-            // A deadlock is what some of them shall meet, and nobody shall wait for it.
-            let set = "set deadlock_timeout = '20ms'; set lock_timeout = '2s'";
-            client.batch_execute(set).await.doing("preparing a writer")?;
+            let client = connect(database).await?;
+            let database = database.clone();
             let random = Random::new(seed).fork(number);
-            let writer = Writer { workload: Arc::clone(self), client, random, alters: number == 0 };
+            let writer = Writer { workload: Arc::clone(self), database, client, random, alters: number == 0 };
             writers.spawn(writer.write(operations));
         }
         Ok(Writing { workload: Arc::clone(self), writers })
@@ -159,8 +157,18 @@ impl Writing {
     }
 }
 
+/// A connection of a writer.
+async fn connect(database: &Database) -> Result<Client> {
+    let client = database.connect().await?;
+    // A deadlock is what some of them shall meet, and nobody shall wait for it.
+    let set = "set deadlock_timeout = '20ms'; set lock_timeout = '2s'";
+    client.batch_execute(set).await.doing("preparing a writer")?;
+    Ok(client)
+}
+
 struct Writer {
     workload: Arc<Workload>,
+    database: Database,
     client: Client,
     random: Random,
     alters: bool,
@@ -216,7 +224,7 @@ impl Writer {
     }
 
     /// Whether it was committed.
-    async fn play(&self, script: &Script) -> Result<bool> {
+    async fn play(&mut self, script: &Script) -> Result<bool> {
         let Some((statement, data)) = &script.copy else {
             return Ok(self.attempt(&format!("begin;\n{}", script.sql())).await? && script.commits);
         };
@@ -226,14 +234,22 @@ impl Writer {
         Ok(self.attempt(&script.sql()).await? && script.commits)
     }
 
-    async fn copy(&self, statement: &str, data: &str) -> Result<bool> {
+    /// A COPY that is refused while it is sent leaves the client in doubt of where it is: the next has another connection.
+    async fn copy(&mut self, statement: &str, data: &str) -> Result<bool> {
         let copied = async {
             let sink = self.client.copy_in::<_, std::io::Cursor<Vec<u8>>>(statement).await?;
             let mut sink = std::pin::pin!(sink);
             sink.send(std::io::Cursor::new(data.as_bytes().to_vec())).await?;
             sink.finish().await
         };
-        self.settle(copied.await.map(drop)).await
+        if let Err(error) = copied.await {
+            if !is_met(&error) {
+                return Err(error).doing("copying");
+            }
+            self.client = connect(&self.database).await?;
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     async fn attempt(&self, sql: &str) -> Result<bool> {
@@ -243,13 +259,16 @@ impl Writer {
     /// Whether it went well. What meets another transaction, or a schema that is no more, is rolled back.
     async fn settle(&self, outcome: std::result::Result<(), tokio_postgres::Error>) -> Result<bool> {
         let Err(error) = outcome else { return Ok(true) };
-        // Integrity (23), rollbacks and deadlocks (40), names and types (42), values (22), locks (55):
-        // https://www.postgresql.org/docs/current/errcodes-appendix.html
-        let met = error.code().is_some_and(|code| ["22", "23", "40", "42", "55"].contains(&&code.code()[..2]));
-        if !met {
+        if !is_met(&error) {
             return Err(error).doing("writing");
         }
         self.client.batch_execute("rollback").await.doing("rolling back")?;
         Ok(false)
     }
+}
+
+/// Whether a statement met another transaction, or a schema that is no more. Integrity (23), rollbacks and deadlocks (40), names
+/// and types (42), values (22), locks (55): <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn is_met(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| ["22", "23", "40", "42", "55"].contains(&&code.code()[..2]))
 }
