@@ -20,6 +20,7 @@ mod parking;
 mod routing;
 mod secure_postgres;
 mod snapshot;
+mod snapshot_incremental;
 mod takeover;
 mod tidy;
 mod topics;

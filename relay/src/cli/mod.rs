@@ -9,6 +9,7 @@ mod migrate;
 mod outbox;
 mod parked;
 mod run;
+mod snapshot;
 mod status;
 mod top;
 
@@ -52,6 +53,7 @@ enum Verb {
     Outbox(outbox::Outbox),
     Parked(parked::Parked),
     Run(run::Run),
+    Snapshot(snapshot::Snapshot),
     Status(status::Status),
     Top(top::Top),
 }
@@ -69,6 +71,7 @@ impl Cli {
             Verb::Outbox(outbox) => outbox.execute(config),
             Verb::Parked(parked) => parked.execute(config),
             Verb::Run(run) => run.execute(config),
+            Verb::Snapshot(snapshot) => snapshot.execute(config),
             Verb::Status(status) => status.execute(config),
             Verb::Top(top) => top.execute(config),
         };

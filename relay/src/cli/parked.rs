@@ -2,7 +2,7 @@
 
 mod act;
 mod list;
-mod select;
+pub(crate) mod select;
 mod show;
 
 use std::path::Path;

@@ -8,3 +8,4 @@ pub mod outbox;
 pub mod parked;
 pub mod session;
 pub mod setup;
+pub mod snapshots;

@@ -5,5 +5,4 @@
 
 pub mod capture;
 pub mod snapshot;
-#[allow(dead_code, reason = "who reads tables beside the stream comes next")]
 pub mod wal;

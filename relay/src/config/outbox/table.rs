@@ -21,7 +21,8 @@ impl fmt::Display for TableName {
 
 impl TableName {
     /// Reads `schema.table`. A plain name is lower case, as SQL folds it; any other stands in double quotes.
-    pub(in crate::config) fn parse(text: &str) -> Option<Self> {
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let (schema, rest) = take_identifier(text, false)?;
         let (name, rest) = take_identifier(rest.strip_prefix('.')?, false)?;
         (rest.is_empty() && is_name(&schema) && is_name(&name)).then_some(Self { schema, name })

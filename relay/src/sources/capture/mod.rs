@@ -5,6 +5,7 @@
 //! there before the rows are read, so that every change is in it; those that the rows show are left out by the place in the WAL at
 //! which they were read.
 
+mod incremental;
 mod slot;
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 use tracing::warn;
 
 use crate::pipeline::{Batch, End, Error, Kind, Progress, Source, Status};
+use crate::sources::capture::incremental::Incremental;
 use crate::sources::snapshot::{Snapshot, SnapshotOptions};
 use crate::sources::wal::{Record, Wal, WalOptions, WalPosition};
 use crate::telemetry::Metrics;
@@ -69,6 +71,8 @@ pub struct Changes {
     options: Arc<ChangesOptions>,
     metrics: Arc<Metrics>,
     wal: Box<Wal>,
+    /// What is read beside the stream; none: nothing is captured.
+    beside: Option<Box<Incremental>>,
     phase: Phase,
 }
 
@@ -97,7 +101,11 @@ impl Changes {
         if gap && options.mode() == SnapshotMode::WhenNeeded {
             wal.forget_snapshot();
         }
-        let mut changes = Self { options, metrics, wal: Box::new(wal), phase: Phase::Stream };
+        let beside = |(_, snapshot): &(SnapshotMode, Arc<SnapshotOptions>)| {
+            Incremental::new(&options.wal.slot, Arc::clone(snapshot), Arc::clone(&metrics)).map(Box::new)
+        };
+        let beside = options.snapshot.as_ref().map(beside).transpose()?;
+        let mut changes = Self { options, metrics, wal: Box::new(wal), beside, phase: Phase::Stream };
         if changes.next_phase_is_stream() {
             return Ok(changes);
         }
@@ -145,7 +153,10 @@ impl Source for Changes {
     async fn next(&mut self) -> Result<Batch<WalPosition>, Error> {
         loop {
             let outcome = match &mut self.phase {
-                Phase::Stream => self.wal.next().await.map(Some),
+                Phase::Stream => match &mut self.beside {
+                    Some(beside) => beside.next(&mut self.wal).await.map(Some),
+                    None => self.wal.next().await.map(Some),
+                },
                 Phase::Over => std::future::pending().await,
                 Phase::Snapshot(snapshot) => tokio::select! {
                     biased;
@@ -170,6 +181,9 @@ impl Source for Changes {
     }
 
     async fn acknowledge(&mut self, position: WalPosition) -> Result<(), Error> {
+        if let Some(beside) = &mut self.beside {
+            beside.acknowledged(&position);
+        }
         let is_over = position.snapshot.as_ref().is_some_and(|snapshot| snapshot.done);
         self.wal.acknowledge(position).await?;
         if is_over && self.options.mode() == SnapshotMode::InitialOnly {
@@ -180,6 +194,9 @@ impl Source for Changes {
 
     async fn rewind(&mut self) -> Result<(), Error> {
         self.phase = Phase::Stream;
+        if let Some(beside) = &mut self.beside {
+            beside.rewound();
+        }
         if self.next_phase_is_stream() {
             return self.wal.rewind().await;
         }

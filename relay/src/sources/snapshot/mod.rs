@@ -9,7 +9,6 @@ pub(super) mod order;
 mod plan;
 mod progress;
 mod report;
-#[allow(dead_code, reason = "who reads tables beside the stream comes next")]
 pub(super) mod requests;
 mod session;
 mod tables;

@@ -1,0 +1,146 @@
+//! A snapshot that is being taken: what was read of it and what comes next.
+
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::sources::capture::incremental::chunk::Chunk;
+use crate::sources::capture::incremental::table::{Readable, Which};
+use crate::sources::snapshot::requests::{Counts, Mark, Request};
+use crate::sources::wal::window::{Fate, RowKey};
+
+/// Rows that are read again by their keys in one piece, at most.
+const KEYS_MAX: usize = 500;
+
+/// One table on its way.
+pub(super) struct Work {
+    pub(super) request: Request,
+    /// `None` until it was described.
+    pub(super) table: Option<Arc<Readable>>,
+    /// A chunk that waits for the stream to pass its mark.
+    pub(super) held: Option<Chunk>,
+    /// Nothing is read before.
+    pub(super) not_before: Instant,
+    /// How often this chunk was read in vain.
+    pub(super) tries: u32,
+    /// The key up to which rows were read.
+    position: Option<Vec<String>>,
+    /// The same, where no row before it is left to be read again.
+    safe: Option<Vec<String>>,
+    /// Whether the last row was read.
+    scanned: bool,
+    /// Rows to be read again by their keys.
+    rereads: Vec<RowKey>,
+    /// Those of them that the chunk under way reads.
+    rereading: Vec<RowKey>,
+    counts: Counts,
+    rows_max: u32,
+    rows_next: u32,
+}
+
+impl Work {
+    /// The rest of what a request asks for, in chunks of so many rows.
+    pub(super) fn new(request: Request, rows_max: u32) -> Self {
+        Self {
+            position: request.position.clone(),
+            safe: request.position.clone(),
+            counts: request.counts,
+            request,
+            table: None,
+            held: None,
+            not_before: Instant::now(),
+            tries: 0,
+            scanned: false,
+            rereads: Vec::new(),
+            rereading: Vec::new(),
+            rows_max: rows_max.max(1),
+            rows_next: rows_max.max(1),
+        }
+    }
+
+    /// Whether something can be read.
+    pub(super) fn is_free(&self) -> bool {
+        self.held.is_none()
+    }
+
+    /// What to read next: rows that must be read again come first.
+    pub(super) fn which(&mut self) -> Which {
+        if self.rereading.is_empty() {
+            let rest = self.rereads.len().saturating_sub(KEYS_MAX);
+            self.rereading = self.rereads.split_off(rest);
+        }
+        match self.rereading.is_empty() {
+            true => Which::Behind(self.position.clone(), self.rows_next),
+            false => Which::Keys(self.rereading.clone()),
+        }
+    }
+
+    /// The table is described anew before anything else is read of it.
+    pub(super) fn redescribe(&mut self) {
+        self.table = None;
+    }
+
+    /// The chunk is read again.
+    pub(super) fn reread(&mut self) {
+        self.tries += 1;
+        self.counts.rereads += 1;
+    }
+
+    /// Nothing is read for so long.
+    pub(super) fn wait(&mut self, pause: Duration) {
+        self.not_before = Instant::now() + pause;
+    }
+
+    /// Waits as long as so many rows take at most so many a second.
+    pub(super) fn throttle(&mut self, rows: usize, rows_per_second: Option<NonZeroU64>) {
+        if let Some(rate) = rows_per_second {
+            self.wait(Duration::from_secs_f64(rows as f64 / rate.get() as f64));
+        }
+    }
+
+    /// Rows got other keys; whether they were too many, so that all is read from the beginning.
+    pub(super) fn moved(&mut self, keys: Option<Vec<RowKey>>) -> bool {
+        match keys {
+            Some(keys) => {
+                self.rereads.extend(keys);
+                false
+            }
+            None => {
+                (self.position, self.safe, self.scanned) = (None, None, false);
+                true
+            }
+        }
+    }
+
+    /// A chunk was published as `fates` say; returns how far the snapshot came with it.
+    pub(super) fn advance(&mut self, chunk: &Chunk, fates: &[Fate], published: u64, sent: u64) -> Mark {
+        self.tries = 0;
+        let again = |fate: &Fate| *fate == Fate::Reread;
+        self.rereads.extend(chunk.keys.iter().zip(fates).filter(|(_, fate)| again(fate)).map(|(key, _)| key.clone()));
+        if self.rereading.is_empty() {
+            self.scanned = chunk.complete;
+            if chunk.last.is_some() {
+                self.position.clone_from(&chunk.last);
+            }
+            // Rows that are large are read in smaller numbers, and in greater ones again when they are not.
+            let read = u32::try_from(chunk.rows.len()).unwrap_or(u32::MAX);
+            self.rows_next =
+                if chunk.is_cut { read.max(1) } else { self.rows_next.saturating_mul(2).min(self.rows_max) };
+        }
+        self.rereading.clear();
+        if self.rereads.is_empty() {
+            self.safe.clone_from(&self.position);
+        }
+        self.counts.rows += published;
+        self.counts.chunks += 1;
+        self.counts.sent = sent;
+        Mark {
+            id: self.request.id,
+            position: self.safe.clone(),
+            counts: self.counts,
+            done: self.scanned && self.rereads.is_empty(),
+        }
+    }
+}
