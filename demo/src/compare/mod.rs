@@ -52,6 +52,8 @@ pub struct Options {
     /// A record at the begin and end of each transaction, and each change's place in its own
     #[arg(long)]
     pub transactions: bool,
+    #[command(flatten)]
+    pub(crate) modes: Modes,
     /// Where the random choices begin
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
@@ -67,6 +69,26 @@ pub struct Options {
     /// Keep topics and logs also after a good verdict
     #[arg(long)]
     pub keep: bool,
+}
+
+/// How values are written that have more than one form: Debezium's names, which are ours too.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Modes {
+    /// precise, double or string
+    #[arg(long, default_value = "precise")]
+    decimal: String,
+    /// adaptive, adaptive_time_microseconds, connect, isostring, microseconds or nanoseconds
+    #[arg(long, default_value = "adaptive")]
+    time: String,
+    /// numeric or string
+    #[arg(long, default_value = "numeric")]
+    interval: String,
+    /// bytes, base64, base64-url-safe or hex
+    #[arg(long, default_value = "bytes")]
+    binary: String,
+    /// json or map
+    #[arg(long, default_value = "json")]
+    hstore: String,
 }
 
 /// Another that does the same.

@@ -1,7 +1,7 @@
 //! The relay, configured to be taken for Debezium.
 
-use crate::compare::Options;
 use crate::compare::place::Place;
+use crate::compare::{Modes, Options};
 use crate::config::{ROLE, quoted};
 use crate::database::socket;
 use crate::error::Result;
@@ -26,6 +26,8 @@ fn toml(place: &Place, prefix: &str, options: &Options) -> String {
         true => format!("transaction_topic = {}\n", quoted(&format!("{prefix}.transaction"))),
         false => String::new(),
     };
+    let Modes { decimal, time, interval, binary, hstore } = &options.modes;
+    let [decimal, time, interval, binary, hstore] = [decimal, time, interval, binary, hstore].map(|mode| quoted(mode));
     let snapshot = if options.no_snapshot { "no_data" } else { "initial" };
     let [host, database, role, name, progress, brokers, messages] = [
         host.as_str(),
@@ -44,6 +46,7 @@ fn toml(place: &Place, prefix: &str, options: &Options) -> String {
          [capture]\ntables = [\"public.*\", \"other.*\"]\npublication = {name}\npublish_via_partition_root = false\n\
          compatibility = \"debezium\"\nheader_converter = \"json\"\ntopic_prefix = {name}\nskipped_operations = []\nschemas = {}\n\
          message_prefixes = [\"*\"]\nmessage_topic = {messages}\n{transactions}\n\
+         [capture.types]\ndecimal = {decimal}\ntime = {time}\ninterval = {interval}\nbinary = {binary}\nhstore = {hstore}\n\n\
          [capture.snapshot]\nmode = {}\nworkers = 1\n\n\
          [kafka]\nbootstrap_servers = {brokers}\nprogress_topic = {progress}\n\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n",

@@ -28,12 +28,12 @@ pub(super) fn prepare(draft: &mut Draft) {
         "generated",
         "id int generated always as identity primary key, a int, b int generated always as (a * 2) stored",
     );
-    draft.table("toast_default", "id int primary key, t text, j jsonb, b bytea, a text[], n int");
-    draft.table("toast_full", "id int primary key, t text, j jsonb, b bytea, a text[], n int");
+    draft.table("toast_default", "id int primary key, t text, j jsonb, large_bytea bytea, a text[], n int");
+    draft.table("toast_full", "id int primary key, t text, j jsonb, large_bytea bytea, a text[], n int");
     draft.prepare(
         "alter table toast_full replica identity full;\
-         alter table toast_default alter t set storage external, alter j set storage external, alter b set storage external, alter a set storage external;\
-         alter table toast_full alter t set storage external, alter j set storage external, alter b set storage external, alter a set storage external"
+         alter table toast_default alter t set storage external, alter j set storage external, alter large_bytea set storage external, alter a set storage external;\
+         alter table toast_full alter t set storage external, alter j set storage external, alter large_bytea set storage external, alter a set storage external"
             .to_owned(),
     );
     draft.prepare(
@@ -139,7 +139,7 @@ fn toast(draft: &mut Draft) {
             (format!("update {table} set t = 'short' where id = 2"), 1),
             (format!("update {table} set j = null, n = 7 where id = 2"), 1),
             (format!("update {table} set id = id + 10"), 6),
-            (format!("update {table} set b = null, a = null where id = 11"), 1),
+            (format!("update {table} set large_bytea = null, a = null where id = 11"), 1),
             (format!("delete from {table}"), 4),
         ] {
             draft.run(sql, records);

@@ -150,9 +150,24 @@ fn default(column: &Column, form: &Form) -> Option<String> {
         (None, Some(placed)) if column.has_default => placed,
         _ => return None,
     };
+    // A catalog writes the constant as it was given; a row has it with all the digits of its column.
+    let padded = match form {
+        Form::Numeric(decimal::Numeric::Text(digits)) => padded(text, *digits),
+        _ => None,
+    };
     let mut out = Vec::new();
-    form.write(text.as_bytes(), &mut out).ok()?;
+    form.write(padded.as_deref().unwrap_or(text).as_bytes(), &mut out).ok()?;
     String::from_utf8(out).ok()
+}
+
+/// A number with as many digits after the point; `None` if it has them, or more.
+fn padded(number: &str, digits: usize) -> Option<String> {
+    let (point, have) = match number.split_once('.') {
+        Some((_, fraction)) => ("", fraction.len()),
+        None => (".", 0),
+    };
+    let missing = digits.checked_sub(have).filter(|missing| *missing > 0)?;
+    Some(format!("{number}{point}{}", "0".repeat(missing)))
 }
 
 /// What stands for a default of a type that has to be computed; `None` for a type whose defaults Debezium does not read.
