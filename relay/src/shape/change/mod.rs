@@ -8,6 +8,7 @@
 mod context;
 mod envelope;
 mod form;
+mod hash_map;
 mod logical;
 mod mask;
 pub mod options;

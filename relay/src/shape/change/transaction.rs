@@ -9,13 +9,11 @@ use crate::shape::change::form::Form;
 use crate::shape::change::options::{CaptureOptions, ChangeForm};
 use crate::shape::change::row::{InTransaction, Stamp};
 use crate::shape::change::source::At;
-use crate::shape::change::{Capture, source};
+use crate::shape::change::{Capture, hash_map, source};
 use crate::shape::json;
 
 /// What logical messages are called among the tables of a transaction.
 const MESSAGES: &str = "message";
-/// How many buckets the table of names has at first, there where their order comes from.
-const BUCKETS: usize = 16;
 
 /// A transaction's begin or end.
 #[derive(Debug, Clone, Copy)]
@@ -73,20 +71,10 @@ impl EventCounts {
     fn in_order(&self, form: ChangeForm) -> Vec<&(String, u64)> {
         let mut tables: Vec<_> = self.tables.iter().collect();
         if form == ChangeForm::Debezium {
-            let mut buckets = BUCKETS;
-            while self.most > buckets / 4 * 3 {
-                buckets *= 2;
-            }
-            tables.sort_by_key(|(name, _)| bucket(name, buckets));
+            hash_map::order(&mut tables, self.most, |(name, _)| name);
         }
         tables
     }
-}
-
-/// Where Java's `HashMap` keeps a string, among a power of two of buckets.
-fn bucket(name: &str, buckets: usize) -> usize {
-    let hash = name.encode_utf16().fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
-    (hash ^ hash >> 16) as usize & (buckets - 1)
 }
 
 /// The texts around a boundary's key and value, and its topic.

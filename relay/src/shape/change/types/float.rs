@@ -24,7 +24,33 @@ pub(super) enum Width {
 }
 
 /// Appends what `float4out` or `float8out` printed.
+#[inline]
 pub(super) fn write(text: &[u8], width: Width, out: &mut Vec<u8>) -> Result<(), Misfit> {
+    if is_laid_out(text) {
+        out.extend_from_slice(text);
+        return Ok(());
+    }
+    lay_out(text, width, out)
+}
+
+/// Whether Java lays a number out as Postgres does: with a point, without an exponent, and neither too large nor too small.
+#[inline]
+fn is_laid_out(text: &[u8]) -> bool {
+    let number = text.strip_prefix(b"-").unwrap_or(text);
+    let whole = number.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let Some(fraction) = number[whole..].strip_prefix(b".") else { return false };
+    let is_whole = match number[..whole] {
+        [b'0'] => !fraction.starts_with(b"000"),
+        [first, ..] => first != b'0' && whole <= 7,
+        [] => false,
+    };
+    is_whole
+        && number.len() <= DIGITS_MAX
+        && fraction.last().is_some_and(|last| *last != b'0')
+        && fraction.iter().all(u8::is_ascii_digit)
+}
+
+fn lay_out(text: &[u8], width: Width, out: &mut Vec<u8>) -> Result<(), Misfit> {
     if special(text, out) {
         return Ok(());
     }
@@ -233,6 +259,41 @@ mod tests {
         assert_eq!(text(|out| nearest(large.as_bytes(), out)), r#""Infinity""#);
         for wrong in ["", "-", ".", "1.", ".5", "1.2.3", "1e", "1e+", "0x10", "inf", "nan", "1 ", "--1", "1e99999"] {
             assert_eq!(write(wrong.as_bytes(), Width::Double, &mut Vec::new()), Err(Misfit::NotOfType), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_laid_out_as_java_does_is_only_copied() {
+        for number in [
+            "0.001",
+            "0.0012",
+            "0.00012",
+            "0.1",
+            "1.5",
+            "-1.5",
+            "1.50",
+            "1234567.5",
+            "12345678.5",
+            "0.0",
+            "-0.0",
+            "01.5",
+            "1.",
+            ".5",
+            "1.5e3",
+            "0",
+            "-",
+            "",
+            "1.5.5",
+            "0.00100",
+        ] {
+            let (mut copied, mut laid_out) = (Vec::new(), Vec::new());
+            let results = [
+                write(number.as_bytes(), Width::Double, &mut copied),
+                lay_out(number.as_bytes(), Width::Double, &mut laid_out),
+            ];
+            if is_laid_out(number.as_bytes()) || results[1].is_ok() {
+                assert_eq!((results[0], &copied), (results[1], &laid_out), "{number}");
+            }
         }
     }
 

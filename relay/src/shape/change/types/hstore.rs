@@ -4,12 +4,10 @@
 
 use std::borrow::Cow;
 
+use crate::shape::change::hash_map;
 use crate::shape::change::types::misfit::Misfit;
 use crate::shape::change::types::options::Hstore;
 use crate::shape::json;
-
-/// Places of Java's map before anything is put into it.
-const PLACES: usize = 16;
 
 /// A key and its value.
 type Pair<'t> = (Cow<'t, str>, Option<Cow<'t, str>>);
@@ -18,7 +16,8 @@ type Pair<'t> = (Cow<'t, str>, Option<Cow<'t, str>>);
 pub(super) fn write(text: &[u8], form: Hstore, out: &mut Vec<u8>) -> Result<(), Misfit> {
     let text = str::from_utf8(text).map_err(|_| Misfit::NotOfType)?;
     let mut pairs = read(text).ok_or(Misfit::NotOfType)?;
-    order(&mut pairs);
+    let count = pairs.len();
+    hash_map::order(&mut pairs, count, |(key, _)| key);
     let mut object = Vec::new();
     match form {
         Hstore::Map => print(&pairs, json::quote, out),
@@ -66,20 +65,6 @@ fn quoted(text: &str) -> Option<(Cow<'_, str>, &str)> {
         plain.to_mut().push(letters.next()?);
         rest = letters.as_str();
     }
-}
-
-/// By their place in Java's map, those that share one in the order they were put there.
-fn order(pairs: &mut [Pair<'_>]) {
-    // It doubles as soon as it is more than three quarters full.
-    let mut places = PLACES;
-    while pairs.len() > places / 4 * 3 {
-        places *= 2;
-    }
-    let hash = |key: &str| {
-        let hash = key.encode_utf16().fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(unit.into()));
-        (hash ^ hash >> 16) as usize & (places - 1)
-    };
-    pairs.sort_by_cached_key(|(key, _)| hash(key));
 }
 
 /// Appends the pairs as an object.
