@@ -86,6 +86,12 @@ impl SnapshotProgress {
         stretches.map(|stretch| stretch.shows_before).min().unwrap_or(CommitLsn::ZERO)
     }
 
+    /// The place in the WAL at which the first of the rows were read; `None` if there are none.
+    #[must_use]
+    pub fn beginning(&self) -> Option<CommitLsn> {
+        self.tables.iter().flat_map(|table| &table.read).map(|stretch| stretch.shows_before).min()
+    }
+
     /// The place in the WAL from which on no change of any table shows in its rows.
     #[must_use]
     pub fn horizon(&self) -> CommitLsn {

@@ -114,7 +114,8 @@ pub(crate) fn table(sql: &mut Connection, publication: &str, schema: &str, name:
 
     let query = format!(
         "select c.oid, c.relreplident, a.attname, a.atttypid, a.atttypmod,
-                coalesce(a.attnum = any (case when c.relreplident = 'i' then ri.indkey else pk.indkey end), false)
+                coalesce(a.attnum = any (case when c.relreplident = 'i' then (ri.indkey::int2[])[0:ri.indnkeyatts - 1]
+                                              else (pk.indkey::int2[])[0:pk.indnkeyatts - 1] end), false)
          from pg_catalog.pg_publication_tables t
          join pg_catalog.pg_namespace n on n.nspname = t.schemaname
          join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
@@ -218,11 +219,12 @@ impl InCatalog {
 
 /// Defaults are printed for no table in particular, since they name no columns: printing one for its table takes a lock, which
 /// a migration can hold for hours.
+/// Columns that an index only includes are no part of a key.
 fn columns_query(oid: u32) -> String {
     format!(
         "select a.attname, a.atttypid, a.attnotnull, a.attgenerated <> '' or a.attidentity <> '',
                 case when a.attgenerated = '' then pg_catalog.pg_get_expr(d.adbin, 0) end,
-                coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0)
+                coalesce(array_position((i.indkey::int2[])[0:i.indnkeyatts - 1], a.attnum), 0)
          from pg_catalog.pg_attribute a
          left join pg_catalog.pg_attrdef d on d.adrelid = a.attrelid and d.adnum = a.attnum
          left join pg_catalog.pg_index i on i.indrelid = a.attrelid and i.indisprimary
@@ -234,7 +236,7 @@ fn columns_query(oid: u32) -> String {
 fn unique_index(sql: &mut Connection, oid: u32) -> Result<Vec<String>, Error> {
     let query = format!(
         "select a.attname
-         from (select i.indrelid, i.indkey::int2[] as columns
+         from (select i.indrelid, (i.indkey::int2[])[0:i.indnkeyatts - 1] as columns
                from pg_catalog.pg_index i
                where i.indrelid = {oid} and i.indisunique and i.indisvalid and i.indpred is null and i.indexprs is null
                order by i.indexrelid limit 1) i

@@ -3,6 +3,9 @@
 //! Guarantee: a batch's end never reaches beyond its messages. A keepalive moves it only between transactions, where
 //! everything the server has read was sent; inside one, only the ordinal moves, and nothing may be forgotten yet.
 
+mod beside;
+mod told;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -13,9 +16,8 @@ use crate::pipeline::parking::KeyHash;
 use crate::pipeline::{Batch, End, Error, Kind, Messages};
 use crate::postgres::chunk::{Frame, Frames};
 use crate::postgres::lsn::{CommitLsn, EndLsn, RecordLsn};
-use crate::postgres::pgoutput::{self, LogicalMessage, Message, Relation, Tuple};
+use crate::postgres::pgoutput::{self, LogicalMessage, Message, Relation};
 use crate::shape::change::Form;
-use crate::shape::change::row::InTransaction;
 use crate::shape::change::table::Table;
 use crate::shape::content::{self, Members};
 use crate::shape::outbox::{Committed, Outbox, Shaped};
@@ -82,6 +84,8 @@ pub(super) enum Pause {
     Signal(Signal),
     /// The stream passed the mark of a chunk that is read beside it.
     Passed,
+    /// The publication of the captured tables exists from here on: the stream must be opened with it.
+    Joined,
 }
 
 /// A chunk whose cutting waits.
@@ -214,9 +218,10 @@ impl Cutter {
         self.snapshot = snapshot;
     }
 
-    /// Whether it has come to this place and stands between transactions there.
-    pub(super) fn has_passed(&self, place: EndLsn) -> bool {
-        self.open.is_none() && self.paused.is_none() && self.reached.end_lsn >= place
+    /// Forgets what it has begun to cut, for a stream that was left.
+    pub(super) fn stop(&mut self) {
+        self.paused = None;
+        self.open = None;
     }
 
     /// Cuts one batch from whole frames; `None` if they move nothing, or if something must be done first: see
@@ -236,51 +241,6 @@ impl Cutter {
     /// Why cutting waits; [`Cutter::cut`] is for when it does not.
     pub(super) fn pause(&self) -> Option<&Pause> {
         self.paused.as_ref().map(|paused| &paused.why)
-    }
-
-    /// Where the stream stands, if that is between two transactions.
-    pub(super) fn place(&self) -> Option<WalPosition> {
-        let passed = matches!(self.pause(), None | Some(Pause::Passed));
-        let place = || WalPosition {
-            slot: self.slot.clone(),
-            record: self.reached,
-            snapshot: self.snapshot.clone(),
-            chunk: None,
-        };
-        (self.open.is_none() && passed).then(place)
-    }
-
-    /// The position that the next change has, as text.
-    pub(super) fn place_of_change(&self) -> String {
-        let (commit_lsn, ordinal) =
-            self.open.as_ref().map_or((CommitLsn::ZERO, 0), |open| (open.commit_lsn, open.ordinal));
-        self.position(commit_lsn, ordinal).to_string()
-    }
-
-    /// Begins to watch a table for somebody who reads it, whose rows are told apart by `key`.
-    pub(super) fn watch(&mut self, oid: u32, key: Vec<String>) {
-        let (described, under_way) = (identified(&self.relations, oid), self.open.as_ref());
-        self.lookout.watch(oid, key, described, under_way.map(|open| open.transaction.xid()));
-    }
-
-    /// Opens the window for the next chunk; false if the table is not watched any more.
-    pub(super) fn open_window(&mut self, oid: u32) -> bool {
-        let (described, under_way) = (identified(&self.relations, oid), self.open.as_ref());
-        self.lookout.open(oid, described, under_way.map(|open| open.transaction.xid()))
-    }
-
-    pub(super) fn lookout(&mut self) -> &mut Lookout {
-        &mut self.lookout
-    }
-
-    /// Whether a table was changed so that its rows are others without a change in the stream, as far as its columns tell: a
-    /// column with a default was added, or a type was changed.
-    pub(super) fn is_rewritten(&self, table: &Table, oid: u32) -> bool {
-        let Some(Target::Captured(known)) = self.relations.get(&oid) else { return false };
-        table.columns.iter().any(|column| match known.table.columns.iter().find(|known| known.name == column.name) {
-            Some(known) => known.of.oid != column.of.oid || known.modifier != column.modifier,
-            None => column.has_default || column.generated,
-        })
     }
 
     /// Goes on cutting now that the table is known; returns as [`Cutter::cut`] does.
@@ -318,6 +278,12 @@ impl Cutter {
                         let context = format!("the stream could not be decoded at WAL position {wal_start}");
                         Error::new(End::Source, Kind::Protocol, context).because(error)
                     })?;
+                    if self.joins_at(&message) {
+                        let (rest, before, why) = (Messages::over(arena.clone()), self.reached, Pause::Joined);
+                        self.paused =
+                            Some(Paused { arena: arena.clone(), offset: arena.len(), messages: rest, before, why });
+                        break;
+                    }
                     if let Some(why) = self.message(message, wal_start, &mut rows, &mut messages)? {
                         let offset = arena.len() - frames.remaining();
                         self.paused = Some(Paused { arena: arena.clone(), offset, messages, before, why });
@@ -329,9 +295,9 @@ impl Cutter {
                 }
                 Frame::Keepalive { .. } => {}
             }
-            if self.open.is_none() && self.lookout.is_passed_at(self.reached.end_lsn.as_u64()) {
+            if let Some(why) = self.pause_behind() {
                 let offset = arena.len() - frames.remaining();
-                let (rest, before, why) = (Messages::over(arena.clone()), self.reached, Pause::Passed);
+                let (rest, before) = (Messages::over(arena.clone()), self.reached);
                 self.paused = Some(Paused { arena: arena.clone(), offset, messages: rest, before, why });
                 break;
             }
@@ -340,6 +306,30 @@ impl Cutter {
         let end =
             WalPosition { slot: self.slot.clone(), record: self.reached, snapshot: self.snapshot.clone(), chunk: None };
         Ok(moved.then_some(Batch { messages, end }))
+    }
+
+    /// What must be done between two transactions, now that the stream has come here.
+    fn pause_behind(&self) -> Option<Pause> {
+        if self.open.is_some() {
+            return None;
+        }
+        let end = self.reached.end_lsn;
+        if self.reads_alone() && end >= self.reached.alone_until {
+            return Some(Pause::Joined);
+        }
+        self.lookout.is_passed_at(end.as_u64()).then_some(Pause::Passed)
+    }
+
+    /// Whether the outboxes are read alone, because the publication of the captured tables does not exist yet here.
+    pub(super) fn reads_alone(&self) -> bool {
+        self.reached.alone_until > EndLsn::ZERO
+    }
+
+    /// Whether a transaction begins that the publication of the captured tables carries. This asks where its commit record lies
+    /// in the log.
+    fn joins_at(&self, message: &Message<'_>) -> bool {
+        let place = self.reached.alone_until.as_u64();
+        matches!(message, Message::Begin(begin) if self.reads_alone() && begin.final_lsn.as_u64() >= place)
     }
 
     /// Reads one message; returns what must be done before the next.
@@ -373,7 +363,7 @@ impl Cutter {
                 });
             }
             Message::Commit(commit) => {
-                self.tell_end(wal_start, messages)?;
+                self.tell_end(wal_start, messages);
                 if let Some(open) = self.open.take().filter(|open| open.touched) {
                     self.lookout.committed(open.transaction.xid());
                 }
@@ -415,7 +405,7 @@ impl Cutter {
         rows: &mut Rows<'r>,
         messages: &mut Messages,
     ) -> Result<(), Error> {
-        let place = self.place_in_transaction(relation, change, rows, messages)?;
+        let place = self.place_in_transaction(relation, change, rows, messages);
         let (commit_lsn, commit_ms, ordinal) =
             count(&mut self.open, &self.delivered, &mut self.reached, change.ordinals())?;
         let target = self.relations.get(&relation).ok_or_else(|| {
@@ -450,69 +440,6 @@ impl Cutter {
         };
         self.account(&shaped, position, messages);
         Ok(())
-    }
-
-    /// Counts the events of a captured change in its transaction, whose begin is told before the first: its place, if places are
-    /// told. What was delivered before counts too, so that a transaction that is resumed is told as it would have been.
-    fn place_in_transaction<'r>(
-        &mut self,
-        relation: u32,
-        change: RowChange<'r>,
-        rows: &mut Rows<'r>,
-        messages: &mut Messages,
-    ) -> Result<Option<InTransaction>, Error> {
-        let (Some(captured), Some(open)) = (&self.captured, &self.open) else { return Ok(None) };
-        let Some(Target::Captured(table)) = self.relations.get(&relation) else { return Ok(None) };
-        if !captured.tells_transactions() || open.commit_lsn < table.shown {
-            return Ok(None);
-        }
-        let events = captured.events(&table.form, change, rows);
-        if events == 0 {
-            return Ok(None);
-        }
-        self.tell_begin(messages)?;
-        let (Some(open), Some(Target::Captured(table))) = (&mut self.open, self.relations.get(&relation)) else {
-            return Ok(None);
-        };
-        Ok(open.transaction.count(&table.form, events))
-    }
-
-    /// Tells the begin of the open transaction, unless that was done.
-    fn tell_begin(&mut self, messages: &mut Messages) -> Result<(), Error> {
-        if self.open.as_ref().is_none_or(|open| open.transaction.is_begun()) {
-            return Ok(());
-        }
-        let (commit_lsn, _, ordinal) = count(&mut self.open, &self.delivered, &mut self.reached, 1)?;
-        let position = self.position(commit_lsn, ordinal);
-        let (Some(captured), Some(open)) = (&mut self.captured, &mut self.open) else { return Ok(()) };
-        open.transaction.begin();
-        if !self.delivered.covers(commit_lsn, ordinal) {
-            captured.tell_begin(&open.transaction, position, messages);
-        }
-        Ok(())
-    }
-
-    /// Tells the end of a transaction whose begin was told.
-    fn tell_end(&mut self, wal_start: RecordLsn, messages: &mut Messages) -> Result<(), Error> {
-        if self.open.as_ref().is_none_or(|open| !open.transaction.is_begun()) {
-            return Ok(());
-        }
-        let (commit_lsn, _, ordinal) = count(&mut self.open, &self.delivered, &mut self.reached, 1)?;
-        let position = self.position(commit_lsn, ordinal);
-        let (Some(captured), Some(open)) = (&mut self.captured, &self.open) else { return Ok(()) };
-        if !self.delivered.covers(commit_lsn, ordinal) {
-            captured.tell_end(&open.transaction, wal_start, position, messages);
-        }
-        Ok(())
-    }
-
-    /// A signal was written.
-    fn signal(&mut self, places: SignalPlaces, row: Tuple<'_>) -> Result<Option<Pause>, Error> {
-        let (commit_lsn, _, ordinal) = count(&mut self.open, &self.delivered, &mut self.reached, 1)?;
-        if self.delivered.covers(commit_lsn, ordinal) {
-            return Ok(None);
-        }
-        Ok(Some(Pause::Signal(places.read(row, self.position(commit_lsn, ordinal).to_string()))))
     }
 
     /// A message of `pg_logical_emit_message`: an event, if its prefix is that of an outbox and its transaction's commit
@@ -561,24 +488,6 @@ impl Cutter {
         let types = &self.member_types;
         let shaped = content::read(message.content, members, |row| outbox.shape(row, types, committed, messages));
         let shaped = shaped.unwrap_or_else(|why| outbox.unreadable(message.content, why, committed, messages));
-        self.account(&shaped, position, messages);
-        Ok(())
-    }
-
-    /// A message of a transaction that is published as what it is.
-    fn captured_message(&mut self, message: &LogicalMessage<'_>, messages: &mut Messages) -> Result<(), Error> {
-        let tells = self.captured.as_ref().is_some_and(Captured::tells_transactions);
-        if tells {
-            self.tell_begin(messages)?;
-        }
-        let (commit_lsn, _, ordinal) = count(&mut self.open, &self.delivered, &mut self.reached, 1)?;
-        let position = self.position(commit_lsn, ordinal);
-        let (Some(captured), Some(open)) = (&mut self.captured, &mut self.open) else { return Ok(()) };
-        let place = tells.then(|| open.transaction.count_message()).flatten();
-        if self.delivered.covers(commit_lsn, ordinal) {
-            return Ok(());
-        }
-        let shaped = captured.message(message, position, Some(&open.transaction), place, messages);
         self.account(&shaped, position, messages);
         Ok(())
     }
@@ -657,14 +566,6 @@ impl Cutter {
         };
         self.relations.insert(relation.oid, target);
         Ok(None)
-    }
-}
-
-/// What the stream says of a relation's rows, if it described it.
-fn identified(relations: &HashMap<u32, Target>, oid: u32) -> Option<&Identified> {
-    match relations.get(&oid) {
-        Some(Target::Captured(table)) => Some(&table.identified),
-        _ => None,
     }
 }
 

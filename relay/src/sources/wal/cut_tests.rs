@@ -134,6 +134,7 @@ fn record(commit: u64, ordinal: u64, end: u64) -> Record {
         messages: false,
         end_lsn: EndLsn::new(end),
         publications: 0,
+        alone_until: EndLsn::ZERO,
     }
 }
 
@@ -588,22 +589,51 @@ fn a_transaction_that_is_told_begins_before_its_first_captured_change_and_ends_b
     let all = tell(record(0, 0, 0x10));
     let topics: Vec<_> = all.iter().map(|(topic, ordinal)| (topic.as_str(), *ordinal)).collect();
     let (users, event, transaction) = ("cdc.users", "t0.order", "cdc.transactions");
+    // The begin stands before every place of its commit, and its end behind: neither takes a number from the changes.
     let expected = [
         (event, 0),
-        (transaction, 0),
-        (users, 1),
-        (event, 2),
+        (transaction, 0xffff),
+        (users, 0),
+        (event, 1),
+        (users, 2),
         (users, 3),
         (users, 4),
-        (users, 5),
-        (event, 6),
+        (event, 5),
+        (users, 6),
         (users, 7),
-        (users, 8),
-        (event, 9),
-        (transaction, 10),
+        (event, 8),
+        (transaction, 9),
     ];
     assert_eq!(topics, expected);
     // Resumed, it is told on as it was begun.
-    assert_eq!(tell(record(0x100, 9, 0xa0)), [(transaction.to_owned(), 10)]);
-    assert_eq!(tell(record(0x100, 0, 0xa0)), all[2..]);
+    assert_eq!(tell(record(0x100, 8, 0xa0)), [(transaction.to_owned(), 9)]);
+    assert_eq!(tell(record(0x100, 0, 0xa0)), all[3..]);
+}
+
+#[test]
+fn an_outbox_is_read_alone_up_to_the_transaction_from_which_on_tables_are_published() {
+    let events = |frames: &mut Stream| frames.begin(0x80).outbox().insert(OUTBOX, "e0").commit(0x80, 0xa0).take();
+    let alone = |place| Record { alone_until: EndLsn::new(place), ..record(0, 0, 0x10) };
+    // A transaction that commits at or behind the place is not begun.
+    for place in [0xa1, 0x100] {
+        let mut cutter = capturing(alone(place));
+        let mut stream = Stream::default();
+        let frames = [events(&mut stream), stream.mixed().take()].concat().into();
+        let batch = cutter.cut(&frames).expect("well formed").expect("it moves");
+        assert_eq!(batch.messages.len(), 1);
+        assert_eq!(batch.end.record, Record { alone_until: EndLsn::new(place), ..record(0x80, 0, 0xa0) });
+        assert!(matches!(cutter.pause(), Some(Pause::Joined)), "{place:x}");
+    }
+    // Nor is the rest read where a commit or a keepalive came to the place.
+    let mut cutter = capturing(alone(0xa0));
+    let mut stream = Stream::default();
+    assert!(cutter.cut(&events(&mut stream)).expect("well formed").is_some());
+    assert!(matches!(cutter.pause(), Some(Pause::Joined)));
+    let mut cutter = capturing(alone(0x40));
+    cutter.cut(&stream.keepalive(0x40).take()).expect("well formed");
+    assert!(matches!(cutter.pause(), Some(Pause::Joined)));
+    // Up to there it goes on.
+    let mut cutter = capturing(alone(0x200));
+    assert!(cutter.cut(&events(&mut stream)).expect("well formed").is_some());
+    assert!(cutter.pause().is_none());
 }

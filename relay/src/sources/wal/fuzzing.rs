@@ -147,6 +147,7 @@ fn start() -> Record {
         messages: false,
         end_lsn: EndLsn::new(0x10),
         publications: 0,
+        alone_until: EndLsn::ZERO,
     }
 }
 

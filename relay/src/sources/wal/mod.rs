@@ -33,6 +33,7 @@ use crate::pipeline::{Batch, End, Error, Kind, Progress, Source};
 use crate::postgres;
 use crate::postgres::chunk::Chunk;
 use crate::postgres::connection::Connection;
+use crate::postgres::lsn::EndLsn;
 use crate::postgres::options::ConnectOptions;
 use crate::postgres::stream::ReplicationStream;
 use crate::shape::change::table::Table;
@@ -40,7 +41,7 @@ use crate::sources::snapshot::SnapshotProgress;
 use crate::sources::wal::captured::Captured;
 use crate::sources::wal::catalog::Described;
 use crate::sources::wal::cut::{Cutter, Delivered, Pause};
-use crate::sources::wal::open::{Reading, Started, connect_sql, start};
+use crate::sources::wal::open::{From, Reading, Started, connect_sql, start};
 use crate::sources::wal::stages::Stages;
 use crate::sources::wal::watch::Watch;
 use crate::telemetry::Metrics;
@@ -84,14 +85,6 @@ impl WalOptions {
         outboxes.into_iter().chain(capture)
     }
 
-    /// What the ordinals of changes depend on: the publications, and whether transactions are told.
-    fn counting(&self, reading: Reading) -> u64 {
-        let told = self.capture.as_ref().is_some_and(|capture| capture.shape.transaction_topic.is_some());
-        // No publication has an empty name.
-        let told = (told && reading == Reading::All).then_some("");
-        fingerprint(self.publications(reading).chain(told))
-    }
-
     /// Whether the server did not know the publication of the captured tables, and there are outboxes to read without it.
     fn is_without_capture(&self, error: &postgres::error::Error) -> bool {
         let (Some(capture), false) = (&self.capture, self.outboxes.is_empty()) else { return false };
@@ -123,7 +116,8 @@ pub struct Wal {
     heeding: Option<JoinHandle<Result<Option<Connection>, Error>>>,
     /// When the chunk was read whose cutting waits.
     paused: Option<Instant>,
-    reading: Reading,
+    /// A place in the log at which the publications were there: the first that is known.
+    published: EndLsn,
 }
 
 impl Wal {
@@ -145,8 +139,16 @@ impl Wal {
         })?;
         let (witness, snapshot) = witness.unzip();
         let accept_gap = options.accept_gap.load(Ordering::Relaxed);
-        let started = start(Arc::clone(&options), witness, accept_gap, false).await?;
-        let delivered = Delivered { record: started.from, snapshot: snapshot.flatten().map(Arc::new) };
+        let snapshot = snapshot.flatten().map(Arc::new);
+        let from = From { witness, snapshot: snapshot.clone(), alone_until: None, accept_gap };
+        let started = start(Arc::clone(&options), from).await?;
+        // Of another log the snapshot says nothing: its moments are places in the one that is lost.
+        let is_same = witness.is_none_or(|witness| witness.epoch == started.from.epoch);
+        let snapshot = match snapshot {
+            Some(snapshot) if !is_same && snapshot.done => Some(Arc::new(SnapshotProgress::over())),
+            snapshot => snapshot.filter(|_| is_same),
+        };
+        let delivered = Delivered { record: started.from, snapshot };
         let slot = bytes::Bytes::copy_from_slice(options.slot.as_bytes());
         let captured = options.capture.as_ref().map(|capture| Captured::new(&capture.shape)).transpose()?;
         let cutter =
@@ -167,7 +169,7 @@ impl Wal {
             opening: None,
             heeding: None,
             paused: None,
-            reading: started.reading,
+            published: started.flushed,
         })
     }
 
@@ -178,7 +180,7 @@ impl Wal {
         self.stream = Some(started.stream);
         self.stages = Stages::of_a_new_stream(&self.metrics);
         self.watch = Watch::begin(started.sql, Arc::clone(&self.options), Arc::clone(&self.metrics));
-        self.reading = started.reading;
+        self.published = self.published.min(started.flushed);
         self.paused = None;
         self.heeding = None;
     }
@@ -203,14 +205,15 @@ impl Wal {
         {
             self.stream = Some(started.stream);
         }
-        self.asked = None;
+        (self.asked, self.heeding, self.paused) = (None, None, None);
+        self.cutter.stop();
         leave(self.stream.take()).await;
     }
 
     /// Begins to stream on from what was acknowledged last, with what was read meanwhile.
     pub(in crate::sources) fn stream_after(&mut self, snapshot: Arc<SnapshotProgress>) {
         self.cutter.keep(Some(snapshot));
-        self.reopen(self.acknowledged.record, self.reading != Reading::All);
+        self.reopen(self.acknowledged.record, None);
     }
 
     /// Waits until something is wrong with the slot, also while it is suspended. Cancel safe.
@@ -218,14 +221,22 @@ impl Wal {
         self.watch.failed().await
     }
 
-    /// Begins to leave the stream, and to read on from `from`, with the publication of the captured tables or `without`.
-    fn reopen(&mut self, from: Record, without: bool) {
-        let (stream, options) = (self.stream.take(), Arc::clone(&self.options));
+    /// Begins to leave the stream, and to read on from `witness`; the outboxes alone up to a place, if there is one.
+    fn reopen(&mut self, witness: Record, alone_until: Option<EndLsn>) {
+        let (stream, options, snapshot) = (self.stream.take(), Arc::clone(&self.options), self.cutter.snapshot());
         let open = async move {
             leave(stream).await;
-            start(options, Some(from), false, without).await
+            start(options, From { witness: Some(witness), snapshot, alone_until, accept_gap: false }).await
         };
         self.opening = Some(tokio::spawn(open.in_current_span()));
+    }
+
+    /// The place up to which the publication of the captured tables may be missing: it was there when rows were read, and when
+    /// the slot was opened.
+    fn joins_at(&self) -> EndLsn {
+        let read = self.cutter.snapshot().and_then(|snapshot| snapshot.beginning());
+        // Each asks where a record lies in the log.
+        read.map_or(self.published, |read| self.published.min(EndLsn::new(read.as_u64())))
     }
 
     /// The batch of the next chunk, or of the rest of one whose cutting waited for the description of a table; `None` if it
@@ -245,6 +256,15 @@ impl Wal {
                 (self.paused.take().unwrap_or(begun), self.cutter.resume()?)
             }
             Some(Pause::Passed) => (self.paused.take().unwrap_or(begun), self.cutter.resume()?),
+            Some(Pause::Joined) => {
+                if self.opening.is_none() && self.stream.is_some() {
+                    let reached = self.cutter.reached();
+                    info!(place = %reached.alone_until, "the publication of the captured tables exists from here on");
+                    self.reopen(Record { end_lsn: reached.end_lsn.max(reached.alone_until), ..reached }, None);
+                }
+                self.opened().await?;
+                return Ok(None);
+            }
             None => {
                 let chunk = self.read().await?;
                 reach(Failpoint::SourceRead);
@@ -262,20 +282,19 @@ impl Wal {
         }))
     }
 
-    async fn read(&mut self) -> Result<Chunk, Error> {
-        if let Reading::OutboxesUntil(place) = self.reading
-            && self.opening.is_none()
-            && self.cutter.has_passed(place)
-        {
-            info!(%place, "the publication of the captured tables exists from here on");
-            self.reopen(self.cutter.reached(), false);
+    /// Waits until a stream that is being opened is there.
+    async fn opened(&mut self) -> Result<(), Error> {
+        if let Some(opening) = &mut self.opening {
+            let opened = opening.await;
+            self.opening = None;
+            self.go_on(opened.map_err(interrupted)??);
         }
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<Chunk, Error> {
         loop {
-            if let Some(opening) = &mut self.opening {
-                let opened = opening.await;
-                self.opening = None;
-                self.go_on(opened.map_err(interrupted)??);
-            }
+            self.opened().await?;
             let Some(stream) = &mut self.stream else {
                 let context = format!("slot {:?} is not being read since a rewind failed", self.options.slot);
                 return Err(Error::new(End::Source, Kind::Unavailable, context));
@@ -286,11 +305,11 @@ impl Wal {
                 chunk = stream.next() => chunk,
             };
             match chunk {
-                Err(error) if self.reading == Reading::All && self.options.is_without_capture(&error) => {
+                Err(error) if !self.cutter.reads_alone() && self.options.is_without_capture(&error) => {
                     info!(
                         "the slot is older than the publication of the captured tables: the outbox is read alone up to it"
                     );
-                    self.reopen(self.cutter.reached(), true);
+                    self.reopen(self.cutter.reached(), Some(self.joins_at()));
                 }
                 chunk => return chunk.map_err(|error| stream_error(&self.options, error)),
             }
@@ -361,8 +380,9 @@ impl Source for Wal {
         // let go of the slot first.
         self.suspend().await;
         reach(Failpoint::SourceStopped);
-        let without = self.reading != Reading::All;
-        let started = start(Arc::clone(&self.options), Some(self.acknowledged.record), false, without).await?;
+        let Delivered { record, snapshot } = self.acknowledged.clone();
+        let from = From { witness: Some(record), snapshot, alone_until: None, accept_gap: false };
+        let started = start(Arc::clone(&self.options), from).await?;
         self.cutter.keep(self.acknowledged.snapshot.clone());
         self.go_on(started);
         reach(Failpoint::SourceRewound);

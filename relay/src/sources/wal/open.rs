@@ -7,25 +7,36 @@ use tracing::{Span, info, warn};
 use crate::pipeline::{End, Error, Kind};
 use crate::postgres;
 use crate::postgres::connection::Connection;
-use crate::postgres::lsn::EndLsn;
+use crate::postgres::lsn::{CommitLsn, EndLsn};
 use crate::postgres::options::ConnectOptions;
 use crate::postgres::replication::StartOptions;
 use crate::postgres::stream::ReplicationStream;
+use crate::sources::snapshot::SnapshotProgress;
 use crate::sources::wal::cut::NotNull;
-use crate::sources::wal::record::Record;
+use crate::sources::wal::record::{Record, fingerprint};
 use crate::sources::wal::resume::{Facts, resume};
 use crate::sources::wal::{WalOptions, facts, interrupted};
 
 /// Which publications are read.
 ///
 /// A publication does not exist for the WAL that is older than it. Where tables are captured beside an outbox whose slot is
-/// older, the outbox is read alone until that WAL is behind.
+/// older, the outbox is read alone until that WAL is behind; the record says up to where.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
     /// Those of the outboxes and of the captured tables.
     All,
-    /// Those of the outboxes, up to this place.
-    OutboxesUntil(EndLsn),
+    /// Those of the outboxes only.
+    Outboxes,
+}
+
+/// From where a stream shall go on.
+#[derive(Debug, Clone, Default)]
+pub(super) struct From {
+    pub(super) witness: Option<Record>,
+    pub(super) snapshot: Option<Arc<SnapshotProgress>>,
+    /// Up to where the outboxes are read alone, if the witness does not say it.
+    pub(super) alone_until: Option<EndLsn>,
+    pub(super) accept_gap: bool,
 }
 
 /// What a start leads to: the stream, where it starts, and the SQL connection that goes on watching.
@@ -34,27 +45,20 @@ pub(super) struct Started {
     pub(super) from: Record,
     pub(super) sql: Connection,
     pub(super) not_null: NotNull,
-    pub(super) reading: Reading,
+    /// How far the log went when the publications were seen to be there.
+    pub(super) flushed: EndLsn,
 }
 
-/// Starts streaming at `witness`, off the runtime: connecting blocks.
-pub(super) async fn start(
-    options: Arc<WalOptions>,
-    witness: Option<Record>,
-    accept_gap: bool,
-    without_capture: bool,
-) -> Result<Started, Error> {
+/// Starts streaming, off the runtime: connecting blocks.
+pub(super) async fn start(options: Arc<WalOptions>, from: From) -> Result<Started, Error> {
     let span = Span::current();
-    let start = move || span.in_scope(|| start_blocking(&options, witness.as_ref(), accept_gap, without_capture));
+    let start = move || span.in_scope(|| start_blocking(&options, &from));
     tokio::task::spawn_blocking(start).await.map_err(interrupted)?
 }
 
-fn start_blocking(
-    options: &WalOptions,
-    witness: Option<&Record>,
-    accept_gap: bool,
-    without_capture: bool,
-) -> Result<Started, Error> {
+fn start_blocking(options: &WalOptions, from: &From) -> Result<Started, Error> {
+    let From { witness, accept_gap, .. } = from;
+    let (witness, accept_gap) = (witness.as_ref(), *accept_gap);
     let slot = &options.slot;
     let server = |error| opening_error(options, error);
     let mut sql = connect_sql(options)?;
@@ -70,14 +74,18 @@ fn start_blocking(
         }
         _ => Vec::new(),
     };
-    // The publication is there: whatever is written from here on is published.
-    let alone = Reading::OutboxesUntil(identity.flushed);
-    let counted_alone = |witness: &Record| {
-        options.capture.is_some() && witness.is_half() && witness.publications == options.counting(alone)
+    let alone_until = alone_until(options, from);
+    let reading = if alone_until > EndLsn::ZERO { Reading::Outboxes } else { Reading::All };
+    let facts = Facts {
+        slot,
+        confirmed,
+        identity: &identity,
+        history: &history,
+        publications: fingerprint(options.publications(reading)),
+        alone_until,
+        shown: from.snapshot.as_ref().map_or(CommitLsn::ZERO, |snapshot| snapshot.horizon()),
+        accept_gap,
     };
-    let reading = if without_capture || witness.is_some_and(counted_alone) { alone } else { Reading::All };
-    let publications = options.counting(reading);
-    let facts = Facts { slot, confirmed, identity: &identity, history: &history, publications, accept_gap };
     let from = resume(&facts, witness)?;
     if witness.is_some_and(|witness| witness.epoch != from.epoch) {
         warn!(slot, from = %from.end_lsn, epoch = from.epoch, "events may be missing, as was accepted");
@@ -96,7 +104,16 @@ fn start_blocking(
     let now = facts::slot(&mut sql, slot, witness.is_some())?;
     resume(&Facts { confirmed: now, accept_gap: false, ..facts }, Some(&from))?;
     info!(slot, from = %from.end_lsn, confirmed = %now, epoch = from.epoch, "slot opened");
-    Ok(Started { stream, from, sql, not_null, reading })
+    Ok(Started { stream, from, sql, not_null, flushed: identity.flushed })
+}
+
+/// Up to where the outboxes are read alone; zero if they are not.
+fn alone_until(options: &WalOptions, from: &From) -> EndLsn {
+    let both = options.capture.is_some() && !options.outboxes.is_empty();
+    let told = from.witness.map_or(EndLsn::ZERO, |witness| witness.alone_until);
+    let place = if told > EndLsn::ZERO { told } else { from.alone_until.unwrap_or(EndLsn::ZERO) };
+    let passed = from.witness.is_some_and(|witness| !witness.is_half() && witness.end_lsn >= place);
+    if both && !passed { place } else { EndLsn::ZERO }
 }
 
 /// A connection for ordinary SQL, by which facts are read: some servers refuse SHOW and the like on a replication

@@ -37,6 +37,8 @@ pub struct Record {
     pub end_lsn: EndLsn,
     /// What the ordinal counts, the publications above all, as [`fingerprint`] tells; 0 if that was not written down.
     pub publications: u64,
+    /// Where the publication of the captured tables begins to exist, if the outboxes are read alone up to there; else zero.
+    pub alone_until: EndLsn,
 }
 
 impl Record {
@@ -102,6 +104,10 @@ impl Record {
             end_lsn: text.end_lsn.parse().map_err(|_| RecordError::Field { name: "end_lsn" })?,
             publications: u64::from_str_radix(&text.publications, 16)
                 .map_err(|_| RecordError::Field { name: "publications" })?,
+            alone_until: match &text.alone_until {
+                Some(place) => place.parse().map_err(|_| RecordError::Field { name: "alone_until" })?,
+                None => EndLsn::ZERO,
+            },
         })
     }
 
@@ -116,6 +122,7 @@ impl Record {
             messages: self.messages,
             end_lsn: self.end_lsn.to_string(),
             publications: format!("{:016x}", self.publications),
+            alone_until: (self.alone_until > EndLsn::ZERO).then(|| self.alone_until.to_string()),
             snapshot: snapshot.cloned(),
         };
         serde_json::to_vec(&text).expect("numbers and strings always have a JSON form")
@@ -156,6 +163,8 @@ struct Text {
     end_lsn: String,
     #[serde(default = "unknown", skip_serializing_if = "is_unknown")]
     publications: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alone_until: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     snapshot: Option<SnapshotProgress>,
 }
@@ -220,6 +229,7 @@ mod tests {
         messages: true,
         end_lsn: EndLsn::new(0x1_0000_0040),
         publications: 0xabc,
+        alone_until: EndLsn::new(0x1_0000_0080),
     };
 
     #[test]

@@ -20,6 +20,10 @@ pub(super) struct Facts<'a> {
     pub(super) history: &'a [TimelineSwitch],
     /// The publications that will be read, as [`fingerprint`](crate::sources::wal::record::fingerprint) tells.
     pub(super) publications: u64,
+    /// Up to where the outboxes will be read alone; zero if they will not.
+    pub(super) alone_until: EndLsn,
+    /// From where on no row of the snapshot shows a change; zero without one.
+    pub(super) shown: CommitLsn,
     /// The operator accepts that events may be missing.
     pub(super) accept_gap: bool,
 }
@@ -35,6 +39,7 @@ pub(super) fn resume(facts: &Facts<'_>, witness: Option<&Record>) -> Result<Reco
         messages: false,
         end_lsn: facts.confirmed,
         publications: facts.publications,
+        alone_until: facts.alone_until,
     };
     // Without a witness nothing was confirmed by us, since a record is durable before its LSN is confirmed.
     let Some(witness) = witness else { return Ok(fresh) };
@@ -42,7 +47,10 @@ pub(super) fn resume(facts: &Facts<'_>, witness: Option<&Record>) -> Result<Reco
     match gap(facts, witness) {
         // The numbers of the changes that are still to come would mean others.
         None if recounted && witness.is_half() => Err(half(facts.slot, witness)),
-        None => Ok(Record { timeline: facts.identity.timeline, publications: facts.publications, ..*witness }),
+        None => {
+            let Facts { publications, alone_until, .. } = *facts;
+            Ok(Record { timeline: facts.identity.timeline, publications, alone_until, ..*witness })
+        }
         // LSNs may start anew after a recovery: the epoch keeps positions growing.
         Some(_) if facts.accept_gap => {
             let epoch = witness.epoch.checked_add(1).ok_or_else(|| {
@@ -53,6 +61,11 @@ pub(super) fn resume(facts: &Facts<'_>, witness: Option<&Record>) -> Result<Reco
         }
         Some(error) => Err(error),
     }
+}
+
+/// Whether rows were read as of a place that the log, which ends at `end`, does not have. This asks where a record lies in the log.
+fn shows_beyond(shown: CommitLsn, end: EndLsn) -> bool {
+    shown.as_u64() > end.as_u64()
 }
 
 /// The publications were changed in the middle of a transaction.
@@ -68,7 +81,7 @@ fn half(slot: &str, witness: &Record) -> Error {
 
 /// The reason why going on from the witness would lose events silently, if there is one.
 fn gap(facts: &Facts<'_>, witness: &Record) -> Option<Error> {
-    let Facts { slot, confirmed, identity, history, .. } = facts;
+    let Facts { slot, confirmed, identity, history, shown, .. } = facts;
     let gap = |context: String| {
         Error::new(End::Source, Kind::Gap, context).with_help(
             "Find out what is missing (the outbox table still holds the rows), then start with --accept-gap to go on \
@@ -89,6 +102,13 @@ fn gap(facts: &Facts<'_>, witness: &Record) -> Option<Error> {
                 identity.timeline, witness.timeline
             )));
         };
+        if shows_beyond(*shown, switch.switch_point) {
+            return Some(gap(format!(
+                "the server failed over to timeline {} at {}, but the snapshot of the captured tables was read as of {shown}: rows \
+                 were published that are lost in the database, and changes since would be taken for rows that were read",
+                identity.timeline, switch.switch_point
+            )));
+        }
         if witness.is_beyond(switch.switch_point) {
             return Some(gap(format!(
                 "the server failed over to timeline {} at {}, but delivery from timeline {} had reached {}, and the commit \
@@ -101,6 +121,12 @@ fn gap(facts: &Facts<'_>, witness: &Record) -> Option<Error> {
                 switch.switch_point
             )));
         }
+    } else if shows_beyond(*shown, identity.flushed) {
+        return Some(gap(format!(
+            "the server's WAL ends at {}, but the snapshot of the captured tables was read as of {shown}: it was restored from an \
+             older copy, and rows were published that are lost in the database",
+            identity.flushed
+        )));
     } else if witness.is_beyond(identity.flushed) {
         return Some(gap(format!(
             "the server's WAL ends at {}, but delivery had reached {}, and the commit at {}: it was restored from an older \
@@ -136,6 +162,7 @@ mod tests {
         messages: false,
         end_lsn: EndLsn::new(0x1000),
         publications: PUBLICATIONS,
+        alone_until: EndLsn::ZERO,
     };
 
     const PUBLICATIONS: u64 = 11;
@@ -150,6 +177,8 @@ mod tests {
             identity: &IDENTITY,
             history: &*HISTORY,
             publications: PUBLICATIONS,
+            alone_until: EndLsn::ZERO,
+            shown: CommitLsn::ZERO,
             accept_gap: false,
         }
     }
@@ -204,6 +233,16 @@ mod tests {
 
         let elsewhere = Record { timeline: 9, ..WITNESS };
         assert!(refusal(&facts(0x800), &elsewhere).contains("does not descend"));
+    }
+
+    #[test]
+    fn rows_that_were_read_beyond_the_log_are_a_gap() {
+        let read = |shown| Facts { shown: CommitLsn::new(shown), ..facts(0x800) };
+        assert_eq!(resume(&read(0x5000), Some(&WITNESS)).expect("the log ends there"), WITNESS);
+        assert!(refusal(&read(0x5001), &WITNESS).contains("as of 0/5001"));
+        let before = Record { timeline: 1, ..WITNESS };
+        assert!(resume(&read(0x1000), Some(&before)).is_ok());
+        assert!(refusal(&read(0x1001), &before).contains("failed over"));
     }
 
     #[test]

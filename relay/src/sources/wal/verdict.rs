@@ -1,7 +1,7 @@
 //! What the start would say to a progress record, asked without starting.
 
 use crate::pipeline::{End, Error, Kind};
-use crate::postgres::lsn::EndLsn;
+use crate::postgres::lsn::{CommitLsn, EndLsn};
 use crate::postgres::replication::{SystemIdentity, TimelineSwitch};
 use crate::sources::wal::record::Record;
 use crate::sources::wal::resume::{Facts, resume};
@@ -36,7 +36,16 @@ pub fn verdict(
         }
     };
     match resume(
-        &Facts { slot, confirmed, identity, history, publications: witness.publications, accept_gap: false },
+        &Facts {
+            slot,
+            confirmed,
+            identity,
+            history,
+            publications: witness.publications,
+            alone_until: witness.alone_until,
+            shown: CommitLsn::ZERO,
+            accept_gap: false,
+        },
         Some(&witness),
     ) {
         Ok(_) => Verdict::GoesOn,
