@@ -16,6 +16,9 @@ use crate::relay::log_end;
 /// How long it may take to deliver what it has read.
 const STOP_MAX: Duration = Duration::from_secs(40);
 
+/// How many lines about the reason an error shows.
+const REASONS_MAX: usize = 6;
+
 /// A running engine. Dropped, it is killed.
 pub(super) struct Engine {
     child: Child,
@@ -110,6 +113,8 @@ fn properties(place: &Place, prefix: &str, options: &Options) -> Vec<(String, St
 /// What a failed engine says of the reason, without the frames of its stack traces.
 fn why(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines = text.lines().filter(|line| !line.starts_with("\tat ") && !line.contains("INFO"));
-    lines.filter(|line| line.contains("Caused by") || line.contains("Exception")).collect::<Vec<_>>().join("\n")
+    let is_reason = |line: &&str| line.contains("Caused by") || line.contains("Exception");
+    let mut reasons: Vec<&str> = text.lines().filter(|line| !line.starts_with("\tat ")).filter(is_reason).collect();
+    reasons.dedup();
+    reasons[reasons.len().saturating_sub(REASONS_MAX)..].join("\n")
 }

@@ -74,20 +74,20 @@ pub struct Options {
 /// How values are written that have more than one form: Debezium's names, which are ours too.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Modes {
-    /// precise, double or string
-    #[arg(long, default_value = "precise")]
+    /// Debezium's `decimal.handling.mode`
+    #[arg(long, value_parser = ["precise", "double", "string"], default_value = "precise")]
     decimal: String,
-    /// adaptive, adaptive_time_microseconds, connect, isostring, microseconds or nanoseconds
-    #[arg(long, default_value = "adaptive")]
+    /// Debezium's `time.precision.mode`, but for `nanoseconds`, where it ends at the edge values
+    #[arg(long, value_parser = ["adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds"], default_value = "adaptive")]
     time: String,
-    /// numeric or string
-    #[arg(long, default_value = "numeric")]
+    /// Debezium's `interval.handling.mode`
+    #[arg(long, value_parser = ["numeric", "string"], default_value = "numeric")]
     interval: String,
-    /// bytes, base64, base64-url-safe or hex
-    #[arg(long, default_value = "bytes")]
+    /// Debezium's `binary.handling.mode`
+    #[arg(long, value_parser = ["bytes", "base64", "base64-url-safe", "hex"], default_value = "bytes")]
     binary: String,
-    /// json or map
-    #[arg(long, default_value = "json")]
+    /// Debezium's `hstore.handling.mode`
+    #[arg(long, value_parser = ["json", "map"], default_value = "json")]
     hstore: String,
 }
 
