@@ -124,5 +124,5 @@ async fn without_a_relay_it_is_said_what_the_slot_has_still_to_pass() {
     site.sql("create table users (id int primary key)").await;
     site.sql("select postrider.emit('order', 'k', 'Changed', '{\"n\": 1}')").await;
     let ended = capturing(&site, site.initialiser(), "public.users").complete("init");
-    ended.expect(0, &["left to do: slot", "run the relay without [capture] until", "confirmed_flush_lsn >= '"]);
+    ended.expect(0, &["left to do: slot", "`postrider run` reads the outboxes alone until it has confirmed"]);
 }

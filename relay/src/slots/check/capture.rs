@@ -3,7 +3,7 @@
 mod read;
 mod rules;
 
-use postgres_protocol::escape::{escape_identifier, escape_literal};
+use postgres_protocol::escape::escape_identifier;
 
 use crate::finding::{Finding, Severity};
 use crate::slots::check::Expected;
@@ -12,6 +12,7 @@ use crate::slots::check::capture::rules::{
     PUBLICATION, ROOT, ROW_FILTER, ROW_SECURITY, SELECT, SIGNAL_COLUMNS, SIGNAL_TABLE, SNAPSHOT_SLOT, TABLE,
     TABLE_MISSING, UNLOGGED, YOUNGER,
 };
+use crate::slots::check::connect::literal;
 use crate::slots::check::server::Server;
 use crate::slots::check::slot::INIT;
 use crate::slots::setup::Table;
@@ -291,14 +292,18 @@ fn readable(expected: &Expected, capture: &ExpectedCapture, found: &Captured) ->
 /// That the slot does not know the publication of captured tables.
 pub(super) fn younger(expected: &Expected, capture: &ExpectedCapture) -> Finding {
     let (slot, publication) = (&expected.slot, &capture.wanted.publication);
-    YOUNGER
-        .found(format!("slot {slot:?} has to read what was written before publication {publication:?} existed"))
-        .words("run the relay without [capture] until it has no lag, then with it")
-        .words(format!(
-            "or, if what the slot has not delivered yet may be lost: `select pg_drop_replication_slot({})`, `{INIT}`, then \
-             `postrider run --accept-gap`",
-            escape_literal(slot)
-        ))
+    let finding =
+        YOUNGER.found(format!("slot {slot:?} has to read what was written before publication {publication:?} existed"));
+    if expected.has_outbox {
+        return finding
+            .command("postrider run")
+            .words("what is changed in captured tables until then is not in the stream: `postrider snapshot start` publishes it");
+    }
+    finding
+        .as_bad_as(Severity::Error)
+        .sql(format!("select pg_drop_replication_slot({})", literal(slot)))
+        .command(INIT)
+        .words("start once with `postrider run --accept-gap`: a snapshot publishes what the slot had not delivered")
 }
 
 impl ExpectedCapture {

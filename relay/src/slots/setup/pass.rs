@@ -63,17 +63,22 @@ where slot_name = $1";
 }
 
 async fn left(client: &Client, wanted: &Wanted, end: Option<String>) -> Result<String, tokio_postgres::Error> {
+    let publication = wanted.capture.as_ref().map_or("", |capture| capture.publication.as_str());
+    let older = format!("slot {} is older than publication {publication}", wanted.slot);
+    if wanted.outbox.is_none() {
+        let slot = escape_literal(&wanted.slot);
+        return Ok(format!(
+            "{older} and cannot read what was written before it: `select pg_drop_replication_slot({slot})`, then this again and \
+             `postrider run --accept-gap`; a snapshot publishes what the slot had not delivered"
+        ));
+    }
     let end = match end {
         Some(end) => end,
         // Transactions are open: whatever they have written by now lies before this place.
         None => client.query_one("select pg_current_wal_insert_lsn()::text", &[]).await?.get(0),
     };
-    let publication = wanted.capture.as_ref().map_or("", |capture| capture.publication.as_str());
-    let slot = &wanted.slot;
     Ok(format!(
-        "slot {slot} is older than publication {publication} and has still to pass it: run the relay without [capture] until \
-         `select confirmed_flush_lsn >= '{end}' from pg_replication_slots where slot_name = {}` is true, and every \
-         transaction has ended that is open now; then run it with [capture]",
-        escape_literal(slot)
+        "{older} and has still to pass it: `postrider run` reads the outboxes alone until it has confirmed {end}; what is changed \
+         in captured tables before that is not in the stream, and only a snapshot publishes it"
     ))
 }

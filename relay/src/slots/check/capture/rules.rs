@@ -34,9 +34,9 @@ pub(super) static PUBLICATION: Rule = Rule {
 };
 pub(super) static YOUNGER: Rule = Rule {
     code: "capture-publication-younger",
-    severity: Severity::Error,
-    why: "A slot decodes with the catalog of its own past, where the publication does not exist: the stream ends there.",
-    mend: "Run the relay without [capture] until the slot has passed the publication's creation, then with it.",
+    severity: Severity::Warning,
+    why: "A slot decodes with the catalog of its own past, where the publication does not exist: until that is behind, the relay reads the outboxes alone, and without an outbox it cannot go on.",
+    mend: "`postrider run`, then a snapshot of what was changed meanwhile; without an outbox a new slot.",
 };
 pub(super) static TABLE_MISSING: Rule = Rule {
     code: "capture-publication-table",
