@@ -3,10 +3,11 @@
 //! A single broker or two cannot keep three replicas: what only a cluster of three can have is a note there, and a warning
 //! where it could be had.
 
+mod cluster;
 mod rules;
 mod trouble;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,11 +18,11 @@ use rdkafka::admin::{
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::metadata::Metadata;
 use regex::Regex;
 
 use crate::finding::{Finding, Rule, Severity};
 use crate::pipeline::{End, Error, Kind};
+use crate::sinks::kafka::check::cluster::Cluster;
 use crate::sinks::kafka::check::rules::{
     APPEND_TIME, AUTHENTICATION, AUTHORIZATION, COMPACTED, COMPACTED_KEYLESS, MESSAGE_BYTES, MIN_INSYNC, PLAINTEXT,
     PROGRESS_PARTITIONS, PROGRESS_POLICY, PROGRESS_UNREADABLE, REPLICATION, RETENTION, TIMESTAMPS, TLS,
@@ -151,20 +152,6 @@ async fn with_token(expected: &Expected) -> Examined {
     examined
 }
 
-/// What the cluster's metadata says.
-#[derive(Debug, Default)]
-struct Cluster {
-    brokers: usize,
-    hosts: Vec<String>,
-    topics: BTreeMap<String, TopicFound>,
-}
-
-#[derive(Debug)]
-struct TopicFound {
-    partitions: usize,
-    replicas: usize,
-}
-
 /// Connects and asks what there is.
 async fn reach(expected: &Expected) -> Result<(Cluster, AdminClient<Troubles>), Finding> {
     let troubles = Troubles::default();
@@ -185,18 +172,6 @@ async fn reach(expected: &Expected) -> Result<(Cluster, AdminClient<Troubles>), 
     let cluster = cluster.map_err(|error| troubles.finding(&expected.options, &error))?;
     let admin = AdminClient::from_config_and_context(&expected.options.admin(), troubles).map_err(unusable)?;
     Ok((cluster, admin))
-}
-
-impl Cluster {
-    fn of(metadata: &Metadata) -> Self {
-        let topics = metadata.topics().iter().map(|topic| {
-            let partitions = topic.partitions();
-            let replicas = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or_default();
-            (topic.name().to_owned(), TopicFound { partitions: partitions.len(), replicas })
-        });
-        let hosts = metadata.brokers().iter().map(|broker| broker.host().to_owned());
-        Self { brokers: metadata.brokers().len(), hosts: hosts.collect(), topics: topics.collect() }
-    }
 }
 
 /// The newest progress record of the slot, if there is a topic for it.
