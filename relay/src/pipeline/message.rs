@@ -3,6 +3,7 @@
 //! A source fills [`Messages`] with spans of the buffer it read; what it has to make itself (an unescaped header, a
 //! position) goes to a side buffer. A sink reads [`MessageRef`]s. Dropping the batch gives the buffer back to its pool.
 
+mod name;
 mod redirect;
 
 use std::ops::Range;
@@ -124,6 +125,8 @@ pub struct Messages {
     unfit: Vec<Unfit>,
     /// The messages whose key does not choose their partition, in order: most batches have none.
     partitions: Vec<Chosen>,
+    /// The names of the messages that have one, at their places; no longer than the list, and empty for most batches.
+    names: Vec<u128>,
     times: Times,
 }
 
@@ -138,6 +141,7 @@ impl Messages {
             list: Vec::new(),
             unfit: Vec::new(),
             partitions: Vec::new(),
+            names: Vec::new(),
             times: Times::default(),
         }
     }
@@ -247,6 +251,11 @@ impl Messages {
             let keep = next.next_if(|next| **next == index).is_none();
             index += 1;
             keep
+        });
+        let mut index = 0;
+        self.names.retain(|_| {
+            index += 1;
+            indexes.binary_search(&(index - 1)).is_err()
         });
         self.unfit.retain_mut(|unfit| {
             let gone = indexes.partition_point(|index| *index < unfit.index);

@@ -3,7 +3,7 @@
 use crate::shape::position::EventPosition;
 
 /// The value of a column in a tuple.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Value<'r> {
     /// SQL null; of an old row that is not whole also: not known.
     Null,

@@ -285,9 +285,9 @@ impl Sink for Kafka {
         self.insist_on_topics(&messages).await?;
         let memory =
             messages.bytes() + messages.len() * MESSAGE_MEMORY + messages.header_mark() as usize * HEADER_MEMORY;
-        let positions = messages.iter().map(|message| message.position()).collect();
+        let names = messages.iter().map(|message| message.name()).collect();
         let deliveries = Arc::clone(&self.deliveries);
-        let (mut accepting, receipt) = deliveries.begin(self.sequence, positions, memory).await;
+        let (mut accepting, receipt) = deliveries.begin(self.sequence, names, memory).await;
         self.sequence += 1;
         // Asked for once: the clock costs more than all else that is decided about a message here.
         let second = u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX).saturating_add(1);

@@ -116,7 +116,7 @@ impl Kafka {
             let help = (!refusal.help.is_empty()).then_some(refusal.help);
             refused.push(Refused { index, reason, help, overtaken: false });
         }
-        let recalled = self.deliveries.refusals.recall(messages.iter().map(|message| message.position()));
+        let recalled = self.deliveries.refusals.recall(messages.iter().map(|message| message.name()));
         for (index, Refusing { refusal, overtaken, .. }) in recalled {
             if let Some(known) = refused.iter_mut().find(|known| known.index == index) {
                 known.overtaken = overtaken;

@@ -181,6 +181,9 @@ impl Reader {
             course.row += 1;
             let read = Change::Read { row: &values };
             let shaped = self.capture.shape(&self.shapes[table].form, read, &stamp, &mut messages);
+            if shaped != Shaped::Filtered {
+                messages.name_last(&values);
+            }
             self.account(&shaped, &stamp);
         }
         let times = messages.times_mut();

@@ -449,8 +449,10 @@ impl Cutter {
         let takes = route.is_none() && self.captured.as_ref().is_some_and(|captured| captured.takes(message));
         if !message.transactional {
             if let (true, Some(captured)) = (takes, &mut self.captured) {
-                // Commits before it were sent before it. Records stand at multiples of eight, so that this is no commit's place.
-                let position = EventPosition::new(self.reached.epoch, message.lsn.as_u64() | 1, 0);
+                // Its LSN is the end of its record, where the next one starts: what is behind it must stand behind. Records
+                // stand at multiples of eight, and rows of snapshots take other places between.
+                let before = message.lsn.as_u64().saturating_sub(3);
+                let position = EventPosition::new(self.reached.epoch, before, 0);
                 captured.message(message, position, None, None, messages);
             }
             if route.is_some() {

@@ -118,6 +118,8 @@ pub struct Wal {
     paused: Option<Instant>,
     /// A place in the log at which the publications were there: the first that is known.
     published: EndLsn,
+    /// Whether a transaction was read with every publication.
+    joined: bool,
 }
 
 impl Wal {
@@ -170,6 +172,7 @@ impl Wal {
             heeding: None,
             paused: None,
             published: started.flushed,
+            joined: false,
         })
     }
 
@@ -231,6 +234,11 @@ impl Wal {
         self.opening = Some(tokio::spawn(open.in_current_span()));
     }
 
+    /// Whether the publication of the captured tables may be missing here: nothing was read with it before. Else it was dropped.
+    fn may_read_alone(&self) -> bool {
+        !self.cutter.reads_alone() && !self.joined
+    }
+
     /// The place up to which the publication of the captured tables may be missing: it was there when rows were read, and when
     /// the slot was opened.
     fn joins_at(&self) -> EndLsn {
@@ -242,7 +250,7 @@ impl Wal {
     /// The batch of the next chunk, or of the rest of one whose cutting waited for the description of a table; `None` if it
     /// moves nothing or waits.
     async fn cut(&mut self) -> Result<Option<Batch<WalPosition>>, Error> {
-        let begun = Instant::now();
+        let (begun, before) = (Instant::now(), self.cutter.reached().commit_lsn);
         let (read_at, batch) = match self.cutter.pause() {
             Some(Pause::Describe(described)) => {
                 let described = described.clone();
@@ -275,6 +283,7 @@ impl Wal {
         if self.cutter.pause().is_some() {
             self.paused = Some(read_at);
         }
+        self.joined |= !self.cutter.reads_alone() && self.cutter.reached().commit_lsn > before;
         Ok(batch.map(|mut batch| {
             self.stages.cut(&mut batch.messages, read_at, begun);
             reach(Failpoint::SourceCut);
@@ -305,7 +314,7 @@ impl Wal {
                 chunk = stream.next() => chunk,
             };
             match chunk {
-                Err(error) if !self.cutter.reads_alone() && self.options.is_without_capture(&error) => {
+                Err(error) if self.may_read_alone() && self.options.is_without_capture(&error) => {
                     info!(
                         "the slot is older than the publication of the captured tables: the outbox is read alone up to it"
                     );

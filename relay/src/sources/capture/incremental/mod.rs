@@ -398,7 +398,11 @@ impl Incremental {
             let stamp = position.stamp(self.sent, now_us);
             self.sent += 1;
             published += 1;
-            match self.capture.shape(&table.form, Change::Read { row: &values }, &stamp, &mut messages) {
+            let shaped = self.capture.shape(&table.form, Change::Read { row: &values }, &stamp, &mut messages);
+            if shaped != Shaped::Filtered {
+                messages.name_last(&values);
+            }
+            match shaped {
                 Shaped::Whole | Shaped::HeadersMalformed => {}
                 Shaped::Filtered => self.metrics.wal.filtered_events.inc(),
                 Shaped::Unfit(why) => {
