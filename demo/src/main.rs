@@ -124,6 +124,11 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
         }
         Command::Compare { options, form } => {
             let environment = xtask::services::current()?;
+            if options.losses {
+                let losses = compare::losses::run(&environment, &options, screen).await?;
+                form.show(&losses, || losses.json(), screen);
+                return Ok(losses.passed());
+            }
             let report = compare::compare(&environment, &options, screen).await?;
             form.show(&report, || report.json(), screen);
             Ok(report.passed())

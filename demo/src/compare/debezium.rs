@@ -16,6 +16,8 @@ use crate::relay::log_end;
 /// How long it may take to deliver what it has read.
 const STOP_MAX: Duration = Duration::from_secs(40);
 
+/// How long it may take to come to where it shall die.
+const HALT_MAX: Duration = Duration::from_secs(60);
 /// How many lines about the reason an error shows.
 const REASONS_MAX: usize = 6;
 
@@ -28,9 +30,16 @@ pub(super) struct Engine {
 impl Engine {
     /// Starts one whose slot and topics are named `prefix`.
     pub(super) fn start(place: &Place, prefix: &str, options: &Options) -> Result<Self> {
+        Self::start_with(place, prefix, options, &[])
+    }
+
+    /// The same with further properties, which win over ours.
+    pub(super) fn start_with(place: &Place, prefix: &str, options: &Options, more: &[(&str, &str)]) -> Result<Self> {
         let folder = place.folder(prefix)?;
         let debezium = Debezium::get(&Progress::silent())?;
-        let mut command = debezium.command(&folder, &properties(place, prefix, options))?;
+        let mut properties = properties(place, prefix, options);
+        properties.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let mut command = debezium.command(&folder, &properties)?;
         let log = folder.join("log");
         let output =
             OpenOptions::new().create(true).append(true).open(&log).doing(format!("opening {}", log.display()))?;
@@ -48,14 +57,23 @@ impl Engine {
         }
     }
 
+    /// Waits until it has ended by itself, which is a failure elsewhere.
+    pub(super) fn wait(mut self) -> Result<()> {
+        self.wait_for_end(HALT_MAX)
+    }
+
     /// Ends its input, and waits until it has delivered what it had read.
     pub(super) fn stop(mut self) -> Result<()> {
         self.check()?;
         drop(self.child.stdin.take());
-        let deadline = Instant::now() + STOP_MAX;
+        self.wait_for_end(STOP_MAX)
+    }
+
+    fn wait_for_end(&mut self, patience: Duration) -> Result<()> {
+        let deadline = Instant::now() + patience;
         while self.child.try_wait().doing("waiting for Debezium's end")?.is_none() {
             if Instant::now() > deadline {
-                return Err(Error::Relay(format!("Debezium did not end within {STOP_MAX:?}\n{}", log_end(&self.log))));
+                return Err(Error::Relay(format!("Debezium did not end within {patience:?}\n{}", log_end(&self.log))));
             }
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -4,12 +4,13 @@
 //! # The walk
 //! [`workload`] is made from a seed; [`place`] opens a database with it; [`debezium`] and [`ours`] start, make their snapshots and
 //! stream while the workload is played; [`reader`] reads both sides' topics; [`ledger`] pairs the records and counts what no one of
-//! [`rules`] explains.
+//! [`rules`] explains. [`losses`] kills both where Debezium is known to lose changes.
 
 mod debezium;
 mod difference;
 mod json;
 mod ledger;
+pub mod losses;
 mod ours;
 mod place;
 mod reader;
@@ -60,6 +61,9 @@ pub struct Options {
     /// The major version of Postgres; if not given, the installed one
     #[arg(long)]
     pub postgres: Option<u16>,
+    /// In place of the comparison: what each side loses where Debezium is known to lose changes
+    #[arg(long)]
+    pub losses: bool,
     /// Leave the rows out that are there already
     #[arg(long)]
     pub no_snapshot: bool,
@@ -109,7 +113,7 @@ pub async fn compare(environment: &Environment, options: &Options, screen: &Scre
         workload.script.len(),
         workload.topics.len()
     ));
-    let place = Place::open(environment, options, &workload).await?;
+    let place = Place::open(environment, options.postgres, &workload.topics).await?;
     let findings = run(&place, options, &workload, screen).await;
     let report = findings.map(|findings| Report::new(options, &workload, findings, started.elapsed()));
     match &report {

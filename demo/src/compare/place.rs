@@ -1,5 +1,6 @@
 //! Where a comparison takes place: a Postgres and a database of its own, a publication and topics for each side.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -58,15 +59,18 @@ impl Runner {
 
 impl Place {
     /// Starts the server, makes the database and every topic, each of one partition: so a topic's order is the order of changes.
-    pub(super) async fn open(environment: &Environment, options: &Options, workload: &Workload) -> Result<Self> {
+    pub(super) async fn open(
+        environment: &Environment,
+        postgres: Option<u16>,
+        topics: &BTreeSet<String>,
+    ) -> Result<Self> {
         let run = format!("compare_{:x}_{:x}", std::process::id(), now_us() / 1000 % 0x1000_0000);
         let folder = std::env::temp_dir().join(&run);
         std::fs::create_dir_all(&folder).doing(format!("creating {}", folder.display()))?;
-        let server = PrivatePostgres::start(options.postgres, &[("max_wal_senders", "10"), ("lc_monetary", "C")])?;
+        let server = PrivatePostgres::start(postgres, &[("max_wal_senders", "10"), ("lc_monetary", "C")])?;
         let database = Database::create(&server.environment(), &run).await?;
         let prefixes = ["debezium", "other"].map(|side| format!("{run}_{side}"));
-        let names =
-            prefixes.iter().flat_map(|prefix| workload.topics.iter().map(move |topic| format!("{prefix}.{topic}")));
+        let names = prefixes.iter().flat_map(|prefix| topics.iter().map(move |topic| format!("{prefix}.{topic}")));
         let topics: Vec<String> = names.collect();
         let bootstrap = environment.kafka.bootstrap.clone();
         create(&bootstrap, &topics).await?;
@@ -75,17 +79,23 @@ impl Place {
 
     /// Starts both sides.
     pub(super) async fn start(&self, options: &Options) -> Result<[Runner; 2]> {
-        let sql = self.database.connect().await?;
-        for prefix in &self.prefixes {
-            let publication = format!("create publication {prefix} for all tables");
-            sql.batch_execute(&publication).await.doing("creating the publications")?;
-        }
+        self.publish().await?;
         let left = Runner::Debezium(Engine::start(self, &self.prefixes[0], options)?);
         let right = match options.itself {
             true => Runner::Debezium(Engine::start(self, &self.prefixes[1], options)?),
             false => Runner::Ours(ours::start(self, &self.prefixes[1], options)?),
         };
         Ok([left, right])
+    }
+
+    /// Makes a publication of all tables for each side.
+    pub(super) async fn publish(&self) -> Result<()> {
+        let sql = self.database.connect().await?;
+        for prefix in &self.prefixes {
+            let publication = format!("create publication {prefix} for all tables");
+            sql.batch_execute(&publication).await.doing("creating the publications")?;
+        }
+        Ok(())
     }
 
     /// Waits until both sides read the log.

@@ -4,7 +4,8 @@
  *
  *   java -cp 'jars/*' DebeziumToKafka.java <properties>
  *
- * The properties are the engine's and the connector's own; those that begin with "producer." are the producer's. It ends when its
+ * The properties are the engine's and the connector's own; those that begin with "producer." are the producer's. With "halt.after" it
+ * dies, as by a SIGKILL, as soon as so many records are delivered and their offsets are stored. It ends when its
  * standard input does, so that it never outlives who started it, or with code 1 and the engine's error on standard error.
  */
 import io.debezium.engine.ChangeEvent;
@@ -25,6 +26,8 @@ import org.apache.kafka.clients.producer.RecordMetadata;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
 
 public class DebeziumToKafka {
+    static long delivered;
+
     public static void main(String[] arguments) throws Exception {
         Properties all = new Properties();
         try (FileReader reader = new FileReader(arguments[0], StandardCharsets.UTF_8)) {
@@ -37,6 +40,7 @@ public class DebeziumToKafka {
             (ours ? producer : engine).setProperty(ours ? name.substring("producer.".length()) : name, all.getProperty(name));
         }
         KafkaProducer<byte[], byte[]> kafka = new KafkaProducer<>(producer, new ByteArraySerializer(), new ByteArraySerializer());
+        long haltAfter = Long.parseLong(engine.getProperty("halt.after", Long.toString(Long.MAX_VALUE)));
         CountDownLatch ended = new CountDownLatch(1);
         Throwable[] failure = new Throwable[1];
         DebeziumEngine<ChangeEvent<String, String>> debezium = DebeziumEngine
@@ -47,7 +51,13 @@ public class DebeziumToKafka {
                     failure[0] = success ? null : error == null ? new IllegalStateException(message) : error;
                     ended.countDown();
                 })
-                .notifying((batch, committer) -> deliver(kafka, batch, committer))
+                .notifying((batch, committer) -> {
+                    deliver(kafka, batch, committer);
+                    delivered += batch.size();
+                    if (delivered >= haltAfter) {
+                        Runtime.getRuntime().halt(137);
+                    }
+                })
                 .build();
         start("engine", debezium);
         start("input", () -> closeAtEndOfInput(debezium));
