@@ -182,3 +182,34 @@ async fn a_value_that_was_not_sent_has_its_placeholder_and_full_identity_tells_i
     assert_eq!(moved.record.header("__debezium.oldkey"), Some(r#"{"id":1}"#));
     relay.terminate().await.expect(0, &[]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_value_that_was_not_sent_is_read_from_the_table_on_request() {
+    let tables = "create table papers (id int primary key, body text, n int);
+        alter table papers alter body set storage external";
+    let scene = Scene::new("reselect", tables, &["papers"]).await;
+    let mut relay = scene.relay().with("POSTRIDER_CAPTURE_RESELECT", "true").start();
+    relay.ready().await;
+    let body = "x".repeat(4000);
+    let sql = format!(
+        "insert into papers values (1, '{body}', 1), (2, '{body}', 1);
+         update papers set n = 2 where id = 1; update papers set id = 3 where id = 2"
+    );
+    let told = scene.tells(&sql, 6).await;
+    assert_eq!(
+        told.iter().map(|told| told.replace(&body, "body")).collect::<Vec<_>>(),
+        [
+            r#"papers c {"id":1} {"id":1,"body":"body","n":1}"#,
+            r#"papers c {"id":2} {"id":2,"body":"body","n":1}"#,
+            r#"papers u {"id":1} {"id":1,"body":"body","n":2}"#,
+            r#"papers d {"id":2} {"id":2,"body":null,"n":null}"#,
+            r#"papers - {"id":2}"#,
+            r#"papers c {"id":3} {"id":3,"body":"body","n":1}"#,
+        ]
+    );
+    // A row that is gone by now keeps what stands for the value.
+    let told =
+        scene.tells("begin; update papers set n = 4 where id = 1; delete from papers where id = 1; commit", 9).await;
+    assert_eq!(told[0], r#"papers u {"id":1} {"id":1,"body":"__debezium_unavailable_value","n":4}"#);
+    relay.terminate().await.expect(0, &[]);
+}

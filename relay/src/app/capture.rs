@@ -30,6 +30,7 @@ pub(super) fn source(config: &Config) -> Option<CaptureSource> {
             .as_ref()
             .map(|table| OutboxTable { schema: table.schema.clone(), name: table.name.clone() }),
         rereads_rewritten: capture.rereads_rewritten,
+        reselects: capture.reselect,
     })
 }
 

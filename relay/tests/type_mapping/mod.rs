@@ -106,6 +106,7 @@ async fn published(database: &Database, slot: &str, options: &str) -> HashMap<us
             shape,
             signals: None,
             rereads_rewritten: false,
+            reselects: false,
         }),
         accept_gap: false.into(),
     };

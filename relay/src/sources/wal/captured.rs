@@ -13,6 +13,7 @@ use crate::shape::change::{Capture, Form};
 use crate::shape::outbox::Shaped;
 use crate::shape::position::EventPosition;
 use crate::sources::wal::columns::OutboxTable;
+use crate::sources::wal::reselect::{Found, Reselect, with_found};
 
 /// What is captured beside the outboxes, and how it is published.
 #[derive(Debug, Clone)]
@@ -25,6 +26,8 @@ pub struct CaptureSource {
     pub signals: Option<OutboxTable>,
     /// Whether a table is read again whose columns were changed so that its rows are others, of which the stream tells nothing.
     pub rereads_rewritten: bool,
+    /// Whether large values that were not sent are read from their tables.
+    pub reselects: bool,
 }
 
 /// A change of a row, or of a whole table, as the stream tells it.
@@ -211,11 +214,29 @@ impl Captured {
         change: RowChange<'r>,
         (position, transaction, wal_start): (EventPosition, &Transaction, RecordLsn),
         place: Option<InTransaction>,
+        found: Option<&Found>,
         rows: &mut Rows<'r>,
         messages: &mut Messages,
     ) -> Shaped {
         let stamp = Stamp { transaction: place, ..self.stamp(position, Some(transaction), wal_start) };
-        self.capture.shape(form, change.read(rows), &stamp, messages)
+        let change = change.read(rows);
+        match found {
+            None => self.capture.shape(form, change, &stamp, messages),
+            Some(found) => with_found(change, found, |change| self.capture.shape(form, change, &stamp, messages)),
+        }
+    }
+
+    /// What must be read from the table before a change can be shaped whole.
+    pub(super) fn missing<'r>(
+        &self,
+        (form, table): (&Form, &Table),
+        change: RowChange<'r>,
+        xid: u32,
+        rows: &mut Rows<'r>,
+    ) -> Option<Reselect> {
+        let change = change.read(rows);
+        let places: Vec<_> = self.capture.unavailable(form, &change).collect();
+        Reselect::of(table, places, &change, xid)
     }
 
     /// How many events a change becomes.

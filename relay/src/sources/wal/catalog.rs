@@ -403,10 +403,13 @@ fn number<T: std::str::FromStr + Default>(row: &Row, index: usize) -> T {
 }
 
 pub(super) fn ask(sql: &mut Connection, query: &str) -> Result<Vec<Row>, Error> {
-    sql.simple_query(query).map_err(|error| {
-        let kind = if error.is_transient() { Kind::Unavailable } else { Kind::Broken };
-        Error::new(End::Source, kind, "Postgres was asked about a captured table and did not answer").because(error)
-    })
+    sql.simple_query(query).map_err(unanswered)
+}
+
+/// A question about a captured table that the server did not answer.
+pub(super) fn unanswered(error: crate::postgres::error::Error) -> Error {
+    let kind = if error.is_transient() { Kind::Unavailable } else { Kind::Broken };
+    Error::new(End::Source, kind, "Postgres was asked about a captured table and did not answer").because(error)
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ use crate::sources::wal::catalog::Described;
 use crate::sources::wal::columns::{OutboxColumns, OutboxSource, OutboxTable, Places};
 use crate::sources::wal::lookout::{Identified, Lookout};
 use crate::sources::wal::record::{Record, WalPosition};
+use crate::sources::wal::reselect::{Found, Reselect};
 use crate::sources::wal::signal::{Signal, SignalPlaces};
 use crate::telemetry::Metrics;
 
@@ -80,6 +81,8 @@ struct CapturedTable {
 pub(super) enum Pause {
     /// A table must be described.
     Describe(Described),
+    /// Values that were not sent must be read from their table.
+    Reselect(Reselect),
     /// A signal must be kept, so that it is not lost once the stream has passed it.
     Signal(Signal),
     /// The stream passed the mark of a chunk that is read beside it.
@@ -112,6 +115,10 @@ pub(super) struct Cutter {
     lookout: Lookout,
     /// The table whose rows are signals.
     signals: Option<OutboxTable>,
+    /// Whether values that were not sent are read from their tables.
+    reselects: bool,
+    /// What was read of the row whose change comes next.
+    found: Option<Found>,
     paused: Option<Paused>,
     not_null: NotNull,
     /// What the members of a message are: JSON has no other types.
@@ -178,6 +185,8 @@ impl Cutter {
             captured,
             lookout: Lookout::default(),
             signals: None,
+            reselects: false,
+            found: None,
             paused: None,
             told_of_loose: false,
             open: None,
@@ -192,6 +201,7 @@ impl Cutter {
         let from = from.into();
         self.relations.clear();
         self.paused = None;
+        self.found = None;
         self.lookout.restart();
         if let Some(captured) = &mut self.captured {
             captured.restart();
@@ -238,6 +248,11 @@ impl Cutter {
         Self { signals: table, ..self }
     }
 
+    /// Reads large values that were not sent from their tables, or leaves them unknown.
+    pub(super) fn with_reselect(self, reselects: bool) -> Self {
+        Self { reselects, ..self }
+    }
+
     /// Why cutting waits; [`Cutter::cut`] is for when it does not.
     pub(super) fn pause(&self) -> Option<&Pause> {
         self.paused.as_ref().map(|paused| &paused.why)
@@ -256,6 +271,12 @@ impl Cutter {
         self.resume()
     }
 
+    /// Goes on cutting with what was found; returns as [`Cutter::cut`] does.
+    pub(super) fn reselected(&mut self, found: Found) -> Result<Option<Batch<WalPosition>>, Error> {
+        self.found = Some(found);
+        self.resume()
+    }
+
     /// Goes on cutting where it paused; returns as [`Cutter::cut`] does.
     pub(super) fn resume(&mut self) -> Result<Option<Batch<WalPosition>>, Error> {
         let Some(paused) = self.paused.take() else { return Ok(None) };
@@ -271,6 +292,7 @@ impl Cutter {
     ) -> Result<Option<Batch<WalPosition>>, Error> {
         let mut rows = Rows::default();
         let mut frames = Frames::new(&arena[offset..]);
+        let mut begin = offset;
         while let Some(frame) = frames.next() {
             match frame {
                 Frame::XLogData { wal_start, data, .. } => {
@@ -283,6 +305,11 @@ impl Cutter {
                         self.paused =
                             Some(Paused { arena: arena.clone(), offset: arena.len(), messages: rest, before, why });
                         break;
+                    }
+                    if let Some(asked) = self.reselect(&message, &mut rows) {
+                        let why = Pause::Reselect(asked);
+                        self.paused = Some(Paused { arena: arena.clone(), offset: begin, messages, before, why });
+                        return Ok(None);
                     }
                     if let Some(why) = self.message(message, wal_start, &mut rows, &mut messages)? {
                         let offset = arena.len() - frames.remaining();
@@ -301,6 +328,7 @@ impl Cutter {
                 self.paused = Some(Paused { arena: arena.clone(), offset, messages: rest, before, why });
                 break;
             }
+            begin = arena.len() - frames.remaining();
         }
         let moved = self.reached != before || !messages.is_empty();
         let end =
@@ -396,6 +424,24 @@ impl Cutter {
         Ok(None)
     }
 
+    /// What must be read before a message can be: it comes again then.
+    #[inline]
+    fn reselect<'r>(&self, message: &Message<'r>, rows: &mut Rows<'r>) -> Option<Reselect> {
+        if !self.reselects || self.found.is_some() {
+            return None;
+        }
+        let (Message::Update(update), Some(open), Some(captured)) = (message, &self.open, &self.captured) else {
+            return None;
+        };
+        let Some(Target::Captured(table)) = self.relations.get(&update.relation) else { return None };
+        // What a snapshot shows, or what was delivered, is not published again.
+        if open.commit_lsn < table.shown || self.delivered.covers(open.commit_lsn, open.ordinal + 1) {
+            return None;
+        }
+        let change = RowChange::Update(update.old, update.new);
+        captured.missing((&table.form, &table.table), change, open.transaction.xid(), rows)
+    }
+
     /// A row, or a whole table, was changed.
     #[inline]
     fn change<'r>(
@@ -405,6 +451,7 @@ impl Cutter {
         rows: &mut Rows<'r>,
         messages: &mut Messages,
     ) -> Result<(), Error> {
+        let found = self.found.take();
         let place = self.place_in_transaction(relation, change, rows, messages);
         let (commit_lsn, commit_ms, ordinal) =
             count(&mut self.open, &self.delivered, &mut self.reached, change.ordinals())?;
@@ -434,7 +481,8 @@ impl Cutter {
             }
             (Target::Captured(table), change) => {
                 let (Some(captured), Some(open)) = (&mut self.captured, &self.open) else { return Ok(()) };
-                captured.shape(&table.form, change, (position, &open.transaction, wal_start), place, rows, messages)
+                let at = (position, &open.transaction, wal_start);
+                captured.shape(&table.form, change, at, place, found.as_ref(), rows, messages)
             }
             (Target::Ignored | Target::Signals(_) | Target::Outbox(..), _) => return Ok(()),
         };

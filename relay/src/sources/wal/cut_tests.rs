@@ -469,6 +469,8 @@ fn users() -> Table {
 }
 
 const USERS: u32 = 16_600;
+/// A value that is not sent, because it did not change.
+const UNSENT: &str = "unsent";
 
 impl Stream {
     fn tuples(&mut self, kind: u8, oid: u32, tuples: &[(u8, [Option<&str>; 2])]) -> &mut Self {
@@ -483,6 +485,10 @@ impl Stream {
                     m.put_u8(b'n');
                     continue;
                 };
+                if *text == UNSENT {
+                    m.put_u8(b'u');
+                    continue;
+                }
                 m.put_u8(b't');
                 m.put_u32(text.len() as u32);
                 m.put_slice(text.as_bytes());
@@ -636,4 +642,29 @@ fn an_outbox_is_read_alone_up_to_the_transaction_from_which_on_tables_are_publis
     let mut cutter = capturing(alone(0x200));
     assert!(cutter.cut(&events(&mut stream)).expect("well formed").is_some());
     assert!(cutter.pause().is_none());
+}
+
+#[test]
+fn a_value_that_was_not_sent_is_asked_for_and_its_change_comes_again() {
+    let mut cutter = capturing(record(0, 0, 0x10)).with_reselect(true);
+    let frames = Stream::default()
+        .begin(0x100)
+        .relation(USERS, "users", &["id", "name"])
+        .tuples(b'I', USERS, &[(b'N', [Some("1"), Some("a")])])
+        .tuples(b'U', USERS, &[(b'N', [Some("1"), Some(UNSENT)])])
+        .tuples(b'U', USERS, &[(b'N', [Some("2"), Some("b")])])
+        .commit(0x100, 0x140)
+        .take();
+    assert!(cutter.cut(&frames).expect("well formed").is_none());
+    assert!(cutter.describe(users()).expect("it can be captured").is_none(), "a value is not known yet");
+    let Some(Pause::Reselect(_)) = cutter.pause() else { panic!("it is not asked for") };
+    let found = vec![(1, Some("found".to_owned()))];
+    let batch = cutter.reselected(found).expect("well formed").expect("it moves");
+    let value = |message: crate::pipeline::message::MessageRef<'_>| {
+        let value = String::from_utf8(message.value().expect("a value").to_vec()).expect("text");
+        let (_, after) = value.split_once(r#""after":"#).expect("an envelope");
+        after.split_once(r#","source""#).expect("an envelope").0.to_owned()
+    };
+    let after: Vec<_> = batch.messages.iter().map(value).collect();
+    assert_eq!(after, [r#"{"id":"1","name":"a"}"#, r#"{"id":"1","name":"found"}"#, r#"{"id":"2","name":"b"}"#]);
 }

@@ -14,6 +14,7 @@ pub mod fuzzing;
 mod lookout;
 mod open;
 mod record;
+mod reselect;
 mod resume;
 pub(in crate::sources) mod signal;
 mod stages;
@@ -42,6 +43,7 @@ use crate::sources::wal::captured::Captured;
 use crate::sources::wal::catalog::Described;
 use crate::sources::wal::cut::{Cutter, Delivered, Pause};
 use crate::sources::wal::open::{From, Reading, Started, connect_sql, start};
+use crate::sources::wal::reselect::{Found, Reselect};
 use crate::sources::wal::stages::Stages;
 use crate::sources::wal::watch::Watch;
 use crate::telemetry::Metrics;
@@ -112,6 +114,8 @@ pub struct Wal {
     asked: Option<JoinHandle<Result<(Connection, Table), Error>>>,
     /// A stream that is being opened in place of one that was left, likewise.
     opening: Option<JoinHandle<Result<Started, Error>>>,
+    /// Values that are being read from a table, likewise.
+    reading_values: Option<JoinHandle<Result<(Connection, Found), Error>>>,
     /// A signal that is being followed, likewise.
     heeding: Option<JoinHandle<Result<Option<Connection>, Error>>>,
     /// When the chunk was read whose cutting waits.
@@ -155,7 +159,10 @@ impl Wal {
         let captured = options.capture.as_ref().map(|capture| Captured::new(&capture.shape)).transpose()?;
         let cutter =
             Cutter::new(slot, &options.outboxes, Arc::clone(&metrics), delivered.clone(), started.not_null, captured)?;
-        let cutter = cutter.with_signals(options.capture.as_ref().and_then(|capture| capture.signals.clone()));
+        let reselects = options.capture.as_ref().is_some_and(|capture| capture.reselects);
+        let cutter = cutter
+            .with_reselect(reselects)
+            .with_signals(options.capture.as_ref().and_then(|capture| capture.signals.clone()));
         let watch = Watch::begin(started.sql, Arc::clone(&options), Arc::clone(&metrics));
         let stages = Stages::of_a_new_stream(&metrics);
         Ok(Self {
@@ -169,6 +176,7 @@ impl Wal {
             catalog: None,
             asked: None,
             opening: None,
+            reading_values: None,
             heeding: None,
             paused: None,
             published: started.flushed,
@@ -185,6 +193,7 @@ impl Wal {
         self.watch = Watch::begin(started.sql, Arc::clone(&self.options), Arc::clone(&self.metrics));
         self.published = self.published.min(started.flushed);
         self.paused = None;
+        self.reading_values = None;
         self.heeding = None;
     }
 
@@ -257,6 +266,10 @@ impl Wal {
                 let table = self.describe(described).await?;
                 self.read_rewritten(&table).await?;
                 (self.paused.take().unwrap_or(begun), self.cutter.describe(table)?)
+            }
+            Some(Pause::Reselect(asked)) => {
+                let found = self.reselect(asked.clone()).await?;
+                (self.paused.take().unwrap_or(begun), self.cutter.reselected(found)?)
             }
             Some(Pause::Signal(signal)) => {
                 let signal = signal.clone();
@@ -343,6 +356,28 @@ impl Wal {
         let (sql, table) = answer.map_err(interrupted)??;
         self.catalog = Some(sql);
         Ok(table)
+    }
+}
+
+impl Wal {
+    /// Reads values that were not sent from their table, off the runtime.
+    async fn reselect(&mut self, asked: Reselect) -> Result<Found, Error> {
+        let (sql, options, span) = (self.catalog.take(), Arc::clone(&self.options), Span::current());
+        let reading = self.reading_values.get_or_insert_with(|| {
+            tokio::task::spawn_blocking(move || {
+                let _entered = span.entered();
+                let mut sql = match sql {
+                    Some(sql) => sql,
+                    None => connect_sql(&options)?,
+                };
+                asked.ask(&mut sql).map(|found| (sql, found))
+            })
+        });
+        let answer = reading.await;
+        self.reading_values = None;
+        let (sql, found) = answer.map_err(interrupted)??;
+        self.catalog = Some(sql);
+        Ok(found)
     }
 }
 
