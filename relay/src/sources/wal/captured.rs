@@ -207,14 +207,13 @@ impl Captured {
         })
     }
 
-    /// Shapes a change, which has `place` in its transaction if that is told.
+    /// Shapes a change, which has `place` in its transaction if that is told, with what was `found` of what was not sent.
     pub(super) fn shape<'r>(
         &mut self,
         form: &Form,
         change: RowChange<'r>,
         (position, transaction, wal_start): (EventPosition, &Transaction, RecordLsn),
-        place: Option<InTransaction>,
-        found: Option<&Found>,
+        (place, found): (Option<InTransaction>, Option<&Found>),
         rows: &mut Rows<'r>,
         messages: &mut Messages,
     ) -> Shaped {

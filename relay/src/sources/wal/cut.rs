@@ -482,7 +482,7 @@ impl Cutter {
             (Target::Captured(table), change) => {
                 let (Some(captured), Some(open)) = (&mut self.captured, &self.open) else { return Ok(()) };
                 let at = (position, &open.transaction, wal_start);
-                captured.shape(&table.form, change, at, place, found.as_ref(), rows, messages)
+                captured.shape(&table.form, change, at, (place, found.as_ref()), rows, messages)
             }
             (Target::Ignored | Target::Signals(_) | Target::Outbox(..), _) => return Ok(()),
         };
