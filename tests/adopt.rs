@@ -168,7 +168,8 @@ async fn a_connector_of_tables_is_taken_over_at_its_position_and_publishes_what_
     site.sql(&format!("grant select on users, order_lines to {role}")).await;
     site.sql(&format!(
         "grant usage on schema postrider to {role}; grant select, insert, update, delete on postrider.parked to {role};
-         grant select, insert on postrider.parked_log to {role}"
+         grant select, insert on postrider.parked_log to {role};
+         grant select, insert, update, delete on postrider.snapshots to {role}"
     ))
     .await;
     site.sql(&format!("create publication {name} for table users, order_lines")).await;

@@ -225,6 +225,12 @@ fn rights() -> Vec<Case> {
             &["revoke select on users from {}_relay"],
         ),
         case(
+            "snapshots that the role may not keep",
+            &["capture-requests"],
+            ONE,
+            &["revoke all on postrider.snapshots from {}_relay"],
+        ),
+        case(
             "a captured table whose rows are hidden",
             &["capture-row-security"],
             ONE,

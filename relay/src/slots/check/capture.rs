@@ -9,7 +9,7 @@ use crate::finding::{Finding, Severity};
 use crate::slots::check::Expected;
 use crate::slots::check::capture::rules::{
     ALL_TABLES, IDENTITY, KEY_COLUMN, KEY_HIDDEN, KEY_IDENTITY, KIND, NO_TABLE, OPERATIONS, OTHER_TABLES, PARTITIONS,
-    PUBLICATION, ROOT, ROW_FILTER, ROW_SECURITY, SELECT, SIGNAL_COLUMNS, SIGNAL_TABLE, SNAPSHOT_SLOT, TABLE,
+    PUBLICATION, REQUESTS, ROOT, ROW_FILTER, ROW_SECURITY, SELECT, SIGNAL_COLUMNS, SIGNAL_TABLE, SNAPSHOT_SLOT, TABLE,
     TABLE_MISSING, UNLOGGED, YOUNGER,
 };
 use crate::slots::check::connect::literal;
@@ -69,6 +69,7 @@ pub(super) fn examine(
         findings.extend(partitions(capture, found, relation));
     }
     findings.extend(readable(expected, capture, found));
+    findings.extend(requests(expected, found));
     if capture.snapshots && !server.has_room_for_a_slot() {
         findings.push(
             SNAPSHOT_SLOT
@@ -287,6 +288,24 @@ fn readable(expected: &Expected, capture: &ExpectedCapture, found: &Captured) ->
         }
     }
     findings
+}
+
+/// Whether snapshots can be asked for.
+fn requests(expected: &Expected, found: &Captured) -> Option<Finding> {
+    let role = &expected.connect.user;
+    let quoted = escape_identifier(role);
+    match found.requests {
+        (true, true) => None,
+        (false, _) => Some(
+            REQUESTS.found("the table postrider.snapshots is not there").command("postrider migrate").command(INIT),
+        ),
+        (true, false) => Some(
+            REQUESTS
+                .found(format!("role {role:?} may not use the table postrider.snapshots"))
+                .sql(format!("grant usage on schema postrider to {quoted}"))
+                .sql(format!("grant select, insert, update, delete on postrider.snapshots to {quoted}")),
+        ),
+    }
 }
 
 /// That the slot does not know the publication of captured tables.

@@ -12,6 +12,8 @@ use crate::slots::setup::capture::{self, CaptureFound, Relation};
 pub(in crate::slots::check) struct Captured {
     pub(in crate::slots::check) found: CaptureFound,
     pub(super) facts: Vec<Facts>,
+    /// Whether the table of requests is there, and whether all that is needed may be done with it.
+    pub(super) requests: (bool, bool),
     /// Tables of the publication that are not captured, as SQL takes their names.
     pub(super) others: Vec<String>,
     /// Tables of the publication whose updates and deletions the server refuses, as SQL takes their names.
@@ -119,6 +121,23 @@ select
 from pg_catalog.pg_publication p
 where p.pubname = $1";
 
+const REQUESTS: &str = "
+select
+  count(*) = 1,
+  coalesce(
+    bool_and(
+      has_schema_privilege($1::name, n.oid, 'usage')
+        and has_table_privilege($1::name, c.oid, 'select')
+        and has_table_privilege($1::name, c.oid, 'insert')
+        and has_table_privilege($1::name, c.oid, 'update')
+        and has_table_privilege($1::name, c.oid, 'delete')
+    ),
+    false
+  )
+from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where n.nspname = 'postrider' and c.relname = 'snapshots'";
+
 pub(in crate::slots::check) async fn read(
     client: &Client,
     expected: &Expected,
@@ -141,8 +160,10 @@ pub(in crate::slots::check) async fn read(
     });
     let facts = facts.collect();
     let beside = client.query_opt(BESIDE, &[&wanted.publication, &schemas, &names]).await?;
+    let requests = client.query_one(REQUESTS, &[&expected.connect.user]).await?;
     Ok(Captured {
         facts,
+        requests: (requests.get(0), requests.get(1)),
         others: beside.as_ref().map(|row| row.get("others")).unwrap_or_default(),
         without_identity: beside.as_ref().map(|row| row.get("without_identity")).unwrap_or_default(),
         found,

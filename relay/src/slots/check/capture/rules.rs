@@ -110,6 +110,12 @@ pub(super) static SNAPSHOT_SLOT: Rule = Rule {
     why: "A snapshot takes a temporary slot and a walsender of its own while it runs; without them it waits.",
     mend: "`alter system set max_replication_slots = …`, `alter system set max_wal_senders = …`, then restart the server.",
 };
+pub(super) static REQUESTS: Rule = Rule {
+    code: "capture-requests",
+    severity: Severity::Error,
+    why: "What the relay is asked to read beside the stream stands in postrider.snapshots: without it a relay that captures tables does not start.",
+    mend: "`postrider migrate`, then `postrider init`.",
+};
 pub(super) static SIGNAL_TABLE: Rule = Rule {
     code: "capture-signal-table",
     severity: Severity::Error,
@@ -154,6 +160,7 @@ pub(in crate::slots::check) const RULES: &[&Rule] = &[
     &SELECT,
     &ROW_SECURITY,
     &SNAPSHOT_SLOT,
+    &REQUESTS,
     &SIGNAL_TABLE,
     &SIGNAL_COLUMNS,
     &ALL_TABLES,

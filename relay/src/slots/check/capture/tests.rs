@@ -58,6 +58,7 @@ fn found() -> Captured {
             listed: true,
             filtered: false,
         }],
+        requests: (true, true),
         ..Captured::default()
     }
 }
@@ -127,6 +128,8 @@ const FAULTS: &[(Change, &str, Severity, &str)] = &[
         Severity::Error,
         "replica identity full",
     ),
+    (|_, f| f.requests = (false, false), "capture-requests", Severity::Error, "postrider migrate"),
+    (|_, f| f.requests.1 = false, "capture-requests", Severity::Error, "on postrider.snapshots to"),
     (|_, f| f.facts[0].select = false, "capture-select", Severity::Error, "grant select on table"),
     (
         |c, f| {
