@@ -3,7 +3,10 @@
 //! Guarantee: a batch's end never reaches beyond its messages. A keepalive moves it only between transactions, where
 //! everything the server has read was sent; inside one, only the ordinal moves, and nothing may be forgotten yet.
 
+mod account;
 mod beside;
+mod logical;
+mod state;
 mod told;
 
 use std::collections::{BTreeSet, HashMap};
@@ -12,93 +15,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tracing::warn;
 
-use crate::pipeline::parking::KeyHash;
 use crate::pipeline::{Batch, End, Error, Kind, Messages};
 use crate::postgres::chunk::{Frame, Frames};
 use crate::postgres::lsn::{CommitLsn, EndLsn, RecordLsn};
-use crate::postgres::pgoutput::{self, LogicalMessage, Message, Relation};
-use crate::shape::change::Form;
+use crate::postgres::pgoutput::{self, Message, Relation};
 use crate::shape::change::table::Table;
-use crate::shape::content::{self, Members};
 use crate::shape::outbox::{Committed, Outbox, Shaped};
 use crate::shape::position::EventPosition;
 use crate::shape::row::RowTypes;
 use crate::sources::snapshot::SnapshotProgress;
 use crate::sources::wal::captured::{Captured, RowChange, Rows, Transaction};
 use crate::sources::wal::catalog::Described;
-use crate::sources::wal::columns::{OutboxColumns, OutboxSource, OutboxTable, Places};
-use crate::sources::wal::lookout::{Identified, Lookout};
+use crate::sources::wal::columns::{OutboxSource, OutboxTable, Places};
+use crate::sources::wal::lookout::Lookout;
 use crate::sources::wal::record::{Record, WalPosition};
-use crate::sources::wal::reselect::{Found, Reselect};
-use crate::sources::wal::signal::{Signal, SignalPlaces};
+use crate::sources::wal::reselect::Found;
+use crate::sources::wal::signal::SignalPlaces;
 use crate::telemetry::Metrics;
 
-/// A transaction whose commit has not been read yet.
-struct Open {
-    commit_lsn: CommitLsn,
-    commit_ms: i64,
-    commit_us: i64,
-    ordinal: u64,
-    /// Whether the ordinal counts logical messages too.
-    messages: bool,
-    /// What captured changes say of it.
-    transaction: Transaction,
-    /// Whether it changed a captured table.
-    touched: bool,
-}
+use state::{CapturedTable, Open, Paused, Route, Target};
 
-/// An outbox and how its events are found in the stream.
-struct Route {
-    table: Option<OutboxTable>,
-    prefix: Option<String>,
-    columns: OutboxColumns,
-    members: Members,
-    outbox: Outbox,
-}
-
-/// What becomes of a relation's rows.
-enum Target {
-    /// It is none of ours.
-    Ignored,
-    /// They are events, by the route of this number.
-    Outbox(usize, Places),
-    /// They are published as what they are.
-    Captured(Box<CapturedTable>),
-    /// They are signals.
-    Signals(SignalPlaces),
-}
-
-/// A captured table as the stream described it last.
-struct CapturedTable {
-    form: Form,
-    /// Changes of transactions that commit before it show in the rows that a snapshot read.
-    shown: CommitLsn,
-    table: Table,
-    identified: Identified,
-}
-
-/// Why cutting waits.
-pub(super) enum Pause {
-    /// A table must be described.
-    Describe(Described),
-    /// Values that were not sent must be read from their table.
-    Reselect(Reselect),
-    /// A signal must be kept, so that it is not lost once the stream has passed it.
-    Signal(Signal),
-    /// The stream passed the mark of a chunk that is read beside it.
-    Passed,
-    /// The publication of the captured tables exists from here on: the stream must be opened with it.
-    Joined,
-}
-
-/// A chunk whose cutting waits.
-struct Paused {
-    arena: Bytes,
-    offset: usize,
-    messages: Messages,
-    before: Record,
-    why: Pause,
-}
+pub(super) use state::Pause;
 
 /// The columns of each table that cannot be null, in the order of the outboxes.
 pub(super) type NotNull = Vec<BTreeSet<String>>;
@@ -424,24 +361,6 @@ impl Cutter {
         Ok(None)
     }
 
-    /// What must be read before a message can be: it comes again then.
-    #[inline]
-    fn reselect<'r>(&self, message: &Message<'r>, rows: &mut Rows<'r>) -> Option<Reselect> {
-        if !self.reselects || self.found.is_some() {
-            return None;
-        }
-        let (Message::Update(update), Some(open), Some(captured)) = (message, &self.open, &self.captured) else {
-            return None;
-        };
-        let Some(Target::Captured(table)) = self.relations.get(&update.relation) else { return None };
-        // What a snapshot shows, or what was delivered, is not published again.
-        if open.commit_lsn < table.shown || self.delivered.covers(open.commit_lsn, open.ordinal + 1) {
-            return None;
-        }
-        let change = RowChange::Update(update.old, update.new);
-        captured.missing((&table.form, &table.table), change, open.transaction.xid(), rows)
-    }
-
     /// A row, or a whole table, was changed.
     #[inline]
     fn change<'r>(
@@ -490,86 +409,10 @@ impl Cutter {
         Ok(())
     }
 
-    /// A message of `pg_logical_emit_message`: an event, if its prefix is that of an outbox and its transaction's commit
-    /// is what publishes it.
-    fn logical(&mut self, message: &LogicalMessage<'_>, messages: &mut Messages) -> Result<(), Error> {
-        let route = self.routes.iter_mut().find(|route| route.prefix.as_deref() == Some(message.prefix));
-        let takes = route.is_none() && self.captured.as_ref().is_some_and(|captured| captured.takes(message));
-        if !message.transactional {
-            if let (true, Some(captured)) = (takes, &mut self.captured) {
-                // Its LSN is the end of its record, where the next one starts: what is behind it must stand behind. Records
-                // stand at multiples of eight, and rows of snapshots take other places between.
-                let before = message.lsn.as_u64().saturating_sub(3);
-                let position = EventPosition::new(self.reached.epoch, before, 0);
-                captured.message(message, position, None, None, messages);
-            }
-            if route.is_some() {
-                self.metrics.wal.loose_messages.inc();
-                if !std::mem::replace(&mut self.told_of_loose, true) {
-                    warn!(
-                        prefix = message.prefix,
-                        "a message was written outside its transaction (transactional = false) and is ignored: it would be \
-                         published even if the transaction is rolled back; further ones are only counted"
-                    );
-                }
-            }
-            return Ok(());
-        }
-        if self.open.as_ref().is_some_and(|open| !open.messages) {
-            if route.is_some() {
-                warn!(
-                    prefix = message.prefix,
-                    "a message of a transaction that was half delivered before messages were events is not published"
-                );
-            }
-            return Ok(());
-        }
-        if takes {
-            return self.captured_message(message, messages);
-        }
-        let (commit_lsn, commit_ms, ordinal) = count(&mut self.open, &self.delivered, &mut self.reached, 1)?;
-        if self.delivered.covers(commit_lsn, ordinal) {
-            return Ok(());
-        }
-        // Only a transaction whose messages are counted comes here.
-        let position = EventPosition::new(self.reached.epoch, commit_lsn.as_u64(), ordinal).among_messages();
-        let Some(Route { outbox, members, .. }) = route else { return Ok(()) };
-        let committed = Committed { position, timestamp_ms: commit_ms };
-        let types = &self.member_types;
-        let shaped = content::read(message.content, members, |row| outbox.shape(row, types, committed, messages));
-        let shaped = shaped.unwrap_or_else(|why| outbox.unreadable(message.content, why, committed, messages));
-        self.account(&shaped, position, messages);
-        Ok(())
-    }
-
     /// The position of a row of the open transaction.
     fn position(&self, commit_lsn: CommitLsn, ordinal: u64) -> EventPosition {
         let position = EventPosition::new(self.reached.epoch, commit_lsn.as_u64(), ordinal);
         if self.open.as_ref().is_some_and(|open| open.messages) { position.among_messages() } else { position }
-    }
-
-    fn account(&self, shaped: &Shaped, position: EventPosition, messages: &mut Messages) {
-        if let (Some(open), false) = (&self.open, messages.is_empty()) {
-            messages.times_mut().committed_us.get_or_insert(open.commit_us);
-        }
-        match shaped {
-            Shaped::Whole => {}
-            Shaped::HeadersMalformed => {
-                self.metrics.wal.header_errors.inc();
-                warn!(
-                    %position,
-                    key_hash = key_hash(messages),
-                    help = "The writer should send a flat object of strings: docs/guarantees.md says what else becomes of it.",
-                    "an event's headers are not a JSON object; they travel as text"
-                );
-            }
-            Shaped::Filtered => self.metrics.wal.filtered_events.inc(),
-            Shaped::Unfit(why) => {
-                self.metrics.wal.unfit_events.with_label_values(&[why.class()]).inc();
-                let key_hash = key_hash(messages);
-                warn!(%position, key_hash, %why, "an event cannot become a record; its route's policy says what becomes of it");
-            }
-        }
     }
 
     fn reach_commit(&mut self, commit_lsn: CommitLsn, end_lsn: EndLsn) {
@@ -637,12 +480,9 @@ fn count(
     Ok((open.commit_lsn, open.commit_ms, ordinal))
 }
 
-/// The last message's key in the form in which it may be logged.
-fn key_hash(messages: &Messages) -> Option<String> {
-    let message = messages.at(messages.len().checked_sub(1)?)?;
-    Some(KeyHash::of(message.topic(), message.key()?).to_string())
-}
-
 #[cfg(test)]
 #[path = "cut_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+mod captured_tests;

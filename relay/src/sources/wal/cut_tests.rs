@@ -4,28 +4,27 @@ use bytes::{BufMut, BytesMut};
 
 use super::*;
 use crate::pipeline::Position;
-use crate::shape::change::options::CaptureOptions;
-use crate::shape::change::table::{Column, DataType, Identity, TypeKind};
 use crate::shape::outbox::OutboxOptions;
+use crate::sources::wal::columns::OutboxColumns;
 
-const OUTBOX: u32 = 16_400;
-const OTHER: u32 = 16_500;
-const COLUMNS: [&str; 7] =
+pub(super) const OUTBOX: u32 = 16_400;
+pub(super) const OTHER: u32 = 16_500;
+pub(super) const COLUMNS: [&str; 7] =
     ["id", "aggregate_type", "aggregate_id", "event_type", "payload", "payload_bytes", "headers"];
 
 /// Frames as the server sends them.
 #[derive(Default)]
-struct Stream(BytesMut);
+pub(super) struct Stream(pub(super) BytesMut);
 
 impl Stream {
-    fn frame(&mut self, body: &[u8]) -> &mut Self {
+    pub(super) fn frame(&mut self, body: &[u8]) -> &mut Self {
         self.0.put_u8(b'd');
         self.0.put_u32(body.len() as u32 + 4);
         self.0.put_slice(body);
         self
     }
 
-    fn data(&mut self, message: &[u8]) -> &mut Self {
+    pub(super) fn data(&mut self, message: &[u8]) -> &mut Self {
         let mut body = BytesMut::new();
         body.put_u8(b'w');
         body.put_bytes(0, 24);
@@ -33,7 +32,7 @@ impl Stream {
         self.frame(&body)
     }
 
-    fn keepalive(&mut self, end: u64) -> &mut Self {
+    pub(super) fn keepalive(&mut self, end: u64) -> &mut Self {
         let mut body = BytesMut::new();
         body.put_u8(b'k');
         body.put_u64(end);
@@ -41,7 +40,7 @@ impl Stream {
         self.frame(&body)
     }
 
-    fn begin(&mut self, commit: u64) -> &mut Self {
+    pub(super) fn begin(&mut self, commit: u64) -> &mut Self {
         let mut m = BytesMut::new();
         m.put_u8(b'B');
         m.put_u64(commit);
@@ -50,7 +49,7 @@ impl Stream {
         self.data(&m)
     }
 
-    fn commit(&mut self, commit: u64, end: u64) -> &mut Self {
+    pub(super) fn commit(&mut self, commit: u64, end: u64) -> &mut Self {
         let mut m = BytesMut::new();
         m.put_u8(b'C');
         m.put_u8(0);
@@ -60,7 +59,7 @@ impl Stream {
         self.data(&m)
     }
 
-    fn relation(&mut self, oid: u32, name: &str, columns: &[&str]) -> &mut Self {
+    pub(super) fn relation(&mut self, oid: u32, name: &str, columns: &[&str]) -> &mut Self {
         let mut m = BytesMut::new();
         m.put_u8(b'R');
         m.put_u32(oid);
@@ -80,11 +79,11 @@ impl Stream {
         self.data(&m)
     }
 
-    fn insert(&mut self, oid: u32, id: &str) -> &mut Self {
+    pub(super) fn insert(&mut self, oid: u32, id: &str) -> &mut Self {
         self.row(oid, &[Some(id), Some("order"), Some("42"), Some("Placed"), Some("{}"), None, Some("{}")])
     }
 
-    fn row(&mut self, oid: u32, values: &[Option<&str>]) -> &mut Self {
+    pub(super) fn row(&mut self, oid: u32, values: &[Option<&str>]) -> &mut Self {
         let mut m = BytesMut::new();
         m.put_u8(b'I');
         m.put_u32(oid);
@@ -103,7 +102,7 @@ impl Stream {
         self.data(&m)
     }
 
-    fn message(&mut self, transactional: bool, prefix: &str, content: &str) -> &mut Self {
+    pub(super) fn message(&mut self, transactional: bool, prefix: &str, content: &str) -> &mut Self {
         let mut m = BytesMut::new();
         m.put_u8(b'M');
         m.put_u8(u8::from(transactional));
@@ -115,16 +114,16 @@ impl Stream {
         self.data(&m)
     }
 
-    fn outbox(&mut self) -> &mut Self {
+    pub(super) fn outbox(&mut self) -> &mut Self {
         self.relation(OUTBOX, "outbox_events", &COLUMNS)
     }
 
-    fn take(&mut self) -> Bytes {
+    pub(super) fn take(&mut self) -> Bytes {
         self.0.split().freeze()
     }
 }
 
-fn record(commit: u64, ordinal: u64, end: u64) -> Record {
+pub(super) fn record(commit: u64, ordinal: u64, end: u64) -> Record {
     Record {
         system_id: 7,
         timeline: 1,
@@ -138,7 +137,7 @@ fn record(commit: u64, ordinal: u64, end: u64) -> Record {
     }
 }
 
-fn source(route: u16, table: Option<&str>, message_prefix: Option<&str>) -> OutboxSource {
+pub(super) fn source(route: u16, table: Option<&str>, message_prefix: Option<&str>) -> OutboxSource {
     let name = |name: &str| Some(name.to_owned());
     OutboxSource {
         name: route.to_string(),
@@ -158,16 +157,16 @@ fn source(route: u16, table: Option<&str>, message_prefix: Option<&str>) -> Outb
     }
 }
 
-fn cutter(from: Record) -> Cutter {
+pub(super) fn cutter(from: Record) -> Cutter {
     cutter_of(&[source(0, Some("outbox_events"), None)], from)
 }
 
-fn cutter_of(sources: &[OutboxSource], from: Record) -> Cutter {
+pub(super) fn cutter_of(sources: &[OutboxSource], from: Record) -> Cutter {
     Cutter::new(Bytes::from_static(b"slot"), sources, Metrics::new(), from, Vec::new(), None).expect("valid")
 }
 
 /// The ids of a batch, and where it ends.
-fn cut(cutter: &mut Cutter, frames: &Bytes) -> Option<(Vec<String>, Record)> {
+pub(super) fn cut(cutter: &mut Cutter, frames: &Bytes) -> Option<(Vec<String>, Record)> {
     let batch = cutter.cut(frames).expect("well formed")?;
     let ids = batch.messages.iter().map(|m| String::from_utf8_lossy(m.header("id").unwrap_or_default()).into_owned());
     Some((ids.collect(), batch.end.record))
@@ -328,7 +327,7 @@ fn what_cannot_be_published_is_told_apart_and_the_stream_goes_on() {
 }
 
 /// The topic and the ordinal of each message.
-fn topics(cutter: &mut Cutter, frames: &Bytes) -> Vec<(String, u64)> {
+pub(super) fn topics(cutter: &mut Cutter, frames: &Bytes) -> Vec<(String, u64)> {
     let batch = cutter.cut(frames).expect("well formed").expect("it moves");
     let low = |position: u128| (position & u128::from(crate::shape::position::ORDINAL_MAX)) as u64;
     batch.messages.iter().map(|message| (message.topic().to_owned(), low(message.position()))).collect()
@@ -375,7 +374,7 @@ fn a_message_that_is_no_event_is_unfit_with_its_bytes() {
 }
 
 /// The bit of an ordinal that tells a transaction whose messages are counted from one whose are not.
-const AMONG_MESSAGES: u64 = 1 << 47;
+pub(super) const AMONG_MESSAGES: u64 = 1 << 47;
 
 /// Ordinals count messages only where they are asked for. A transaction of which a part was delivered before that was
 /// changed must be counted to its end as it was begun, or rows of it would be skipped.
@@ -430,241 +429,4 @@ fn a_stream_that_breaks_the_protocol_is_an_error_not_a_panic() {
         assert_eq!(error.kind(), Kind::Protocol);
         assert!(error.to_string().contains(says), "{error}");
     }
-}
-
-/// A cutter of the outbox and of the captured table `users`.
-fn capturing(from: Record) -> Cutter {
-    capturing_with(from, None)
-}
-
-fn capturing_with(from: Record, transaction_topic: Option<&str>) -> Cutter {
-    let options = CaptureOptions {
-        transaction_topic: transaction_topic.map(str::to_owned),
-        tables: vec!["public.users".to_owned()],
-        ..CaptureOptions::usual("d", "p", "cdc.{table}")
-    };
-    let captured = Captured::new(&options).expect("valid");
-    let sources = [source(0, Some("outbox_events"), None)];
-    Cutter::new(Bytes::from_static(b"slot"), &sources, Metrics::new(), from, Vec::new(), Some(captured)).expect("valid")
-}
-
-fn users() -> Table {
-    let text = DataType { oid: 25, schema: "pg_catalog".to_owned(), name: "text".to_owned(), kind: TypeKind::Base };
-    let column = |name: &str| Column {
-        name: name.to_owned(),
-        of: text.clone(),
-        modifier: -1,
-        optional: true,
-        default: None,
-        has_default: false,
-        generated: false,
-    };
-    Table {
-        schema: "public".to_owned(),
-        name: "users".to_owned(),
-        columns: ["id", "name"].map(column).into(),
-        key: vec![0],
-        identity: Identity::Default,
-    }
-}
-
-const USERS: u32 = 16_600;
-/// A value that is not sent, because it did not change.
-const UNSENT: &str = "unsent";
-
-impl Stream {
-    fn tuples(&mut self, kind: u8, oid: u32, tuples: &[(u8, [Option<&str>; 2])]) -> &mut Self {
-        let mut m = BytesMut::new();
-        m.put_u8(kind);
-        m.put_u32(oid);
-        for (tag, values) in tuples {
-            m.put_u8(*tag);
-            m.put_u16(2);
-            for value in values {
-                let Some(text) = value else {
-                    m.put_u8(b'n');
-                    continue;
-                };
-                if *text == UNSENT {
-                    m.put_u8(b'u');
-                    continue;
-                }
-                m.put_u8(b't');
-                m.put_u32(text.len() as u32);
-                m.put_slice(text.as_bytes());
-            }
-        }
-        self.data(&m)
-    }
-
-    /// One transaction: a row, an event, a change of the key, another event, a deletion, a last event.
-    fn mixed(&mut self) -> &mut Self {
-        self.begin(0x100)
-            .relation(USERS, "users", &["id", "name"])
-            .tuples(b'I', USERS, &[(b'N', [Some("1"), Some("a")])])
-            .outbox()
-            .insert(OUTBOX, "e1")
-            .tuples(b'U', USERS, &[(b'K', [Some("1"), None]), (b'N', [Some("2"), Some("a")])])
-            .insert(OUTBOX, "e2")
-            .tuples(b'D', USERS, &[(b'K', [Some("2"), None])])
-            .insert(OUTBOX, "e3")
-            .commit(0x100, 0x140)
-    }
-}
-
-/// The table that must be described before cutting can go on.
-fn undescribed(cutter: &Cutter) -> Option<&Described> {
-    match cutter.pause() {
-        Some(Pause::Describe(described)) => Some(described),
-        _ => None,
-    }
-}
-
-/// The topic, the ordinal and whether there is a value, of each message.
-fn told(batch: &Batch<WalPosition>) -> Vec<(String, u128, bool)> {
-    let told = |message: crate::pipeline::message::MessageRef<'_>| {
-        (message.topic().to_owned(), message.position() & 0xffff, message.value().is_some())
-    };
-    batch.messages.iter().map(told).collect()
-}
-
-#[test]
-fn captured_rows_and_events_keep_the_order_of_their_transaction_once_the_table_is_known() {
-    let mut cutter = capturing(record(0, 0, 0x10));
-    let frames = Stream::default().mixed().take();
-    assert!(cutter.cut(&frames).expect("well formed").is_none(), "the table is not known yet");
-    assert_eq!(undescribed(&cutter).map(|described| (described.oid, described.name.as_str())), Some((USERS, "users")));
-    let batch = cutter.describe(users()).expect("it can be captured").expect("it moves");
-    let (users, event) = ("cdc.users".to_owned(), "t0.order".to_owned());
-    let expected = [
-        (users.clone(), 0, true),
-        (event.clone(), 1, true),
-        (users.clone(), 2, true),
-        (users.clone(), 3, false),
-        (users.clone(), 4, true),
-        (event.clone(), 5, true),
-        (users.clone(), 6, true),
-        (users, 7, false),
-        (event, 8, true),
-    ];
-    assert_eq!(told(&batch), expected);
-    assert!(undescribed(&cutter).is_none());
-    assert_eq!(batch.end.record, record(0x100, 8, 0x140));
-}
-
-#[test]
-fn a_transaction_is_resumed_between_captured_changes_wherever_it_was_left() {
-    let frames = Stream::default().mixed().take();
-    let mut cutter = capturing(record(0, 0, 0x10));
-    cutter.cut(&frames).expect("well formed");
-    let all = told(&cutter.describe(users()).expect("it can be captured").expect("it moves"));
-    // The ordinals at which a batch can end: those at which a change begins.
-    for ordinal in [0, 1, 2, 5, 6, 8] {
-        let mut cutter = capturing(record(0x100, ordinal, 0x10));
-        assert!(cutter.cut(&frames).expect("well formed").is_none());
-        let rest = cutter.describe(users()).expect("it can be captured").expect("it moves");
-        let end = match ordinal {
-            2 => 4,
-            6 => 7,
-            other => other,
-        };
-        let wanted: Vec<_> = all.iter().filter(|(_, at, _)| *at > u128::from(end)).cloned().collect();
-        assert_eq!(told(&rest), wanted, "after {ordinal}");
-    }
-}
-
-#[test]
-fn rows_that_are_not_as_the_table_was_described_are_set_aside() {
-    let mut cutter = capturing(record(0, 0, 0x10));
-    cutter.cut(&Stream::default().mixed().take()).expect("well formed");
-    let mut table = users();
-    table.columns.truncate(1);
-    let batch = cutter.describe(table).expect("it can be captured").expect("it moves");
-    assert_eq!(batch.messages.unfit().len(), 3, "rows of another width are set aside: {:?}", batch.messages.unfit());
-}
-
-#[test]
-fn a_transaction_that_is_told_begins_before_its_first_captured_change_and_ends_behind_its_last() {
-    let frames = Stream::default().begin(0x80).outbox().insert(OUTBOX, "e0").commit(0x80, 0xa0).mixed().take();
-    let tell = |from| {
-        let mut cutter = capturing_with(from, Some("cdc.transactions"));
-        cutter.cut(&frames).expect("well formed");
-        let batch = cutter.describe(users()).expect("it can be captured").expect("it moves");
-        told(&batch).into_iter().map(|(topic, ordinal, _)| (topic, ordinal)).collect::<Vec<_>>()
-    };
-    let all = tell(record(0, 0, 0x10));
-    let topics: Vec<_> = all.iter().map(|(topic, ordinal)| (topic.as_str(), *ordinal)).collect();
-    let (users, event, transaction) = ("cdc.users", "t0.order", "cdc.transactions");
-    // The begin stands before every place of its commit, and its end behind: neither takes a number from the changes.
-    let expected = [
-        (event, 0),
-        (transaction, 0xffff),
-        (users, 0),
-        (event, 1),
-        (users, 2),
-        (users, 3),
-        (users, 4),
-        (event, 5),
-        (users, 6),
-        (users, 7),
-        (event, 8),
-        (transaction, 9),
-    ];
-    assert_eq!(topics, expected);
-    // Resumed, it is told on as it was begun.
-    assert_eq!(tell(record(0x100, 8, 0xa0)), [(transaction.to_owned(), 9)]);
-    assert_eq!(tell(record(0x100, 0, 0xa0)), all[3..]);
-}
-
-#[test]
-fn an_outbox_is_read_alone_up_to_the_transaction_from_which_on_tables_are_published() {
-    let events = |frames: &mut Stream| frames.begin(0x80).outbox().insert(OUTBOX, "e0").commit(0x80, 0xa0).take();
-    let alone = |place| Record { alone_until: EndLsn::new(place), ..record(0, 0, 0x10) };
-    // A transaction that commits at or behind the place is not begun.
-    for place in [0xa1, 0x100] {
-        let mut cutter = capturing(alone(place));
-        let mut stream = Stream::default();
-        let frames = [events(&mut stream), stream.mixed().take()].concat().into();
-        let batch = cutter.cut(&frames).expect("well formed").expect("it moves");
-        assert_eq!(batch.messages.len(), 1);
-        assert_eq!(batch.end.record, Record { alone_until: EndLsn::new(place), ..record(0x80, 0, 0xa0) });
-        assert!(matches!(cutter.pause(), Some(Pause::Joined)), "{place:x}");
-    }
-    // Nor is the rest read where a commit or a keepalive came to the place.
-    let mut cutter = capturing(alone(0xa0));
-    let mut stream = Stream::default();
-    assert!(cutter.cut(&events(&mut stream)).expect("well formed").is_some());
-    assert!(matches!(cutter.pause(), Some(Pause::Joined)));
-    let mut cutter = capturing(alone(0x40));
-    cutter.cut(&stream.keepalive(0x40).take()).expect("well formed");
-    assert!(matches!(cutter.pause(), Some(Pause::Joined)));
-    // Up to there it goes on.
-    let mut cutter = capturing(alone(0x200));
-    assert!(cutter.cut(&events(&mut stream)).expect("well formed").is_some());
-    assert!(cutter.pause().is_none());
-}
-
-#[test]
-fn a_value_that_was_not_sent_is_asked_for_and_its_change_comes_again() {
-    let mut cutter = capturing(record(0, 0, 0x10)).with_reselect(true);
-    let frames = Stream::default()
-        .begin(0x100)
-        .relation(USERS, "users", &["id", "name"])
-        .tuples(b'I', USERS, &[(b'N', [Some("1"), Some("a")])])
-        .tuples(b'U', USERS, &[(b'N', [Some("1"), Some(UNSENT)])])
-        .tuples(b'U', USERS, &[(b'N', [Some("2"), Some("b")])])
-        .commit(0x100, 0x140)
-        .take();
-    assert!(cutter.cut(&frames).expect("well formed").is_none());
-    assert!(cutter.describe(users()).expect("it can be captured").is_none(), "a value is not known yet");
-    let Some(Pause::Reselect(_)) = cutter.pause() else { panic!("it is not asked for") };
-    let found = vec![(1, Some("found".to_owned()))];
-    let batch = cutter.reselected(found).expect("well formed").expect("it moves");
-    let value = |message: crate::pipeline::message::MessageRef<'_>| {
-        let value = String::from_utf8(message.value().expect("a value").to_vec()).expect("text");
-        let (_, after) = value.split_once(r#""after":"#).expect("an envelope");
-        after.split_once(r#","source""#).expect("an envelope").0.to_owned()
-    };
-    let after: Vec<_> = batch.messages.iter().map(value).collect();
-    assert_eq!(after, [r#"{"id":"1","name":"a"}"#, r#"{"id":"1","name":"found"}"#, r#"{"id":"2","name":"b"}"#]);
 }

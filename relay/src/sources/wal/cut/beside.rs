@@ -1,14 +1,17 @@
-//! What those need of the cutter who read tables beside the stream.
+//! What those need of the cutter who read tables beside the stream, whole or single values.
 
 use std::collections::HashMap;
 
 use crate::pipeline::Error;
 use crate::postgres::lsn::CommitLsn;
-use crate::postgres::pgoutput::Tuple;
+use crate::postgres::pgoutput::{Message, Tuple};
 use crate::shape::change::table::Table;
-use crate::sources::wal::cut::{Cutter, Pause, Target, count};
+use crate::sources::wal::captured::{RowChange, Rows};
+use crate::sources::wal::cut::state::Target;
+use crate::sources::wal::cut::{Cutter, Pause, count};
 use crate::sources::wal::lookout::{Identified, Lookout};
 use crate::sources::wal::record::WalPosition;
+use crate::sources::wal::reselect::Reselect;
 use crate::sources::wal::signal::SignalPlaces;
 
 impl Cutter {
@@ -64,6 +67,24 @@ impl Cutter {
             return Ok(None);
         }
         Ok(Some(Pause::Signal(places.read(row, self.position(commit_lsn, ordinal).to_string()))))
+    }
+
+    /// What must be read before a message can be: it comes again then.
+    #[inline]
+    pub(super) fn reselect<'r>(&self, message: &Message<'r>, rows: &mut Rows<'r>) -> Option<Reselect> {
+        if !self.reselects || self.found.is_some() {
+            return None;
+        }
+        let (Message::Update(update), Some(open), Some(captured)) = (message, &self.open, &self.captured) else {
+            return None;
+        };
+        let Some(Target::Captured(table)) = self.relations.get(&update.relation) else { return None };
+        // What a snapshot shows, or what was delivered, is not published again.
+        if open.commit_lsn < table.shown || self.delivered.covers(open.commit_lsn, open.ordinal + 1) {
+            return None;
+        }
+        let change = RowChange::Update(update.old, update.new);
+        captured.missing((&table.form, &table.table), change, open.transaction.xid(), rows)
     }
 }
 

@@ -6,7 +6,8 @@ use crate::postgres::pgoutput::LogicalMessage;
 use crate::shape::change::row::InTransaction;
 use crate::shape::position::{EventPosition, ORDINAL_MAX};
 use crate::sources::wal::captured::{Captured, RowChange, Rows};
-use crate::sources::wal::cut::{Cutter, Target, count};
+use crate::sources::wal::cut::state::Target;
+use crate::sources::wal::cut::{Cutter, count};
 
 impl Cutter {
     /// Counts the events of a captured change in its transaction, whose begin is told before the first: its place, if places are
