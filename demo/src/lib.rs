@@ -4,10 +4,12 @@
 //! [`run`] prepares a database, a slot and topics of its own, lets [`nova`]'s writers write, starts the [`relay`] as a process
 //! and kills it again and again, while the [`watcher`] reads the topics with a client of its own. At the end the [`judge`] compares
 //! what was read with the [`outbox`]. [`drain`] measures how fast a backlog goes; [`soak`] names the long forms.
-//! [`state`] does the same with ordinary tables, whose records are folded back into tables.
+//! [`state`] does the same with ordinary tables, whose records are folded back into tables; [`large`] and [`churn`] look at one
+//! large transaction and at schemas that change all the time.
 //!
 //! Architecture invariant: the judge knows neither Kafka nor Postgres, and nothing here links the relay: it is only ever a process.
 
+pub mod churn;
 pub mod compare;
 pub mod config;
 pub mod database;

@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use demo::error::{Error, Result};
 use demo::screen::{Screen, print};
 use demo::soak::{Form as SoakForm, SOAKS, Soak};
-use demo::{compare, drain, large, latency, run, state};
+use demo::{churn, compare, drain, large, latency, run, state};
 
 /// Nova, a small social network, writes; the relay carries; the verdict is counted.
 #[derive(Debug, Parser)]
@@ -54,9 +54,6 @@ enum Command {
     Soak {
         /// Which one
         name: String,
-        /// Where the random choices begin; if not given, each run differs
-        #[arg(long)]
-        seed: Option<u64>,
         /// Keep the database, slot, topics and logs also after a good verdict
         #[arg(long)]
         keep: bool,
@@ -137,25 +134,35 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
             SOAKS.iter().for_each(|soak| print(&format!("{:<10} {}", soak.name, soak.about)));
             Ok(true)
         }
-        Command::Soak { name, seed, keep, options, form } => match Soak::named(&name).map(|soak| soak.form) {
-            Some(SoakForm::State) => {
-                let environment = xtask::services::current()?;
-                let report = state::run(&environment, options, seed, keep, screen).await?;
-                form.show(&report, || report.json(), screen);
-                Ok(report.passed())
-            }
-            Some(SoakForm::Large) => {
-                let environment = xtask::services::current()?;
-                let report = large::run(&environment, options, keep, screen).await?;
-                form.show(&report, || report.json(), screen);
-                Ok(report.passed())
-            }
-            Some(of) => match of.options(seed, keep) {
-                Some(run) => play(&run, &form, screen).await,
-                None => Ok(false),
-            },
+        Command::Soak { name, keep, options, form } => match Soak::named(&name) {
+            Some(soak) => endure(soak, options, keep, &form, screen).await,
             None => Err(Error::Relay(format!("there is no soak named {name}: `soak list` names them all"))),
         },
+    }
+}
+
+async fn endure(soak: &Soak, options: state::Options, keep: bool, form: &Form, screen: &Screen) -> Result<bool> {
+    let environment = xtask::services::current()?;
+    match soak.form {
+        SoakForm::Run { .. } => match soak.form.options(options.seed, keep) {
+            Some(run) => play(&run, form, screen).await,
+            None => Ok(false),
+        },
+        SoakForm::State => {
+            let report = state::run(&environment, options, keep, screen).await?;
+            form.show(&report, || report.json(), screen);
+            Ok(report.passed())
+        }
+        SoakForm::Large => {
+            let report = large::run(&environment, options, keep, screen).await?;
+            form.show(&report, || report.json(), screen);
+            Ok(report.passed())
+        }
+        SoakForm::Churn => {
+            let report = churn::run(&environment, options, keep, screen).await?;
+            form.show(&report, || report.json(), screen);
+            Ok(report.passed())
+        }
     }
 }
 

@@ -29,6 +29,8 @@ pub enum Form {
     State,
     /// A transaction that fits into no memory: [`crate::large`].
     Large,
+    /// Tables whose schemas change all the time: [`crate::churn`].
+    Churn,
 }
 
 /// Every soak there is.
@@ -53,6 +55,11 @@ pub const SOAKS: &[Soak] = &[
         about: "one transaction of 5 000 000 rows of a captured table, a SIGKILL in the middle, and the relay's memory",
         form: Form::Large,
     },
+    Soak {
+        name: "churn",
+        about: "200 captured tables with a schema change each second, beside the same without",
+        form: Form::Churn,
+    },
 ];
 
 impl Soak {
@@ -67,7 +74,7 @@ impl Form {
     pub fn options(self, seed: Option<u64>, keep: bool) -> Option<Options> {
         match self {
             Self::Run { seconds, rate, kills } => Some(Options { seconds: Some(seconds), rate, kills, seed, keep }),
-            Self::State | Self::Large => None,
+            Self::State | Self::Large | Self::Churn => None,
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Postgres sends a transaction when it has committed, and all of it again to whoever did not confirm it: the relay leaves out
 //! what its progress record says was delivered. That is what is counted here.
 
-mod reader;
+pub(crate) mod reader;
 mod report;
 
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ const NO_PROGRESS_MAX: Duration = Duration::from_secs(120);
 
 /// Plays one run from nothing to the verdict.
 pub async fn run(environment: &Environment, options: Options, keep: bool, screen: &Screen) -> Result<Report> {
-    let site = Site::open(environment, "large").await?;
+    let site = Site::open(environment, "large", "{table}").await?;
     let played = play(&site, options, screen).await;
     match &played {
         Ok(report) if report.passed() && !keep => site.clear().await?,

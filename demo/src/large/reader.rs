@@ -18,37 +18,37 @@ const EMPTY_POLLS_AT_THE_END: u32 = 40;
 
 /// What was read.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Found {
-    pub(super) records: u64,
-    pub(super) distinct: u64,
+pub(crate) struct Found {
+    pub(crate) records: u64,
+    pub(crate) distinct: u64,
     /// First occurrences below one that their partition had already.
-    pub(super) reordered: u64,
+    pub(crate) reordered: u64,
 }
 
 /// How far reading came.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     distinct: AtomicU64,
     finish: AtomicBool,
 }
 
 impl Seen {
     /// Different rows so far.
-    pub(super) fn distinct(&self) -> u64 {
+    pub(crate) fn distinct(&self) -> u64 {
         self.distinct.load(Ordering::Relaxed)
     }
 }
 
 /// A reader at work.
 #[derive(Debug)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     seen: Arc<Seen>,
     thread: JoinHandle<Result<Found>>,
 }
 
 impl Rows {
     /// Starts to read the rows 1 to `rows`.
-    pub(super) fn read(topics: &TableTopics, rows: u64) -> Result<Self> {
+    pub(crate) fn read(topics: &TableTopics, rows: u64) -> Result<Self> {
         let consumer = topics.consumer("large")?;
         let seen = Arc::new(Seen::default());
         let shared = Arc::clone(&seen);
@@ -56,12 +56,12 @@ impl Rows {
         Ok(Self { seen, thread })
     }
 
-    pub(super) fn seen(&self) -> &Seen {
+    pub(crate) fn seen(&self) -> &Seen {
         &self.seen
     }
 
     /// Reads on until nothing comes; to be called when nothing produces any more.
-    pub(super) fn finish(self) -> Result<Found> {
+    pub(crate) fn finish(self) -> Result<Found> {
         self.seen.finish.store(true, Ordering::Relaxed);
         self.thread.join().map_err(|_| Error::Relay("the reader's thread panicked; its message is above".into()))?
     }

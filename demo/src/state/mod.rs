@@ -31,7 +31,6 @@ use crate::screen::Screen;
 use crate::state::compare::Comparison;
 use crate::state::reader::{Read, Reader};
 use crate::state::workload::{Workload, Writing};
-use crate::watcher::now_us;
 
 pub use options::Options;
 pub use report::Report;
@@ -47,15 +46,9 @@ const AWAY_MAX_MS: u64 = 300;
 const LIFE_MIN: Duration = Duration::from_millis(1_500);
 
 /// Plays one run from nothing to the verdict. What it made is removed if the verdict is good, and kept to look at if it is not.
-pub async fn run(
-    environment: &Environment,
-    options: Options,
-    seed: Option<u64>,
-    keep: bool,
-    screen: &Screen,
-) -> Result<Report> {
-    let site = Site::open(environment, "state").await?;
-    let played = play(&site, options, seed.unwrap_or_else(|| now_us().unsigned_abs()), screen).await;
+pub async fn run(environment: &Environment, options: Options, keep: bool, screen: &Screen) -> Result<Report> {
+    let site = Site::open(environment, "state", "{table}").await?;
+    let played = play(&site, options, screen).await;
     match &played {
         Ok(report) if report.passed() && !keep => site.clear().await?,
         _ => screen.say(&site.whereabouts()),
@@ -63,14 +56,14 @@ pub async fn run(
     played
 }
 
-async fn play(site: &Site, options: Options, seed: u64, screen: &Screen) -> Result<Report> {
+async fn play(site: &Site, options: Options, screen: &Screen) -> Result<Report> {
     let client = site.database.connect().await?;
     site.relay.complete("migrate")?;
     let workload = Workload::create(&client).await?;
     site.init().await?;
     let topics = site.topics(&workload.names());
     topics.create().await?;
-    let (operations, kills) = (options.operations(), options.kills());
+    let (operations, kills, seed) = (options.operations(), options.kills(), options.seed());
     screen.say(&format!("          {operations} operations; the relay is killed {kills} times (seed {seed})"));
     let reader = Reader::start(&topics)?;
     let started = Instant::now();

@@ -10,7 +10,7 @@ const KILLS: u64 = 20;
 /// Rows of the large transaction.
 const ROWS: u64 = 5_000_000;
 
-/// The options of `soak state` and `soak large`.
+/// The options of the soaks of captured tables.
 #[derive(Debug, Clone, Copy, Default, Args)]
 pub struct Options {
     /// `state`: how many operations are committed [default: 200000]
@@ -22,6 +22,9 @@ pub struct Options {
     /// `large`: how many rows the transaction has [default: 5000000]
     #[arg(long)]
     pub rows: Option<u64>,
+    /// Where the random choices begin; if not given, each run differs
+    #[arg(long)]
+    pub seed: Option<u64>,
 }
 
 impl Options {
@@ -31,6 +34,10 @@ impl Options {
 
     pub(crate) fn rows(&self) -> u64 {
         self.rows.unwrap_or(ROWS).max(1)
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed.unwrap_or_else(|| crate::watcher::now_us().unsigned_abs())
     }
 
     pub(super) fn kills(&self) -> u64 {

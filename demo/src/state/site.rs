@@ -20,8 +20,8 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A new database, and a relay that is configured to capture all of its tables.
-    pub(crate) async fn open(environment: &Environment, what: &str) -> Result<Self> {
+    /// A new database, and a relay that is configured to capture all of its tables to topics that end in `topic`.
+    pub(crate) async fn open(environment: &Environment, what: &str, topic: &str) -> Result<Self> {
         let now = crate::watcher::now_us() / 1000 % 0x1000_0000;
         let name = format!("{what}_{:x}_{now:x}", std::process::id());
         let folder = std::env::temp_dir().join(&name);
@@ -37,7 +37,7 @@ impl Site {
         };
         let relay = Relay::configure(&folder, &config)?
             .with("POSTRIDER_CAPTURE_TABLES", "public.*")
-            .with("POSTRIDER_CAPTURE_TOPIC", &format!("{name}.cdc.{{table}}"))
+            .with("POSTRIDER_CAPTURE_TOPIC", &format!("{name}.cdc.{topic}"))
             .with("POSTRIDER_CAPTURE_SNAPSHOT_MODE", "no_data");
         Ok(Self { database, relay, bootstrap: environment.kafka.bootstrap.clone(), folder })
     }
