@@ -5,6 +5,7 @@ use harness::{Launch, PATIENCE, Record, Relay, Site, TopicReader, shared, until_
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
+use xtask::services::Postgres;
 
 /// Partitions of each topic.
 const PARTITIONS: i32 = 3;
@@ -43,7 +44,12 @@ struct Envelope<'v> {
 impl Scene {
     /// A place with the tables that `sql` makes; records of `tables` are read.
     pub(super) async fn new(promise: &str, sql: &str, tables: &[&str]) -> Self {
-        let site = Site::bare(promise, &shared().postgres, &shared().kafka.bootstrap).await;
+        Self::on(promise, &shared().postgres, sql, tables).await
+    }
+
+    /// The same on this Postgres.
+    pub(super) async fn on(promise: &str, server: &Postgres, sql: &str, tables: &[&str]) -> Self {
+        let site = Site::bare(promise, server, &shared().kafka.bootstrap).await;
         site.create_topics().await;
         site.migrate();
         site.sql(sql).await;

@@ -79,13 +79,10 @@ pub(super) fn publications(sql: &mut Connection, options: &WalOptions) -> Result
 /// captured by its very name; what a pattern means is for `postrider init` to say.
 fn captured(sql: &mut Connection, capture: &CaptureSource) -> Result<(), Error> {
     let name = &capture.publication;
-    let query = format!(
-        "select pubinsert and pubupdate and pubdelete, pubtruncate,
-                coalesce((select json_agg(json_build_array(t.schemaname, t.tablename, t.rowfilter is not null))
-                          from pg_catalog.pg_publication_tables t where t.pubname = p.pubname), '[]')
-         from pg_catalog.pg_publication p where p.pubname = {}",
-        escape_literal(name)
-    );
+    let exact = capture.shape.tables.iter().filter(|pattern| !pattern.contains('*'));
+    let exact = exact.filter_map(|pattern| pattern.split_once('.'));
+    let exact = exact.map(|(schema, table)| format!("({}, {})", escape_literal(schema), escape_literal(table)));
+    let query = captured_query(name, &exact.collect::<Vec<_>>());
     let rows = ask(sql, &query, "the publication of the captured tables")?;
     let Some(row) = rows.first() else {
         return Err(setup(
@@ -103,18 +100,49 @@ fn captured(sql: &mut Connection, capture: &CaptureSource) -> Result<(), Error> 
              left out in [capture] skipped_operations.",
         ));
     }
-    let carried: Vec<(String, String, bool)> = serde_json::from_str(column(2)).unwrap_or_default();
-    for pattern in &capture.shape.tables {
-        let Some((schema, table)) = pattern.split_once('.').filter(|_| !pattern.contains('*')) else { continue };
-        if !carried.iter().any(|(of, name, _)| of == schema && name == table) {
-            return Err(gap(
-                format!("publication {name:?} does not carry the captured table {pattern}"),
-                "Run `postrider init`, which adds it, or correct [capture] tables. What was changed meanwhile was not \
-                 published: `postrider snapshot start` reads the table as it is.",
-            ));
-        }
+    let missing: Vec<String> = serde_json::from_str(column(2)).unwrap_or_default();
+    if let Some(table) = missing.first() {
+        return Err(gap(
+            format!("publication {name:?} does not carry the captured table {table}"),
+            "Run `postrider init`, which adds it, or correct [capture] tables. What was changed meanwhile was not \
+             published: `postrider snapshot start` reads the table as it is.",
+        ));
     }
     Ok(())
+}
+
+/// What a publication publishes, and which of `tables` it does not carry under their own names. The view that Postgres has for it
+/// opens every table, and so waits for whoever alters one: <https://www.postgresql.org/docs/current/view-pg-publication-tables.html>.
+fn captured_query(publication: &str, tables: &[String]) -> String {
+    let tables = match tables {
+        [] => "select null, null where false".to_owned(),
+        some => format!("values {}", some.join(", ")),
+    };
+    format!(
+        "select p.pubinsert and p.pubupdate and p.pubdelete, p.pubtruncate,
+                coalesce((
+                  select json_agg(t.schema || '.' || t.name)
+                  from ({tables}) t (schema, name)
+                  where not exists (
+                    select
+                    from pg_catalog.pg_namespace n
+                    join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relkind in ('r', 'p')
+                    cross join lateral (
+                      select bool_or(a.oid = c.oid) as itself, bool_or(a.oid <> c.oid) as above
+                      from (select c.oid union select relid from pg_catalog.pg_partition_ancestors(c.oid)) a (oid)
+                      where p.puballtables
+                        or exists (select from pg_catalog.pg_publication_rel r where r.prpubid = p.oid and r.prrelid = a.oid)
+                        or exists (select from pg_catalog.pg_publication_namespace s
+                                   join pg_catalog.pg_class k on k.relnamespace = s.pnnspid
+                                   where s.pnpubid = p.oid and k.oid = a.oid)
+                    ) carried
+                    where n.nspname = t.schema and c.relname = t.name
+                      and case when p.pubviaroot then carried.itself and not carried.above
+                               else c.relkind = 'r' and (carried.itself or carried.above) end
+                  )), '[]')
+         from pg_catalog.pg_publication p where p.pubname = {}",
+        escape_literal(publication)
+    )
 }
 
 /// Checks that the publication is there and carries every column that is read of each outbox table, for inserts.
