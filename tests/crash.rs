@@ -4,6 +4,7 @@
 //! The places are the failpoints of `relay/src/telemetry/failpoint.rs`; the relay itself lists them, so that none is forgotten,
 //! and one that is not reached fails the test.
 
+mod beside;
 mod provoke;
 
 use std::fmt::Write as _;

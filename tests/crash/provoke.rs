@@ -5,11 +5,15 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 
+use crate::crash::beside::crash_beside_the_stream;
+
 /// What leads to a failpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Provocation {
     /// Events.
     Load,
+    /// A table is read beside the stream.
+    Beside,
     /// SIGTERM, once events flow.
     Stop,
     /// The broker refuses what it would have taken before.
@@ -30,6 +34,7 @@ impl Provocation {
             "kafka.reset" | "kafka.renewed" | "source.rewind" | "source.stopped" | "source.rewound" => Self::Refuse,
             "parking.sorted" | "parking.park" | "parking.parked" => Self::Park,
             "parking.due" | "parking.again" | "parking.concluded" | "parking.served" => Self::Retry,
+            "source.signal" | "beside.read" | "beside.cut" | "beside.noted" => Self::Beside,
             _ => Self::Load,
         }
     }
@@ -43,6 +48,7 @@ impl Provocation {
     pub(crate) async fn provoke(self, site: &Site, reader: &TopicReader, armed: &Launch) -> Ended {
         match self {
             Self::Load => armed.start().ended().await,
+            Self::Beside => crash_beside_the_stream(site, armed).await,
             Self::Stop => {
                 let relay = armed.start();
                 events_arrive(reader).await;

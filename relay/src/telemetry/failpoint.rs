@@ -43,6 +43,14 @@ failpoints! {
     SnapshotOver = "snapshot.over",
     /// The source is about to stream what was committed since.
     SnapshotStream = "snapshot.stream",
+    /// A signal is kept; the stream has not passed it.
+    SourceSignal = "source.signal",
+    /// A snapshot beside the stream has read a chunk.
+    BesideRead = "beside.read",
+    /// Its rows are cut; the sink does not know of them.
+    BesideCut = "beside.cut",
+    /// How far it came is written down.
+    BesideNoted = "beside.noted",
     /// The pump has a batch that the sink does not know of.
     PumpBatch = "pump.batch",
     /// The sink accepted the batch; nothing of it need be durable.

@@ -15,6 +15,7 @@ use crate::sources::wal::record::WalPosition;
 use crate::sources::wal::signal::Signal;
 use crate::sources::wal::window::{Again, Fate, RowKey, Visible};
 use crate::sources::wal::{Wal, WalOptions, connect_sql, interrupted};
+use crate::telemetry::failpoint::{Failpoint, reach};
 
 impl Wal {
     /// Where the stream stands, if that is between two transactions.
@@ -123,6 +124,7 @@ impl Wal {
         let followed = heeding.await;
         self.heeding = None;
         self.catalog = followed.map_err(interrupted)??;
+        reach(Failpoint::SourceSignal);
         Ok(())
     }
 

@@ -32,6 +32,7 @@ use crate::sources::snapshot::requests::Mark;
 use crate::sources::wal::window::{Again, Fate};
 use crate::sources::wal::{Wal, WalPosition};
 use crate::telemetry::Metrics;
+use crate::telemetry::failpoint::{Failpoint, reach};
 
 /// Between two looks at what is asked for. Each is a cheap query, and writes how far a snapshot came.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -216,7 +217,10 @@ impl Incremental {
                     work.redescribe();
                 }
             }
-            Done::Read(Outcome::Read(chunk)) => self.arrived(*chunk, wal),
+            Done::Read(Outcome::Read(chunk)) => {
+                reach(Failpoint::BesideRead);
+                self.arrived(*chunk, wal);
+            }
         }
     }
 
@@ -246,6 +250,9 @@ impl Incremental {
     /// What is asked for is known.
     fn looked(&mut self, polled: Polled, is_stale: bool, wal: &mut Wal) {
         self.told_of_setup = false;
+        if !polled.written.marks.is_empty() {
+            reach(Failpoint::BesideNoted);
+        }
         wal.learn(polled.running, &polled.visible);
         self.notes.forget(&polled.written);
         for mark in polled.written.marks.values().filter(|mark| mark.done) {
@@ -378,6 +385,7 @@ impl Incremental {
             wal.look_away();
             self.look_at = Instant::now();
         }
+        reach(Failpoint::BesideCut);
         Some(Batch { messages, end: WalPosition { chunk: Some(Arc::new(mark)), ..place } })
     }
 
@@ -427,6 +435,8 @@ async fn finished(job: &mut Option<JoinHandle<Result<(Session, Done), Failure>>>
 struct RowPositions {
     epoch: u16,
     lsn: u64,
+    commit_lsn: u64,
+    end_lsn: u64,
 }
 
 impl RowPositions {
@@ -434,7 +444,12 @@ impl RowPositions {
     /// multiples of eight, before the place and not before it.
     fn at(place: &WalPosition) -> Self {
         let end = place.record.end_lsn.as_u64();
-        Self { epoch: place.record.epoch, lsn: (end.saturating_sub(1) & !7) + 6 }
+        Self {
+            epoch: place.record.epoch,
+            lsn: (end.saturating_sub(1) & !7) + 6,
+            commit_lsn: place.record.commit_lsn.as_u64(),
+            end_lsn: end,
+        }
     }
 
     /// The stamp of the row of this number among all that were ever sent so.
@@ -446,8 +461,9 @@ impl RowPositions {
             commit_us: now_us,
             now_us,
             xid: None,
-            lsn: None,
-            last_commit_lsn: None,
+            // Where the stream stands; the row itself has no place in the log.
+            lsn: Some(self.end_lsn),
+            last_commit_lsn: (self.commit_lsn > 0).then_some(self.commit_lsn),
             snapshot: Snapshot::Incremental,
             origin: None,
             origin_lsn: None,
