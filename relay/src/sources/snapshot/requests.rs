@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 
 use postgres_protocol::escape::escape_literal;
+use serde::{Deserialize, Serialize};
 
 use crate::pipeline::{End, Error, Kind};
 use crate::postgres::connection::{Connection, Row};
@@ -38,9 +39,18 @@ pub(crate) struct Request {
     pub(crate) name: String,
     pub(crate) condition: Option<String>,
     pub(crate) paused: bool,
-    /// The values of the last key that was delivered.
-    pub(crate) position: Option<Vec<String>>,
+    /// How far it came.
+    pub(crate) reached: Option<Reached>,
     pub(crate) counts: Counts,
+}
+
+/// How far a snapshot came: what a relay needs that goes on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reached {
+    /// The values of the last key that was delivered.
+    pub(crate) key: Vec<String>,
+    /// A transaction older than all that were not over when the snapshot was begun.
+    pub(crate) since: u32,
 }
 
 /// How much was delivered.
@@ -58,8 +68,8 @@ pub(crate) struct Counts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mark {
     pub(crate) id: u64,
-    /// The values of the last key that was delivered.
-    pub(crate) position: Option<Vec<String>>,
+    /// How far it came; `None`: nowhere yet.
+    pub(crate) reached: Option<Reached>,
     pub(crate) counts: Counts,
     pub(crate) done: bool,
 }
@@ -89,7 +99,7 @@ fn request(row: &Row) -> Request {
         name: text(row, 2).to_owned(),
         condition: row.get(3).cloned().flatten(),
         paused: text(row, 4) == "paused",
-        position: serde_json::from_str(text(row, 5)).ok(),
+        reached: serde_json::from_str(text(row, 5)).ok(),
         counts: Counts { rows: number(row, 6), chunks: number(row, 7), rereads: number(row, 8), sent: number(row, 9) },
     }
 }
@@ -126,7 +136,7 @@ pub(crate) fn running(sql: &mut Connection) -> Result<HashSet<u32>, Error> {
 /// # Errors
 /// As [`ask`].
 pub(crate) fn advance(sql: &mut Connection, slot: &str, mark: &Mark) -> Result<(), Error> {
-    let position = mark.position.as_ref().map(|values| serde_json::to_string(values).unwrap_or_default());
+    let position = mark.reached.as_ref().map(|reached| serde_json::to_string(reached).unwrap_or_default());
     let Counts { rows, chunks, rereads, sent } = mark.counts;
     let (state, ended) = if mark.done { ("'done'", "clock_timestamp()") } else { ("state", "null") };
     let query = format!(

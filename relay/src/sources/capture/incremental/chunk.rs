@@ -108,7 +108,7 @@ pub(super) fn read(sql: &mut Connection, publication: &str, table: &Readable, wh
     let read = copy(sql, table, which, &mut chunk)?;
     sql.simple_query("commit")?;
     chunk.complete = match which {
-        Which::Behind(_, rows) => !chunk.is_cut && read < *rows as usize,
+        Which::Behind(_, rows) | Which::Changed { rows, .. } => !chunk.is_cut && read < *rows as usize,
         Which::Keys(_) => false,
     };
     Ok(Outcome::Read(Box::new(chunk)))

@@ -167,7 +167,7 @@ impl Incremental {
                 if !wal.open_window(table.oid) {
                     wal.watch_table(table.oid, table.key.clone());
                 }
-                let which = work.which();
+                let which = work.which(table.is_told_partly);
                 self.spawn(move |session, place, _| jobs::read(session, place, &table, &which), false);
             }
         }
@@ -253,6 +253,7 @@ impl Incremental {
         if !polled.written.marks.is_empty() {
             reach(Failpoint::BesideNoted);
         }
+        let since = polled.visible.oldest();
         wal.learn(polled.running, &polled.visible);
         self.notes.forget(&polled.written);
         for mark in polled.written.marks.values().filter(|mark| mark.done) {
@@ -284,7 +285,7 @@ impl Incremental {
         }
         if self.work.is_none() {
             self.work =
-                open.into_iter().next().map(|request| Work::new(request, self.options.chunk_rows.min(ROWS_MAX)));
+                open.into_iter().next().map(|request| Work::new(request, since, self.options.chunk_rows.min(ROWS_MAX)));
         }
     }
 

@@ -23,6 +23,8 @@ pub(super) struct Readable {
     pub(super) order: Vec<String>,
     /// The columns by which the stream tells its rows apart, and that stand behind those.
     pub(super) key: Vec<String>,
+    /// Whether a change may leave out a value that it leaves as it was.
+    pub(super) is_told_partly: bool,
     /// Rows, as the planner believes.
     pub(super) estimated_rows: u64,
     /// What changes if anything of this does.
@@ -49,6 +51,17 @@ pub(super) enum Which {
     Behind(Option<Vec<String>>, u32),
     /// Those of these keys.
     Keys(Vec<RowKey>),
+    /// So many behind this key, of which those are wanted that were changed since a transaction, up to another key.
+    Changed {
+        /// The key; `None`: from the first row.
+        behind: Option<Vec<String>>,
+        /// The last one.
+        up_to: Vec<String>,
+        /// The transaction.
+        since: u32,
+        /// How many.
+        rows: u32,
+    },
 }
 
 impl Readable {
@@ -118,6 +131,7 @@ impl Readable {
             width: table.columns.len(),
             order,
             key,
+            is_told_partly: text(row, 2) != "f" && text(row, 10) == "t",
             estimated_rows: text(row, 7).parse().unwrap_or_default(),
             signature: text(row, 8).to_owned(),
             select: format!("{select}, {wanted}"),
@@ -169,16 +183,24 @@ impl Readable {
 
     /// Asks for rows: the published columns, those of the order, those of the key, and whether the row is wanted.
     pub(super) fn copy(&self, which: &Which) -> String {
-        let (select, from) = (&self.select, &self.from);
+        let (mut select, from) = (self.select.clone(), &self.from);
         let columns = |names: &[String]| names.iter().map(|name| identifier(name)).collect::<Vec<_>>();
         let order = columns(&self.order).join(", ");
+        let bound = |than: &str, values: &[String]| {
+            let values = values.iter().map(|value| literal(value)).collect::<Vec<_>>().join(", ");
+            format!("({order}) {than} ({values})")
+        };
         let rest = match which {
             Which::Behind(behind, rows) => {
-                let behind = behind.as_ref().map(|values| {
-                    let values = values.iter().map(|value| literal(value)).collect::<Vec<_>>().join(", ");
-                    format!(" where ({order}) > ({values})")
-                });
+                let behind = behind.as_ref().map(|values| format!(" where {}", bound(">", values)));
                 format!("{} order by {order} limit {rows}", behind.unwrap_or_default())
+            }
+            Which::Changed { behind, up_to, since, rows } => {
+                // The transaction that wrote a row's version: https://www.postgresql.org/docs/current/ddl-system-columns.html
+                select.push_str(&format!(" and pg_catalog.age(xmin) <= pg_catalog.age('{since}'::pg_catalog.xid)"));
+                let behind = behind.as_ref().map(|values| format!(" and {}", bound(">", values)));
+                let behind = behind.unwrap_or_default();
+                format!(" where {}{behind} order by {order} limit {rows}", bound("<=", up_to))
             }
             Which::Keys(keys) => {
                 let value = |value: Option<&[u8]>| match value {
@@ -225,7 +247,9 @@ fn facts(publication: &str, schema: &str, name: &str) -> String {
                  from pg_catalog.pg_attribute a
                  join pg_catalog.pg_type ty on ty.oid = a.atttypid
                  join pg_catalog.pg_namespace tn on tn.oid = ty.typnamespace
-                 where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped)
+                 where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
+                exists (select from pg_catalog.pg_attribute a
+                        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attstorage <> 'p')
          from pg_catalog.pg_publication_tables t
          join pg_catalog.pg_namespace n on n.nspname = t.schemaname
          join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename

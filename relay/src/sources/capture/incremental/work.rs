@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use crate::sources::capture::incremental::chunk::Chunk;
 use crate::sources::capture::incremental::table::{Readable, Which};
-use crate::sources::snapshot::requests::{Counts, Mark, Request};
+use crate::sources::snapshot::requests::{Counts, Mark, Reached, Request};
 use crate::sources::wal::window::{Fate, RowKey};
 
 /// Rows that are read again by their keys in one piece, at most.
@@ -27,8 +27,11 @@ pub(super) struct Work {
     pub(super) tries: u32,
     /// The key up to which rows were read.
     position: Option<Vec<String>>,
-    /// The same, where no row before it is left to be read again.
-    safe: Option<Vec<String>>,
+    /// A transaction older than all that were not over when the snapshot was begun.
+    since: u32,
+    /// What a relay before this one had read, and how far it was looked through for rows that changed meanwhile. What that relay
+    /// noted of rows that moved is lost, and so is what moved while none was running.
+    before: Option<Before>,
     /// Whether the last row was read.
     scanned: bool,
     /// Rows to be read again by their keys.
@@ -40,12 +43,20 @@ pub(super) struct Work {
     rows_next: u32,
 }
 
+/// Rows that another relay had read.
+struct Before {
+    up_to: Vec<String>,
+    looked_at: Option<Vec<String>>,
+}
+
 impl Work {
-    /// The rest of what a request asks for, in chunks of so many rows.
-    pub(super) fn new(request: Request, rows_max: u32) -> Self {
+    /// The rest of what a request asks for, in chunks of so many rows. `since` is the oldest transaction that is not over.
+    pub(super) fn new(request: Request, since: u32, rows_max: u32) -> Self {
+        let reached = request.reached.clone();
         Self {
-            position: request.position.clone(),
-            safe: request.position.clone(),
+            position: reached.as_ref().map(|reached| reached.key.clone()),
+            since: reached.as_ref().map_or(since, |reached| reached.since),
+            before: reached.map(|reached| Before { up_to: reached.key, looked_at: None }),
             counts: request.counts,
             request,
             table: None,
@@ -65,15 +76,27 @@ impl Work {
         self.held.is_none()
     }
 
-    /// What to read next: rows that must be read again come first.
-    pub(super) fn which(&mut self) -> Which {
+    /// What to read next: rows that must be read again come first, those that changed unseen last. Where every change tells all
+    /// of its row, there are none.
+    pub(super) fn which(&mut self, is_told_partly: bool) -> Which {
+        if !is_told_partly {
+            self.before = None;
+        }
         if self.rereading.is_empty() {
             let rest = self.rereads.len().saturating_sub(KEYS_MAX);
             self.rereading = self.rereads.split_off(rest);
         }
-        match self.rereading.is_empty() {
-            true => Which::Behind(self.position.clone(), self.rows_next),
-            false => Which::Keys(self.rereading.clone()),
+        if !self.rereading.is_empty() {
+            return Which::Keys(self.rereading.clone());
+        }
+        match &self.before {
+            Some(before) if self.scanned => Which::Changed {
+                behind: before.looked_at.clone(),
+                up_to: before.up_to.clone(),
+                since: self.since,
+                rows: self.rows_next,
+            },
+            _ => Which::Behind(self.position.clone(), self.rows_next),
         }
     }
 
@@ -108,7 +131,7 @@ impl Work {
                 false
             }
             None => {
-                (self.position, self.safe, self.scanned) = (None, None, false);
+                (self.position, self.before, self.scanned) = (None, None, false);
                 true
             }
         }
@@ -120,9 +143,19 @@ impl Work {
         let again = |fate: &Fate| *fate == Fate::Reread;
         self.rereads.extend(chunk.keys.iter().zip(fates).filter(|(_, fate)| again(fate)).map(|(key, _)| key.clone()));
         if self.rereading.is_empty() {
-            self.scanned = chunk.complete;
-            if chunk.last.is_some() {
-                self.position.clone_from(&chunk.last);
+            match &mut self.before {
+                Some(before) if self.scanned => {
+                    before.looked_at.clone_from(&chunk.last);
+                    if chunk.complete {
+                        self.before = None;
+                    }
+                }
+                _ => {
+                    self.scanned = chunk.complete;
+                    if chunk.last.is_some() {
+                        self.position.clone_from(&chunk.last);
+                    }
+                }
             }
             // Rows that are large are read in smaller numbers, and in greater ones again when they are not.
             let read = u32::try_from(chunk.rows.len()).unwrap_or(u32::MAX);
@@ -130,17 +163,14 @@ impl Work {
                 if chunk.is_cut { read.max(1) } else { self.rows_next.saturating_mul(2).min(self.rows_max) };
         }
         self.rereading.clear();
-        if self.rereads.is_empty() {
-            self.safe.clone_from(&self.position);
-        }
         self.counts.rows += published;
         self.counts.chunks += 1;
         self.counts.sent = sent;
         Mark {
             id: self.request.id,
-            position: self.safe.clone(),
+            reached: self.position.clone().map(|key| Reached { key, since: self.since }),
             counts: self.counts,
-            done: self.scanned && self.rereads.is_empty(),
+            done: self.scanned && self.before.is_none() && self.rereads.is_empty(),
         }
     }
 }

@@ -39,6 +39,11 @@ impl Visible {
         xid < self.xmin || (xid < self.xmax && self.running.binary_search(&xid).is_err())
     }
 
+    /// A number that no transaction is older than of which it does not see all.
+    pub(crate) fn oldest(&self) -> u32 {
+        self.xmin as u32
+    }
+
     /// The number with its epoch: the one next to the snapshot, since no two running transactions are 2³¹ apart.
     fn widen(&self, xid: u32) -> u64 {
         let distance = (xid.wrapping_sub(self.xmax as u32)).cast_signed();
