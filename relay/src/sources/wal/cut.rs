@@ -20,7 +20,7 @@ use crate::postgres::chunk::{Frame, Frames};
 use crate::postgres::lsn::{CommitLsn, EndLsn, RecordLsn};
 use crate::postgres::pgoutput::{self, Message, Relation};
 use crate::shape::change::table::Table;
-use crate::shape::outbox::{Committed, Outbox, Shaped};
+use crate::shape::outbox::{Committed, Outbox};
 use crate::shape::position::EventPosition;
 use crate::shape::row::RowTypes;
 use crate::sources::snapshot::SnapshotProgress;
