@@ -71,7 +71,7 @@ pub(super) fn complete(sql: &mut Connection, described: &Described) -> Result<Ta
     let rows = ask(sql, &columns_query(described.oid))?;
     let catalog = rows.iter().map(|row| (text(row, 0), InCatalog::read(row))).collect::<HashMap<_, _>>();
     let oids = described.columns.iter().map(|column| column.type_oid);
-    let types = Types::read(ask(sql, &types_query(oids))?);
+    let types = Types::read(&ask(sql, &types_query(oids))?);
     let unique = match described.identity {
         ReplicaIdentity::Index => Vec::new(),
         _ if catalog.values().any(|column| column.key > 0) => Vec::new(),
@@ -302,7 +302,7 @@ struct TypeRow {
 }
 
 impl Types {
-    fn read(rows: Vec<Row>) -> Self {
+    fn read(rows: &[Row]) -> Self {
         let json = |row: &Row, index: usize| row.get(index).cloned().flatten().unwrap_or_else(|| "[]".to_owned());
         let row = |row: &Row| TypeRow {
             schema: text(row, 1).to_owned(),

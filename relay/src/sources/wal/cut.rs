@@ -37,6 +37,10 @@ use state::{CapturedTable, Open, Paused, Route, Target};
 
 pub(super) use state::Pause;
 
+/// From this size on, in bytes, a batch is handed over before its chunk is cut to the end: what is made of captured rows, with
+/// their schemas above all, can be many times what was read.
+const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+
 /// The columns of each table that cannot be null, in the order of the outboxes.
 pub(super) type NotNull = Vec<BTreeSet<String>>;
 
@@ -259,7 +263,8 @@ impl Cutter {
                 }
                 Frame::Keepalive { .. } => {}
             }
-            if let Some(why) = self.pause_behind() {
+            let full = (messages.bytes() > BATCH_BYTES_MAX && frames.remaining() > 0).then_some(Pause::Full);
+            if let Some(why) = self.pause_behind().or(full) {
                 let offset = arena.len() - frames.remaining();
                 let (rest, before) = (Messages::over(arena.clone()), self.reached);
                 self.paused = Some(Paused { arena: arena.clone(), offset, messages: rest, before, why });

@@ -276,7 +276,7 @@ impl Wal {
                 self.heed(signal).await?;
                 (self.paused.take().unwrap_or(begun), self.cutter.resume()?)
             }
-            Some(Pause::Passed) => (self.paused.take().unwrap_or(begun), self.cutter.resume()?),
+            Some(Pause::Passed | Pause::Full) => (self.paused.take().unwrap_or(begun), self.cutter.resume()?),
             Some(Pause::Joined) => {
                 if self.opening.is_none() && self.stream.is_some() {
                     let reached = self.cutter.reached();

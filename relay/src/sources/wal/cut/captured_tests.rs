@@ -243,3 +243,25 @@ fn a_value_that_was_not_sent_is_asked_for_and_its_change_comes_again() {
     let after: Vec<_> = batch.messages.iter().map(value).collect();
     assert_eq!(after, [r#"{"id":"1","name":"a"}"#, r#"{"id":"1","name":"found"}"#, r#"{"id":"2","name":"b"}"#]);
 }
+
+#[test]
+fn a_batch_that_grows_large_is_handed_over_in_parts() {
+    let long = "x".repeat(300_000);
+    let mut stream = Stream::default();
+    stream.begin(0x100).relation(USERS, "users", &["id", "name"]);
+    for number in 0..20 {
+        stream.tuples(b'I', USERS, &[(b'N', [Some(number.to_string().as_str()), Some(long.as_str())])]);
+    }
+    let frames = stream.commit(0x100, 0x140).take();
+    let mut cutter = capturing(record(0, 0, 0x10));
+    assert!(cutter.cut(&frames).expect("well formed").is_none());
+    let mut batches = vec![cutter.describe(users()).expect("it can be captured").expect("it moves")];
+    while let Some(Pause::Full) = cutter.pause() {
+        batches.extend(cutter.resume().expect("well formed"));
+    }
+    assert!(cutter.pause().is_none() && batches.len() > 1, "{}", batches.len());
+    let ordinals: Vec<_> = batches.iter().flat_map(told).map(|(_, ordinal, _)| ordinal).collect();
+    assert_eq!(ordinals, (0..20).collect::<Vec<_>>());
+    assert_eq!(batches.last().expect("there is one").end.record, record(0x100, 19, 0x140));
+    assert!(batches.iter().all(|batch| batch.end.record.commit_lsn == CommitLsn::new(0x100)));
+}

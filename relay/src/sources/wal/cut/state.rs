@@ -68,6 +68,8 @@ pub(in crate::sources::wal) enum Pause {
     Reselect(Reselect),
     /// A signal must be kept, so that it is not lost once the stream has passed it.
     Signal(Signal),
+    /// The batch is large enough: it is handed over first.
+    Full,
     /// The stream passed the mark of a chunk that is read beside it.
     Passed,
     /// The publication of the captured tables exists from here on: the stream must be opened with it.
