@@ -292,6 +292,12 @@ impl Messages {
             + self.list.len() * size_of::<Message>()
     }
 
+    /// The bytes that were made for the batch, beside those that it points at where they were read.
+    #[must_use]
+    pub fn made_bytes(&self) -> usize {
+        self.side.len()
+    }
+
     /// Key and value bytes of all messages: what is published, without headers.
     #[must_use]
     pub fn payload_bytes(&self) -> usize {

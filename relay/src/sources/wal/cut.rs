@@ -37,8 +37,8 @@ use state::{CapturedTable, Open, Paused, Route, Target};
 
 pub(super) use state::Pause;
 
-/// From this size on, in bytes, a batch is handed over before its chunk is cut to the end: what is made of captured rows, with
-/// their schemas above all, can be many times what was read.
+/// With so many bytes made, a batch is handed over before its chunk is cut to the end: what is made of captured rows, with their
+/// schemas above all, can be many times what was read.
 const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 /// The columns of each table that cannot be null, in the order of the outboxes.
@@ -263,7 +263,7 @@ impl Cutter {
                 }
                 Frame::Keepalive { .. } => {}
             }
-            let full = (messages.bytes() > BATCH_BYTES_MAX && frames.remaining() > 0).then_some(Pause::Full);
+            let full = (messages.made_bytes() > BATCH_BYTES_MAX && frames.remaining() > 0).then_some(Pause::Full);
             if let Some(why) = self.pause_behind().or(full) {
                 let offset = arena.len() - frames.remaining();
                 let (rest, before) = (Messages::over(arena.clone()), self.reached);
