@@ -5,7 +5,8 @@
 //! and kills it again and again, while the [`watcher`] reads the topics with a client of its own. At the end the [`judge`] compares
 //! what was read with the [`outbox`]. [`drain`] measures how fast a backlog goes; [`soak`] names the long forms.
 //! [`state`] does the same with ordinary tables, whose records are folded back into tables; [`large`] and [`churn`] look at one
-//! large transaction and at schemas that change all the time.
+//! large transaction and at schemas that change all the time; [`snapshot`] at the
+//! rows that are there before.
 //!
 //! Architecture invariant: the judge knows neither Kafka nor Postgres, and nothing here links the relay: it is only ever a process.
 
@@ -27,6 +28,7 @@ pub mod random;
 pub mod relay;
 pub mod run;
 pub mod screen;
+pub mod snapshot;
 pub mod soak;
 pub mod state;
 pub mod topics;

@@ -1,4 +1,4 @@
-//! `demo run`, `demo drain`, `demo latency`, `demo compare`, `demo soak`: started by `cargo xtask`, which names the services and the relay's binary.
+//! `demo run`, `demo drain`, `demo latency`, `demo snapshot`, `demo compare`, `demo soak`: started by `cargo xtask`, which names the services and the relay's binary.
 
 use std::error::Error as _;
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use demo::error::{Error, Result};
 use demo::screen::{Screen, print};
 use demo::soak::{Form as SoakForm, SOAKS, Soak};
-use demo::{churn, compare, drain, large, latency, run, state};
+use demo::{churn, compare, drain, large, latency, run, snapshot, state};
 
 /// Nova, a small social network, writes; the relay carries; the verdict is counted.
 #[derive(Debug, Parser)]
@@ -40,6 +40,13 @@ enum Command {
     Latency {
         #[command(flatten)]
         options: latency::Options,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// An initial snapshot, beside COPY and Kafka's producer test
+    Snapshot {
+        #[command(flatten)]
+        options: snapshot::Options,
         #[command(flatten)]
         form: Form,
     },
@@ -119,6 +126,12 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
             form.show(&report, || report.json(), screen);
             Ok(true)
         }
+        Command::Snapshot { options, form } => {
+            let environment = xtask::services::current()?;
+            let report = snapshot::bench(&environment, &options, screen).await?;
+            form.show(&report, || report.json(), screen);
+            Ok(report.passed())
+        }
         Command::Compare { options, form } => {
             let environment = xtask::services::current()?;
             if options.losses {
@@ -157,6 +170,11 @@ async fn endure(soak: &Soak, options: state::Options, keep: bool, form: &Form, s
             let report = large::run(&environment, options, keep, screen).await?;
             form.show(&report, || report.json(), screen);
             Ok(report.passed())
+        }
+        SoakForm::Snapshot => {
+            let verdict = snapshot::soak(&environment, options, keep, screen).await?;
+            form.show(&verdict, || verdict.json(), screen);
+            Ok(verdict.passed())
         }
         SoakForm::Churn => {
             let report = churn::run(&environment, options, keep, screen).await?;

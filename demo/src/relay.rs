@@ -22,7 +22,7 @@ const LOG_LINES_SHOWN: usize = 25;
 const STOP_MAX: Duration = Duration::from_secs(40);
 
 /// A relay's binary with its configuration; at most one process of it runs at a time.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Relay {
     binary: PathBuf,
     admin_url: String,
@@ -164,6 +164,22 @@ impl Process {
                     )));
                 }
                 None => std::thread::sleep(Duration::from_millis(10)),
+            }
+        }
+    }
+
+    /// Waits until it has ended by itself, as one does that reads a snapshot only; what it had used.
+    pub fn finish(mut self, patience: Duration) -> Result<Usage> {
+        let deadline = Instant::now() + patience;
+        loop {
+            self.usage = self.usage.latest(Usage::of(self.pid()));
+            match self.child.try_wait().doing("waiting for the relay's end")? {
+                Some(status) if status.success() => return Ok(self.usage),
+                Some(status) => return Err(self.ended(status)),
+                None if Instant::now() > deadline => {
+                    return Err(Error::Relay(format!("the relay did not end within {patience:?}\n{}", self.log_end())));
+                }
+                None => std::thread::sleep(Duration::from_millis(5)),
             }
         }
     }

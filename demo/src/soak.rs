@@ -31,6 +31,8 @@ pub enum Form {
     Large,
     /// Tables whose schemas change all the time: [`crate::churn`].
     Churn,
+    /// An initial snapshot that is killed: [`crate::snapshot`].
+    Snapshot,
 }
 
 /// Every soak there is.
@@ -60,6 +62,11 @@ pub const SOAKS: &[Soak] = &[
         about: "200 captured tables with a schema change each second, beside the same without",
         form: Form::Churn,
     },
+    Soak {
+        name: "snapshot",
+        about: "an initial snapshot of 5 million rows, killed 5 times: it goes on, and only what was in work comes twice",
+        form: Form::Snapshot,
+    },
 ];
 
 impl Soak {
@@ -74,7 +81,7 @@ impl Form {
     pub fn options(self, seed: Option<u64>, keep: bool) -> Option<Options> {
         match self {
             Self::Run { seconds, rate, kills } => Some(Options { seconds: Some(seconds), rate, kills, seed, keep }),
-            Self::State | Self::Large | Self::Churn => None,
+            Self::State | Self::Large | Self::Churn | Self::Snapshot => None,
         }
     }
 }

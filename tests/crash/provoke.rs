@@ -1,5 +1,8 @@
 //! How a relay is brought to a failpoint: most are on everybody's way, some need a stop, a refusal or an event that is parked.
 
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use harness::{Ended, Launch, PATIENCE, Site, TopicReader, until};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
@@ -22,6 +25,8 @@ pub(crate) enum Provocation {
     Park,
     /// The same, once it is parked and its topic takes it.
     Retry,
+    /// A slot that has delivered nothing, of a table that has rows.
+    Snapshot,
 }
 
 /// The greatest batch that a topic takes usually, in bytes.
@@ -35,6 +40,7 @@ impl Provocation {
             "parking.sorted" | "parking.park" | "parking.parked" => Self::Park,
             "parking.due" | "parking.again" | "parking.concluded" | "parking.served" => Self::Retry,
             "source.signal" | "beside.read" | "beside.cut" | "beside.noted" => Self::Beside,
+            _ if point.starts_with("snapshot.") => Self::Snapshot,
             _ => Self::Load,
         }
     }
@@ -62,6 +68,7 @@ impl Provocation {
                 limit(site, USUAL_BYTES).await;
                 ended
             }
+            Self::Snapshot => crash_in_a_snapshot(site, armed).await,
             Self::Park => {
                 write_what_is_too_large(site).await;
                 let ended = armed.start().ended().await;
@@ -79,6 +86,43 @@ impl Provocation {
             }
         }
     }
+}
+
+/// How many rows a snapshot finds.
+const ROWS: usize = 500;
+
+/// Crashes in the snapshot of a table that has a slot, a progress record and a topic of its own, and sees that it goes on.
+async fn crash_in_a_snapshot(site: &Site, armed: &Launch) -> Ended {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let name = format!("{}_rows_{}", site.name(), NUMBER.fetch_add(1, Ordering::Relaxed));
+    site.sql(&format!(
+        "create table {name} (id int primary key); insert into {name} select generate_series(1, {ROWS});
+         grant select on {name} to {}; create publication {name} for table {name}",
+        site.role()
+    ))
+    .await;
+    site.sql(&format!("select pg_create_logical_replication_slot('{name}', 'pgoutput')")).await;
+    let reading = |launch: Launch| {
+        launch
+            .with("POSTRIDER_OUTBOX_TABLE", "")
+            .with("POSTRIDER_SOURCE_SLOT", &name)
+            .with("POSTRIDER_CAPTURE_TABLES", &format!("public.{name}"))
+            .with("POSTRIDER_CAPTURE_PUBLICATION", &name)
+            .with("POSTRIDER_CAPTURE_TOPIC", &name)
+            .with("POSTRIDER_CAPTURE_SNAPSHOT_MODE", "initial_only")
+            .with("POSTRIDER_CAPTURE_SNAPSHOT_CHUNK_ROWS", "50")
+            .with("POSTRIDER_TOPICS_CREATE", "true")
+            .with("POSTRIDER_TOPICS_PARTITIONS", "1")
+            .with("POSTRIDER_KAFKA_PROGRESS_TOPIC", &format!("{name}.progress"))
+    };
+    let ended = reading(armed.clone()).start().ended().await;
+    reading(site.relay()).start().ended().await.expect(0, &["nothing else is wanted"]);
+    let reader = TopicReader::start(site.bootstrap(), [(name.clone(), 0)]);
+    reader.read_to_the_end().await;
+    let keys: HashSet<_> = reader.records().into_iter().filter_map(|record| record.key).collect();
+    assert_eq!(keys.len(), ROWS, "every row is there after a crash in its snapshot");
+    site.sql(&format!("select pg_drop_replication_slot('{name}')")).await;
+    ended
 }
 
 async fn events_arrive(reader: &TopicReader) {

@@ -17,6 +17,7 @@ use crate::drain::contest::Contest;
 use crate::error::Result;
 use crate::screen::Screen;
 
+pub(crate) use recvlogical::program;
 pub use report::Report;
 
 /// The options of `demo drain`.

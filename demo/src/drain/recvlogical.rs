@@ -11,8 +11,13 @@ use crate::error::{Error, Result};
 
 const PROGRAM: &str = "pg_recvlogical";
 
-/// Finds the program: beside the installed server, where Debian puts it, or in the path.
+/// Finds the program.
 pub(super) fn find() -> Result<PathBuf> {
+    program(PROGRAM)
+}
+
+/// Finds a program of Postgres: beside the installed server, where Debian puts it, or in the path.
+pub(crate) fn program(name: &str) -> Result<PathBuf> {
     let configured = Command::new("pg_config").arg("--bindir").stderr(Stdio::null()).output().ok();
     let configured = configured.map(|output| PathBuf::from(String::from_utf8_lossy(&output.stdout).trim()));
     let mut debian: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
@@ -21,8 +26,8 @@ pub(super) fn find() -> Result<PathBuf> {
     debian.sort();
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = configured.into_iter().chain(debian.into_iter().rev()).chain(std::env::split_paths(&path));
-    folders.map(|folder| folder.join(PROGRAM)).find(|program| program.is_file()).ok_or_else(|| {
-        Error::Relay(format!("{PROGRAM} was not found: it comes with the PostgreSQL server or client package"))
+    folders.map(|folder| folder.join(name)).find(|program| program.is_file()).ok_or_else(|| {
+        Error::Relay(format!("{name} was not found: it comes with the PostgreSQL server or client package"))
     })
 }
 

@@ -16,10 +16,10 @@ pub struct Options {
     /// `state`: how many operations are committed [default: 200000]
     #[arg(long)]
     pub operations: Option<u64>,
-    /// `state` and `large`: how often the relay is killed with SIGKILL and started again [default: 20, and 1]
+    /// `state`, `large` and `snapshot`: how often the relay is killed with SIGKILL and started again [default: 20, 1, 5]
     #[arg(long)]
     pub kills: Option<u64>,
-    /// `large`: how many rows the transaction has [default: 5000000]
+    /// `large` and `snapshot`: how many rows the transaction, or the table, has [default: 5000000]
     #[arg(long)]
     pub rows: Option<u64>,
     /// Where the random choices begin; if not given, each run differs

@@ -84,6 +84,33 @@ impl TableTopics {
         Ok(consumer)
     }
 
+    /// Their names.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(String::as_str)
+    }
+
+    /// How many records they hold. The relay's producer is not transactional here, so every offset is a record.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn records(&self) -> Result<u64> {
+        Ok(self.ends()?.iter().map(|end| end.unsigned_abs()).sum())
+    }
+
+    /// Where each partition ends, topic by topic.
+    ///
+    /// # Errors
+    /// Kafka does not answer.
+    pub fn ends(&self) -> Result<Vec<i64>> {
+        let consumer: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create().doing("connecting to Kafka")?;
+        let end = |(topic, partition): (&str, i32)| {
+            let marks = consumer.fetch_watermarks(topic, partition, REQUEST_MAX);
+            marks.map(|(_, high)| high).doing(format!("asking for the end of {topic}"))
+        };
+        self.partitions().map(end).collect()
+    }
+
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
         ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create().doing("connecting to Kafka")
     }

@@ -2,6 +2,7 @@
 //!
 //! What only one source can show stands in a file of its own.
 
+mod capture;
 mod wal;
 
 use std::ops::Range;
@@ -81,6 +82,7 @@ macro_rules! promises {
 promises! {
     of_the_wal: wal::Outbox::new;
     of_the_wal_over_tls: wal::Outbox::over_tls;
+    of_an_outbox_beside_captured_tables: capture::Beside::new;
 }
 
 async fn everything_committed_comes_once_and_in_order(rig: &impl Rig) {

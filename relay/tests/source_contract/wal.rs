@@ -22,44 +22,42 @@ pub(super) struct Outbox {
 
 impl Outbox {
     pub(super) fn new(test: &str) -> Self {
-        Self::in_database(Database::new(&format!("source_{test}")), None)
+        Self::in_database(Database::new(&format!("source_{test}")), None, "")
+    }
+
+    /// The same where this SQL was run before the slot was there.
+    pub(super) fn before(test: &str, sql: &str) -> Self {
+        Self::in_database(Database::new(&format!("source_{test}")), None, sql)
     }
 
     /// The same on a server that lets nobody in without TLS.
     pub(super) fn over_tls(test: &str) -> Self {
         let secured = Secured::shared();
-        Self::in_database(Database::on(secured.environment(), &format!("source_{test}")), Some(secured))
+        Self::in_database(Database::on(secured.environment(), &format!("source_{test}")), Some(secured), "")
     }
 
-    fn in_database(database: Database, secured: Option<Arc<Secured>>) -> Self {
+    fn in_database(database: Database, secured: Option<Arc<Secured>>, before: &str) -> Self {
         database.run(
             "create table outbox_events (seq bigserial, id uuid default gen_random_uuid(), aggregate_type text default 'a',
                aggregate_id text default 'k', event_type text default 'e', payload jsonb)",
         );
         database.run("create publication outbox for table outbox_events with (publish = 'insert')");
         database.run("create table neighbour (n bigint)");
+        if !before.is_empty() {
+            database.run(before);
+        }
         let slot = database.slot("s");
         Self { database, slot, secured }
     }
 
-    fn insert(numbers: &Range<u64>) -> String {
-        let rows: Vec<String> = numbers.clone().map(|number| format!("('{number}')")).collect();
-        format!("insert into outbox_events (payload) values {}", rows.join(", "))
-    }
-
-    fn position(&self, sql: &str) -> u64 {
-        self.database.value(sql).parse().expect("a number of bytes")
-    }
-}
-
-impl Rig for Outbox {
-    type Source = Wal;
-
-    async fn open(&self, progress: Option<Progress>) -> Wal {
-        // A source that was dropped lets go of its slot in its own time.
+    /// A source that was dropped lets go of its slot in its own time.
+    pub(super) fn wait_until_free(&self) {
         self.database.wait_until_inactive(&self.slot);
+    }
+
+    pub(super) fn options(&self) -> WalOptions {
         let column = str::to_owned;
-        let options = WalOptions {
+        WalOptions {
             connect: match &self.secured {
                 Some(server) => server.options("scram", &self.database.name),
                 None => self.database.options(),
@@ -82,7 +80,25 @@ impl Rig for Outbox {
             }],
             capture: None,
             accept_gap: false.into(),
-        };
+        }
+    }
+
+    fn insert(numbers: &Range<u64>) -> String {
+        let rows: Vec<String> = numbers.clone().map(|number| format!("('{number}')")).collect();
+        format!("insert into outbox_events (payload) values {}", rows.join(", "))
+    }
+
+    fn position(&self, sql: &str) -> u64 {
+        self.database.value(sql).parse().expect("a number of bytes")
+    }
+}
+
+impl Rig for Outbox {
+    type Source = Wal;
+
+    async fn open(&self, progress: Option<Progress>) -> Wal {
+        self.wait_until_free();
+        let options = self.options();
         Wal::open(Arc::new(options), progress, Metrics::new()).await.expect("the source opens")
     }
 
