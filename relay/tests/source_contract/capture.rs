@@ -51,7 +51,8 @@ impl Rig for Beside {
             rows_per_second: None,
         };
         let mut wal = self.outbox.options();
-        wal.capture = Some(CaptureSource { publication, shape, signals: None, rereads_rewritten: false });
+        wal.capture =
+            Some(CaptureSource { publication, shape, signals: None, rereads_rewritten: false, reselects: false });
         let options = ChangesOptions {
             wal: Arc::new(wal),
             snapshot: Some((SnapshotMode::Initial, Arc::new(snapshot))),
