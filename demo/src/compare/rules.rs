@@ -30,7 +30,7 @@ pub(super) struct Rule {
 }
 
 /// The reviewed list.
-pub(super) const RULES: [Rule; 18] = [
+pub(super) const RULES: [Rule; 20] = [
     Rule {
         name: "snapshot-position",
         fields: "value.source.lsn value.source.txId value.source.sequence",
@@ -61,7 +61,7 @@ pub(super) const RULES: [Rule; 18] = [
         name: "snapshot-dates",
         fields: "value.after.*",
         operations: "r",
-        types: &["date"],
+        types: &["date", "date_extreme"],
         holds: |left, right| {
             is_number(left) && integer(right).is_some_and(|day| day < FIRST_GREGORIAN_DAY)
                 || text(left).zip(text(right)).is_some_and(|(_, date)| date < FIRST_GREGORIAN_DATE)
@@ -188,15 +188,28 @@ pub(super) const RULES: [Rule; 18] = [
         reason: "Debezium computes with floating point, and may miss a microsecond where there are seconds with a fraction",
     },
     Rule {
-        name: "infinity-as-text",
+        name: "special-as-text",
         fields: "value.before.* value.after.* key.* headers.__debezium.newkey.* headers.__debezium.oldkey.*",
         operations: "r c u d tombstone",
-        types: &["timestamp", "timestamp_0", "timestamp_3"],
-        holds: |left, right| {
-            is_text(left, &["+294247-01-10T04:00:25.2Z", "-290308-12-21T19:59:27.6Z"])
-                && is_text(right, &["infinity", "-infinity"])
-        },
-        reason: "Debezium prints the numbers that stand for infinity as if they were moments",
+        types: &["timestamp", "timestamp_0", "timestamp_3", "date_extreme", "numeric_special", "numeric_10_2_special"],
+        holds: |left, right| text(left).zip(text(right)).is_some_and(|pair| SPECIAL_TEXTS.contains(&pair)),
+        reason: "of infinity and `NaN` Debezium prints what stands for them inside of it: moments far away, names of constants",
+    },
+    Rule {
+        name: "no-place",
+        fields: "value.before.* value.after.*",
+        operations: "r c u d",
+        types: &["numeric_10_2_special", "timestamp_extreme"],
+        holds: |left, right| left.is_some_and(|left| *left != Json::Null) && right == Some(&Json::Null),
+        reason: "the form has no place for `NaN`, or for microseconds beyond 64 bits: the column's default, or a number that went around, is not the value either",
+    },
+    Rule {
+        name: "last-midnight",
+        fields: "value.before.* value.after.*",
+        operations: "r c u d",
+        types: &["time_extreme", "timetz_extreme"],
+        holds: |left, right| is_text(left, &["00:00:00Z"]) && is_text(right, &["24:00:00Z"]),
+        reason: "the end of a day is not its begin",
     },
     Rule {
         name: "expression-default",
@@ -216,18 +229,17 @@ pub(super) const RULES: [Rule; 18] = [
     },
 ];
 
-/// Whether the collections of a transaction are the same, but for the name of that of its messages.
+/// Whether the collections of a transaction are the same, but for the name and the place of that of its messages: an address has no
+/// place of its own in the map that they come from.
 fn are_collections_with_messages(left: Option<&Json>, right: Option<&Json>) -> bool {
     let (Some(Json::List(lefts)), Some(Json::List(rights))) = (left, right) else { return false };
-    let name = |collection: &Json| collection.get("data_collection").and_then(Json::text).map(str::to_owned);
-    let address = |name: &str| name.contains("LogicalDecodingMessageId@");
-    let same = |left: &Json, right: &Json| {
-        left == right
-            || name(left).is_some_and(|name| address(&name))
-                && name(right).as_deref() == Some("message")
-                && left.get("event_count") == right.get("event_count")
-    };
-    lefts.len() == rights.len() && lefts.iter().zip(rights).all(|(left, right)| same(left, right))
+    let name = |collection: &Json| collection.get("data_collection").and_then(Json::text).unwrap_or_default().to_owned();
+    let is_address = |collection: &&Json| name(collection).contains("LogicalDecodingMessageId@");
+    let is_message = |collection: &&Json| name(collection) == "message";
+    let count = |collection: Option<&Json>| collection.and_then(|collection| collection.get("event_count")).cloned();
+    let same_messages = count(lefts.iter().find(is_address)) == count(rights.iter().find(is_message));
+    let others = lefts.iter().filter(|left| !is_address(left)).eq(rights.iter().filter(|right| !is_message(right)));
+    lefts.iter().any(|left| is_address(&left)) && same_messages && others
 }
 
 /// Whether it is what Debezium makes of lists in a list.
@@ -266,6 +278,19 @@ fn are_same_floats(left: Option<&Json>, right: Option<&Json>) -> bool {
         _ => false,
     }
 }
+
+/// What Debezium prints of values that are no numbers and no moments, and what they are.
+const SPECIAL_TEXTS: [(&str, &str); 9] = [
+    ("+294247-01-10T04:00:25.2Z", "infinity"),
+    ("-290308-12-21T19:59:27.6Z", "-infinity"),
+    ("-5877611-06-21Z", "infinity"),
+    ("-5877611-06-22Z", "-infinity"),
+    ("+292278994-08-16Z", "infinity"),
+    ("-292275055-05-16Z", "-infinity"),
+    ("NAN", "NaN"),
+    ("POSITIVE_INFINITY", "Infinity"),
+    ("NEGATIVE_INFINITY", "-Infinity"),
+];
 
 /// 1582-10-15, in days since 1970.
 const FIRST_GREGORIAN_DAY: i64 = -141_427;

@@ -10,7 +10,18 @@ use crate::random::Random;
 const NULL_EVERY: u64 = 8;
 
 /// Types of whose values Debezium makes null, and ends for good where the column cannot be null.
-const DEADLY_NOT_NULL: [&str; 1] = ["ltree_array"];
+const DEADLY_NOT_NULL: [&str; 10] = [
+    "ltree_array",
+    "numeric_special",
+    "numeric_10_2_special",
+    "float4_special",
+    "float8_special",
+    "date_extreme",
+    "time_extreme",
+    "timetz_extreme",
+    "timestamp_extreme",
+    "timestamptz_extreme",
+];
 
 /// Makes the tables, with every edge value in them.
 pub(super) fn prepare(draft: &mut Draft) {

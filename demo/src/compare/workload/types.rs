@@ -396,6 +396,28 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        name: "extreme",
+        types: &[
+            plain("numeric_special", "numeric", &["1", "'NaN'", "'Infinity'", "'-Infinity'"]),
+            plain("numeric_10_2_special", "numeric(10,2)", &["1", "'NaN'"]),
+            plain("float4_special", "float4", &["1", "'NaN'", "'Infinity'", "'-Infinity'"]),
+            plain("float8_special", "float8", &["1", "'NaN'", "'Infinity'", "'-Infinity'"]),
+            plain("date_extreme", "date", &["'1970-01-01'", "'infinity'", "'-infinity'", "'5874897-12-31'"]),
+            plain("time_extreme", "time", &["'12:00'", "'24:00'"]),
+            plain("timetz_extreme", "timetz", &["'12:00Z'", "'24:00Z'", "'24:00-15:59'"]),
+            plain(
+                "timestamp_extreme",
+                "timestamp",
+                &["'1970-01-01'", "'294276-12-31 23:59:59.999999'", "'4714-11-24 00:00:00 BC'", "'12345-01-01'"],
+            ),
+            plain(
+                "timestamptz_extreme",
+                "timestamptz",
+                &["'1970-01-01Z'", "'294276-12-31 23:59:59.999999Z'", "'4714-11-24 00:00:00Z BC'", "'12345-01-01Z'"],
+            ),
+        ],
+    },
+    Group {
         name: "made",
         types: &[
             keyed("positive", "positive", &["1", "2147483647"]),
