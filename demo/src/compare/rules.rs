@@ -233,7 +233,8 @@ pub(super) const RULES: [Rule; 20] = [
 /// place of its own in the map that they come from.
 fn are_collections_with_messages(left: Option<&Json>, right: Option<&Json>) -> bool {
     let (Some(Json::List(lefts)), Some(Json::List(rights))) = (left, right) else { return false };
-    let name = |collection: &Json| collection.get("data_collection").and_then(Json::text).unwrap_or_default().to_owned();
+    let name =
+        |collection: &Json| collection.get("data_collection").and_then(Json::text).unwrap_or_default().to_owned();
     let is_address = |collection: &&Json| name(collection).contains("LogicalDecodingMessageId@");
     let is_message = |collection: &&Json| name(collection) == "message";
     let count = |collection: Option<&Json>| collection.and_then(|collection| collection.get("event_count")).cloned();
