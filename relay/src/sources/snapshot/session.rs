@@ -2,11 +2,15 @@
 //!
 //! Guarantee: a row shows a transaction if and only if its commit record stands before the moment. A temporary slot finds it: the
 //! server tells where the slot begins, and exports what was committed before. Until all is read, a lock keeps the tables from
-//! being truncated or rewritten, which no snapshot survives.
+//! being truncated or rewritten, which no snapshot survives; what was rewritten between the moment and the lock is noticed.
+//!
+//! Nothing is locked while the server waits for writing transactions: one of them may be waiting for the lock, as a migration does,
+//! and the server sees no deadlock where one waits for a client.
 //! <https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-CREATE-REPLICATION-SLOT>
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use postgres_protocol::escape::escape_literal;
 use tracing::info;
 
 use crate::pipeline::{End, Error, Kind};
@@ -32,15 +36,46 @@ pub(super) struct Shared {
     pub(super) sessions: Vec<Connection>,
 }
 
-/// Takes a snapshot for so many sessions beside the keeper. Waits for the transactions that are writing now.
+/// Takes a snapshot for so many sessions beside the keeper. Waits for the transactions that are writing now, and for those that
+/// rewrite a table.
 pub(super) fn share(connect: &ConnectOptions, tables: &[&Found], sessions: usize) -> Result<Shared, Error> {
-    let mut keeper = open(connect)?;
-    begin(&mut keeper)?;
+    loop {
+        let mut shared = take(connect, sessions)?;
+        let Some(table) = hold(&mut shared.keeper, tables)? else { return Ok(shared) };
+        info!(table = table.title(), "a table was rewritten while the snapshot was taken: another one is taken");
+    }
+}
+
+/// Keeps tables from being rewritten from now on; the first that was since the snapshot was taken: it does not show its rows.
+fn hold<'t>(keeper: &mut Connection, tables: &[&'t Found]) -> Result<Option<&'t Found>, Error> {
     for table in tables {
-        // Before the moment: what rewrites a table later waits.
         let lock = format!("lock table {} in access share mode", table.relation());
         keeper.patient_query(&lock).map_err(|error| read_error(table, error))?;
     }
+    for table in tables {
+        // The catalog's rows are those of the snapshot, the function knows the present.
+        let query = format!(
+            "with recursive part(oid) as (
+                 select {}::pg_catalog.regclass::oid
+                 union all
+                 select i.inhrelid from part join pg_catalog.pg_inherits i on i.inhparent = part.oid)
+             select 1 from part left join pg_catalog.pg_class c on c.oid = part.oid
+             where c.oid is null or c.relfilenode <> coalesce(pg_catalog.pg_relation_filenode(c.oid), 0)
+             limit 1",
+            escape_literal(&table.relation())
+        );
+        let rewritten = keeper.patient_query(&query).map_err(|error| read_error(table, error))?;
+        if !rewritten.is_empty() {
+            return Ok(Some(table));
+        }
+    }
+    Ok(None)
+}
+
+/// Takes a snapshot, of which the sessions hold nothing but it.
+fn take(connect: &ConnectOptions, sessions: usize) -> Result<Shared, Error> {
+    let mut keeper = open(connect)?;
+    begin(&mut keeper)?;
     reach(Failpoint::SnapshotBegin);
     let replication = ConnectOptions { replication: true, ..connect.clone() };
     let mut exporter = Connection::connect(&replication).map_err(|error| connect_error(connect, error))?;
@@ -73,12 +108,11 @@ pub(super) fn share(connect: &ConnectOptions, tables: &[&Found], sessions: usize
 pub(super) fn open(connect: &ConnectOptions) -> Result<Connection, Error> {
     let options = ConnectOptions { replication: false, ..connect.clone() };
     let mut session = Connection::connect(&options).map_err(|error| connect_error(connect, error))?;
-    if session.server_major() >= 17 {
-        // A role may carry it, and a large table takes its time. Older servers do not know it.
-        session
-            .simple_query("set transaction_timeout = 0")
-            .map_err(|error| session_error("preparing a session", error))?;
-    }
+    // A role may carry a limit, and a large table takes its time. Older servers do not know it.
+    let limit = if session.server_major() >= 17 { "; set transaction_timeout = 0" } else { "" };
+    // Rows that a policy hides would be left out without a word; so the server refuses.
+    let prepared = session.simple_query(&format!("set row_security = off{limit}"));
+    prepared.map_err(|error| session_error("preparing a session", error))?;
     Ok(session)
 }
 
@@ -125,7 +159,17 @@ pub(super) fn read_error(table: &Found, error: postgres::error::Error) -> Error 
     match error.sqlstate() {
         Some("42501") => Error::new(End::Source, Kind::Setup, format!("the rows of table {title} may not be read"))
             .because(error)
-            .with_help(format!("`postrider init` grants what is missing: select on {title} to the relay's role.")),
+            .with_help(format!(
+                "`postrider init` grants what is missing: select on {title} to the relay's role. If row-level security hides \
+                 rows from it, they would be missing: `alter role … bypassrls`."
+            )),
+        // The server's own words would tell a value.
+        Some(code) if code.starts_with("22") => {
+            let context = format!(
+                "Postgres could not read table {title}: SQLSTATE {code}, of which the server's log tells more"
+            );
+            Error::new(End::Source, Kind::Broken, context)
+        }
         // What was dropped meanwhile is not there when the list is asked for again.
         _ => {
             let kind = if error.is_transient() { Kind::Unavailable } else { Kind::Broken };

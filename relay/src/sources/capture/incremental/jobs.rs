@@ -74,7 +74,8 @@ impl Session {
         let open = || {
             let connect = ConnectOptions { replication: false, ..place.options.connect.clone() };
             let mut sql = Connection::connect(&connect)?;
-            sql.simple_query("set statement_timeout = '30s'")?;
+            // Rows that a policy hides would be left out without a word; so the server refuses.
+            sql.simple_query("set statement_timeout = '30s'; set row_security = off")?;
             Ok(sql)
         };
         self.0.map_or_else(open, Ok).map_err(|error: postgres::error::Error| Failure::Later(error.to_string()))
@@ -152,7 +153,9 @@ fn refused(error: &postgres::error::Error) -> Failure {
     match error.sqlstate() {
         // A table that is dropped or renamed is described anew, and then refused by name.
         Some("42P01") => Failure::Later("the table is gone".to_owned()),
-        Some("42501") => Failure::Refused("the relay's role may not read the table: run `postrider init`".to_owned()),
+        Some("42501") => Failure::Refused(
+            "the relay's role may not read the table: run `postrider init`; or row-level security hides rows of it from the role: `alter role … bypassrls`".to_owned(),
+        ),
         Some(code) if LASTING.iter().any(|class| code.starts_with(class)) => Failure::Refused(format!(
             "Postgres refuses to read the table so, with SQLSTATE {code}; the server's log has its words"
         )),
