@@ -360,13 +360,13 @@ impl Incremental {
         let (chunk, table) = (work.held.take()?, work.table.clone()?);
         let (messages, published) = self.shape(&table, &chunk, &fates, &place);
         let work = self.work.as_mut()?;
-        if work.moved(moved) {
+        if moved.is_none() {
             warn!(
                 snapshot = work.request.id,
                 "too many rows got another key meanwhile: the table is read from its beginning"
             );
         }
-        let mark = work.advance(&chunk, &fates, published, self.sent);
+        let mark = work.advance(&chunk, &fates, moved, (published, self.sent));
         work.throttle(chunk.rows.len(), self.options.rows_per_second);
         self.metrics.incremental.rows.inc_by(published);
         self.metrics.incremental.chunks.inc();

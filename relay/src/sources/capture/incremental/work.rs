@@ -123,22 +123,15 @@ impl Work {
         }
     }
 
-    /// Rows got other keys; whether they were too many, so that all is read from the beginning.
-    pub(super) fn moved(&mut self, keys: Option<Vec<RowKey>>) -> bool {
-        match keys {
-            Some(keys) => {
-                self.rereads.extend(keys);
-                false
-            }
-            None => {
-                (self.position, self.before, self.scanned) = (None, None, false);
-                true
-            }
-        }
-    }
-
-    /// A chunk was published as `fates` say; returns how far the snapshot came with it.
-    pub(super) fn advance(&mut self, chunk: &Chunk, fates: &[Fate], published: u64, sent: u64) -> Mark {
+    /// A chunk was published as `fates` say, so many rows of it and of all; returns how far the snapshot came with it. `moved`
+    /// are the rows that got other keys meanwhile: `None` if they were too many, so that all is read from the beginning.
+    pub(super) fn advance(
+        &mut self,
+        chunk: &Chunk,
+        fates: &[Fate],
+        moved: Option<Vec<RowKey>>,
+        (published, sent): (u64, u64),
+    ) -> Mark {
         self.tries = 0;
         let again = |fate: &Fate| *fate == Fate::Reread;
         self.rereads.extend(chunk.keys.iter().zip(fates).filter(|(_, fate)| again(fate)).map(|(key, _)| key.clone()));
@@ -163,6 +156,11 @@ impl Work {
                 if chunk.is_cut { read.max(1) } else { self.rows_next.saturating_mul(2).min(self.rows_max) };
         }
         self.rereading.clear();
+        match moved {
+            Some(keys) => self.rereads.extend(keys),
+            // Behind what the chunk says: the rows that moved may stand before it.
+            None => (self.position, self.before, self.scanned) = (None, None, false),
+        }
         self.counts.rows += published;
         self.counts.chunks += 1;
         self.counts.sent = sent;
@@ -171,6 +169,54 @@ impl Work {
             reached: self.position.clone().map(|key| Reached { key, since: self.since }),
             counts: self.counts,
             done: self.scanned && self.before.is_none() && self.rereads.is_empty(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::sources::capture::incremental::chunk::Rows;
+    use crate::sources::wal::window::Visible;
+
+    fn work() -> Work {
+        let (schema, name) = ("public".to_owned(), "users".to_owned());
+        let (condition, reached, counts) = (None, None, Counts::default());
+        Work::new(Request { id: 1, schema, name, condition, paused: false, reached, counts }, 5, 10)
+    }
+
+    /// The last chunk of the table.
+    fn chunk() -> Chunk {
+        Chunk {
+            visible: Visible::parse("5:5:").unwrap(),
+            mark: 0,
+            writers: HashSet::new(),
+            rows: Rows::default(),
+            keys: Vec::new(),
+            last: Some(vec!["20".to_owned()]),
+            complete: true,
+            is_cut: false,
+        }
+    }
+
+    #[test]
+    fn rows_that_got_other_keys_are_read_before_the_end_and_too_many_of_them_from_the_beginning() {
+        let key = RowKey::of([Some(&b"7"[..])]);
+        let reached = |key: &str| Some(vec![key.to_owned()]);
+        for (moved, position, done) in [
+            (Some(Vec::new()), reached("20"), true),
+            (Some(vec![key]), reached("20"), false),
+            (None, None, false),
+        ] {
+            let mut work = work();
+            let is_reset = moved.is_none();
+            let mark = work.advance(&chunk(), &[], moved, (0, 0));
+            assert_eq!((mark.reached.map(|reached| reached.key), mark.done), (position, done));
+            if is_reset {
+                assert!(matches!(work.which(true), Which::Behind(None, _)), "from the first row");
+            }
         }
     }
 }
