@@ -21,8 +21,12 @@ pub(super) struct Readable {
     pub(super) width: usize,
     /// The columns by which it is read in order, and that stand behind those that are published.
     pub(super) order: Vec<String>,
+    /// Their types in SQL.
+    order_types: Vec<String>,
     /// The columns by which the stream tells its rows apart, and that stand behind those.
     pub(super) key: Vec<String>,
+    /// Their types in SQL.
+    key_types: Vec<String>,
     /// Whether a change may leave out a value that it leaves as it was.
     pub(super) is_told_partly: bool,
     /// Rows, as the planner believes.
@@ -90,8 +94,7 @@ impl Readable {
                 "Correct the name, or run `postrider init`, which adds the tables of [capture].",
             );
         };
-        let (primary, identity, unique): (Vec<String>, Vec<String>, Vec<String>) =
-            (list(row, 3), list(row, 4), list(row, 5));
+        let (primary, identity, unique): (Columns, Columns, Columns) = (list(row, 3), list(row, 4), list(row, 5));
         let order = [&primary, &identity, &unique].into_iter().find(|columns| !columns.is_empty());
         let Some(order) = order.cloned() else {
             return refuse(
@@ -103,6 +106,7 @@ impl Readable {
             "i" => identity,
             _ => order.clone(),
         };
+        let ((order, order_types), (key, key_types)) = (order.into_iter().unzip(), key.into_iter().unzip());
         let table = match catalog::table(sql, publication, schema, name) {
             Ok(table) => table,
             Err(error) if error.kind() == Kind::Setup => {
@@ -130,13 +134,15 @@ impl Readable {
             form,
             width: table.columns.len(),
             order,
+            order_types,
             key,
+            key_types,
             is_told_partly: text(row, 2) != "f" && text(row, 10) == "t",
             estimated_rows: text(row, 7).parse().unwrap_or_default(),
             signature: text(row, 8).to_owned(),
             select: format!("{select}, {wanted}"),
             from: format!("{only}{}.{}", identifier(schema), identifier(name)),
-            search_path: search_path(text(row, 9), condition.is_some()),
+            search_path: search_path(text(row, 9), condition.is_some(), text(row, 11) == "t"),
         }))
     }
 
@@ -186,9 +192,11 @@ impl Readable {
         let (mut select, from) = (self.select.clone(), &self.from);
         let columns = |names: &[String]| names.iter().map(|name| identifier(name)).collect::<Vec<_>>();
         let order = columns(&self.order).join(", ");
+        // A bare literal would be read as what the operator takes, which may be another type than the column's.
+        let cast = |value: String, of: &String| format!("{value}::{of}");
         let bound = |than: &str, values: &[String]| {
-            let values = values.iter().map(|value| literal(value)).collect::<Vec<_>>().join(", ");
-            format!("({order}) {than} ({values})")
+            let values = values.iter().zip(&self.order_types).map(|(value, of)| cast(literal(value), of));
+            format!("({order}) {than} ({})", values.collect::<Vec<_>>().join(", "))
         };
         let rest = match which {
             Which::Behind(behind, rows) => {
@@ -207,7 +215,10 @@ impl Readable {
                     Some(value) => literal(&String::from_utf8_lossy(value)),
                     None => "null".to_owned(),
                 };
-                let row = |key: &RowKey| format!("({})", key.values().map(value).collect::<Vec<_>>().join(", "));
+                let row = |key: &RowKey| {
+                    let values = key.values().zip(&self.key_types).map(|(of_key, of)| cast(value(of_key), of));
+                    format!("({})", values.collect::<Vec<_>>().join(", "))
+                };
                 let keys = keys.iter().map(row).collect::<Vec<_>>().join(", ");
                 format!(" where ({}) in ({keys})", columns(&self.key).join(", "))
             }
@@ -216,24 +227,54 @@ impl Readable {
     }
 }
 
+/// Columns, each with its type in SQL.
+type Columns = Vec<(String, String)>;
+
 /// Where operators are looked for: in the schemas of the columns' types, and for a condition that somebody wrote also where
-/// they would expect.
-fn search_path(types: &str, has_condition: bool) -> String {
+/// they would expect. Values that print as names print as the stream has them only if there is nothing on the path: then an
+/// operator of an extension is not found, and the server says so.
+fn search_path(types: &str, has_condition: bool, has_names: bool) -> String {
+    if has_names {
+        return "pg_catalog".to_owned();
+    }
     let types = if types.is_empty() { "pg_catalog".to_owned() } else { format!("pg_catalog, {types}") };
     if has_condition { format!("{types}, public") } else { types }
 }
+
+/// Whether a column of `c` holds, at any depth, what prints as a name that depends on the search path.
+/// <https://www.postgresql.org/docs/current/datatype-oid.html>
+const HAS_NAMES: &str = "(
+    with recursive part(oid) as (
+        select a.atttypid from pg_catalog.pg_attribute a
+        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+        union
+        select inner_type.oid
+        from part join pg_catalog.pg_type outer_type on outer_type.oid = part.oid
+        cross join lateral (
+            select unnest(array[outer_type.typelem, outer_type.typbasetype])
+            union all
+            select a.atttypid from pg_catalog.pg_attribute a
+            where a.attrelid = outer_type.typrelid and outer_type.typtype = 'c' and a.attnum > 0 and not a.attisdropped
+        ) inner_type(oid)
+        where inner_type.oid <> 0)
+    select bool_or(oid in ('regclass'::regtype, 'regproc'::regtype, 'regprocedure'::regtype, 'regoper'::regtype,
+                           'regoperator'::regtype, 'regtype'::regtype, 'regconfig'::regtype, 'regdictionary'::regtype,
+                           'regcollation'::regtype))
+    from part)";
 
 /// What is asked about a table.
 fn facts(publication: &str, schema: &str, name: &str) -> String {
     let columns = |which: &str| {
         format!(
-            "coalesce((select json_agg(a.attname order by k.place)
+            "coalesce((select json_agg(json_build_array(a.attname,
+                 pg_catalog.format_type(coalesce(nullif(ty.typbasetype, 0), ty.oid), -1)) order by k.place)
              from (select i.indrelid, i.indkey::int2[] as columns, i.indnkeyatts
                    from pg_catalog.pg_index i
                    where i.indrelid = c.oid and i.indisvalid and i.indpred is null and i.indexprs is null and {which}
                    order by i.indexrelid limit 1) i
              cross join lateral unnest(i.columns) with ordinality k(attnum, place)
              join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+             join pg_catalog.pg_type ty on ty.oid = a.atttypid
              where k.place <= i.indnkeyatts), '[]')"
         )
     };
@@ -249,7 +290,8 @@ fn facts(publication: &str, schema: &str, name: &str) -> String {
                  join pg_catalog.pg_namespace tn on tn.oid = ty.typnamespace
                  where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
                 exists (select from pg_catalog.pg_attribute a
-                        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attstorage <> 'p')
+                        where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and a.attstorage <> 'p'),
+                {names}
          from pg_catalog.pg_publication_tables t
          join pg_catalog.pg_namespace n on n.nspname = t.schemaname
          join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = t.tablename
@@ -258,6 +300,7 @@ fn facts(publication: &str, schema: &str, name: &str) -> String {
         identity = columns("i.indisreplident"),
         unique = columns(not_null),
         signature = signature(publication),
+        names = HAS_NAMES,
         publication = literal(publication),
         schema = literal(schema),
         name = literal(name),
