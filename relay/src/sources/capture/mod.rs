@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use tokio::sync::Notify;
-use tracing::warn;
+use tokio::task::JoinHandle;
+use tracing::{Instrument, warn};
 
 use crate::pipeline::{Batch, End, Error, Kind, Progress, Source, Status};
 use crate::sources::capture::incremental::Incremental;
@@ -74,6 +75,8 @@ pub struct Changes {
     /// What is read beside the stream; none: nothing is captured.
     beside: Option<Box<Incremental>>,
     phase: Phase,
+    /// An error that ended the stream, and the question whether that can be made good for. A dropped call leaves both.
+    failing: Option<(Error, JoinHandle<bool>)>,
 }
 
 impl Changes {
@@ -105,7 +108,7 @@ impl Changes {
             Incremental::new(&options.wal.slot, Arc::clone(snapshot), Arc::clone(&metrics)).map(Box::new)
         };
         let beside = options.snapshot.as_ref().map(beside).transpose()?;
-        let mut changes = Self { options, metrics, wal: Box::new(wal), beside, phase: Phase::Stream };
+        let mut changes = Self { options, metrics, wal: Box::new(wal), beside, phase: Phase::Stream, failing: None };
         if changes.next_phase_is_stream() {
             return Ok(changes);
         }
@@ -138,12 +141,24 @@ impl Changes {
         Ok(())
     }
 
-    /// In the mode that makes good for them, lost changes are no reason to end: the source is opened anew.
-    async fn overcome(&self, error: Error) -> Error {
-        if error.kind() == Kind::Gap && self.options.may_begin_again() && slot::is_gone(&self.options.wal).await {
-            return Error::new(End::Source, Kind::Unavailable, error.chain());
+    /// What becomes of an error. In the mode that makes good for them, lost changes are no reason to end: the source is opened
+    /// anew. Cancel safe.
+    async fn overcome(&mut self, error: Error) -> Error {
+        if error.kind() != Kind::Gap || !self.options.may_begin_again() {
+            return error;
         }
-        error
+        let wal = Arc::clone(&self.options.wal);
+        let is_gone = async move { slot::is_gone(&wal).await };
+        self.failing = Some((error, tokio::spawn(is_gone.in_current_span())));
+        self.overcoming().await.unwrap_or_else(|| Error::new(End::Source, Kind::Gap, "the slot has lost changes"))
+    }
+
+    /// What becomes of the error that waits for an answer, if one does. Cancel safe.
+    async fn overcoming(&mut self) -> Option<Error> {
+        let (_, is_gone) = self.failing.as_mut()?;
+        let is_gone = is_gone.await.unwrap_or(false);
+        let (error, _) = self.failing.take()?;
+        Some(if is_gone { Error::new(End::Source, Kind::Unavailable, error.chain()) } else { error })
     }
 }
 
@@ -151,6 +166,9 @@ impl Source for Changes {
     type Position = WalPosition;
 
     async fn next(&mut self) -> Result<Batch<WalPosition>, Error> {
+        if let Some(error) = self.overcoming().await {
+            return Err(error);
+        }
         loop {
             let outcome = match &mut self.phase {
                 Phase::Stream => match &mut self.beside {
@@ -194,6 +212,7 @@ impl Source for Changes {
 
     async fn rewind(&mut self) -> Result<(), Error> {
         self.phase = Phase::Stream;
+        self.failing = None;
         if let Some(beside) = &mut self.beside {
             beside.rewound();
         }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::debug;
 
@@ -21,27 +21,22 @@ const INTERVAL: Duration = Duration::from_secs(5);
 
 /// A watch over one open slot; ends when dropped.
 pub(super) struct Watch {
-    failed: oneshot::Receiver<Error>,
+    failed: mpsc::Receiver<Error>,
     task: JoinHandle<()>,
 }
 
 impl Watch {
     /// Begins to watch through `sql`, which is replaced when it is lost.
     pub(super) fn begin(sql: Connection, options: Arc<WalOptions>, metrics: Arc<Metrics>) -> Self {
-        let (report, failed) = oneshot::channel();
-        let task = tokio::spawn(async move {
-            let error = watch(sql, options, metrics).await;
-            // Nobody listens any more if the source was closed just now.
-            drop(report.send(error));
-        });
-        Self { failed, task }
+        let (report, failed) = mpsc::channel(1);
+        Self { failed, task: tokio::spawn(watch(sql, options, metrics, report)) }
     }
 
-    /// Waits until something is wrong. Cancel safe.
+    /// Waits until something is wrong, or is still wrong when it is asked again. Cancel safe.
     pub(super) async fn failed(&mut self) -> Error {
-        match (&mut self.failed).await {
-            Ok(error) => error,
-            Err(_) => std::future::pending().await,
+        match self.failed.recv().await {
+            Some(error) => error,
+            None => std::future::pending().await,
         }
     }
 }
@@ -52,8 +47,8 @@ impl Drop for Watch {
     }
 }
 
-/// Looks until something is wrong.
-async fn watch(sql: Connection, options: Arc<WalOptions>, metrics: Arc<Metrics>) -> Error {
+/// Looks for what is wrong, until nobody wants to know.
+async fn watch(sql: Connection, options: Arc<WalOptions>, metrics: Arc<Metrics>, report: mpsc::Sender<Error>) {
     let mut sql = Some(sql);
     loop {
         let (connection, options_, metrics_) = (sql.take(), Arc::clone(&options), Arc::clone(&metrics));
@@ -64,8 +59,12 @@ async fn watch(sql: Connection, options: Arc<WalOptions>, metrics: Arc<Metrics>)
                 // The stream notices a lost server by itself; the watch only tries again.
                 debug!(error = error.chain(), "the slot could not be looked at");
             }
-            Ok(Err(error)) => return error,
-            Err(_) => std::future::pending().await,
+            Ok(Err(error)) => {
+                if report.send(error).await.is_err() {
+                    return;
+                }
+            }
+            Err(_) => return,
         }
         tokio::time::sleep(INTERVAL).await;
     }
@@ -82,4 +81,25 @@ fn look(connection: Option<Connection>, options: &WalOptions, metrics: &Metrics)
     metrics.wal.slot_safe_bytes.set(retention.safe_bytes.unwrap_or(-1));
     facts::publications(&mut sql, options)?;
     Ok(sql)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::End;
+
+    #[tokio::test]
+    async fn what_is_wrong_can_be_asked_again() {
+        let (report, failed) = mpsc::channel(1);
+        let task = tokio::spawn(async move {
+            for _ in 0..2 {
+                report.send(Error::new(End::Source, Kind::Gap, "the slot is gone")).await.unwrap();
+            }
+        });
+        let mut watch = Watch { failed, task };
+        assert_eq!(watch.failed().await.kind(), Kind::Gap);
+        assert_eq!(watch.failed().await.kind(), Kind::Gap);
+        let silent = tokio::time::timeout(Duration::from_millis(1), watch.failed()).await;
+        assert!(silent.is_err(), "whoever asks on waits");
+    }
 }
