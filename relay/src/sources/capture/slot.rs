@@ -14,7 +14,10 @@ use crate::sources::wal::WalOptions;
 #[derive(Debug, PartialEq, Eq)]
 enum Found {
     Missing,
-    Lost,
+    /// It needs WAL that is gone; whether it was kept over a failover.
+    Lost {
+        failover: bool,
+    },
     Usable,
 }
 
@@ -32,10 +35,12 @@ pub(super) async fn make_good(options: &WalOptions) -> Result<(), Error> {
             return Ok(());
         }
         let mut connection = Connection::connect(connect)?;
-        if found == Found::Lost {
+        let mut new = NewSlot::named(slot);
+        if let Found::Lost { failover } = found {
             connection.drop_slot(slot, true)?;
+            new.failover = failover;
         }
-        connection.create_logical_slot(&NewSlot::named(slot))?;
+        connection.create_logical_slot(&new)?;
         info!(slot, "slot made anew");
         Ok(())
     })
@@ -63,12 +68,17 @@ async fn blocking<T: Send + 'static>(
 
 fn look(connect: &ConnectOptions, slot: &str) -> Result<Found, PostgresError> {
     let mut session = Connection::connect(&ConnectOptions { replication: false, ..connect.clone() })?;
-    let query =
-        format!("select wal_status from pg_catalog.pg_replication_slots where slot_name = {}", escape_literal(slot));
+    // `failover` is a column of PostgreSQL 17 and later: as a field of the row it may be absent.
+    let query = format!(
+        "select wal_status, pg_catalog.to_jsonb(s) ->> 'failover'
+         from pg_catalog.pg_replication_slots s where slot_name = {}",
+        escape_literal(slot)
+    );
     let rows = session.simple_query(&query)?;
-    Ok(match rows.first().map(|row| row.first().and_then(Option::as_deref)) {
-        None => Found::Missing,
-        Some(Some("lost")) => Found::Lost,
-        Some(_) => Found::Usable,
+    let Some(row) = rows.first() else { return Ok(Found::Missing) };
+    let text = |index: usize| row.get(index).and_then(Option::as_deref);
+    Ok(match text(0) {
+        Some("lost") => Found::Lost { failover: text(1) == Some("true") },
+        _ => Found::Usable,
     })
 }
