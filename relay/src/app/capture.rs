@@ -62,6 +62,7 @@ fn snapshot(config: &Config, capture: &Capture) -> (SnapshotMode, Arc<SnapshotOp
         publication: capture.publication.clone(),
         shape: options(config, capture),
         tables: tables(&snapshot.tables),
+        signals: capture.signal_table.as_ref().map(|table| (table.schema.clone(), table.name.clone())),
         workers: snapshot.workers,
         chunk_rows: snapshot.chunk_rows,
         rows_per_second: snapshot.rows_per_second,

@@ -32,8 +32,8 @@ use crate::sources::snapshot::plan::{Missing, Planner};
 use crate::sources::snapshot::progress::Account;
 use crate::sources::snapshot::report::{Report, Tally};
 use crate::sources::snapshot::session::{Shared, share};
-use crate::sources::snapshot::tables::{Found, published};
-use crate::sources::snapshot::worker::{Moment, Reader, Shape, Worker};
+use crate::sources::snapshot::tables::{Found, KeyColumn, published};
+use crate::sources::snapshot::worker::{Closing, Moment, Reader, Shape, Worker};
 use crate::sources::wal::{WalPosition, catalog};
 use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
@@ -51,6 +51,8 @@ pub struct SnapshotOptions {
     pub shape: CaptureOptions,
     /// Of the captured tables, those that are read: patterns as the options of the capture have them; empty for all.
     pub tables: Vec<String>,
+    /// The table whose inserted rows are signals, as schema and name: its rows are no data.
+    pub signals: Option<(String, String)>,
     /// Connections that read at the same time, at least one.
     pub workers: usize,
     /// Rows of a chunk.
@@ -183,13 +185,16 @@ fn begin(
     let mut tables = published(&mut session, &options.publication)?;
     drop(session);
     tables.retain(|table| {
+        let is_signals = |(schema, name): &(String, String)| (schema, name) == (&table.schema, &table.name);
         capture.captures(&table.schema, &table.name)
+            && !options.signals.as_ref().is_some_and(is_signals)
             && chosen.as_ref().is_none_or(|chosen| chosen.captures(&table.schema, &table.name))
     });
     let tables: Arc<[Found]> = tables.into();
     let mut account = Account::default();
     for table in tables.iter() {
-        account.add(&table.schema, &table.name, &table.key, before);
+        let key: Vec<_> = table.key.iter().map(KeyColumn::order).collect();
+        account.add(&table.schema, &table.name, &key, before);
     }
     let missing: Vec<_> = (0..tables.len())
         .map(|table| Missing { table, gaps: account.gaps(table), has_begun: account.has_begun(table) })
@@ -241,6 +246,8 @@ fn read(
     let missing: Vec<_> =
         missing.iter().map(|of| Missing { table: of.table, gaps: of.gaps.clone(), has_begun: of.has_begun }).collect();
     std::thread::spawn(move || {
+        // The source must hear of the end even if this thread panics.
+        let _closing = Closing::of(&flow);
         span.in_scope(|| {
             let keeper = planner.run(&missing);
             // Its locks hold the tables until the others have read them.

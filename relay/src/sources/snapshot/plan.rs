@@ -14,8 +14,9 @@ use crate::sources::snapshot::progress::{Gap, Key};
 use crate::sources::snapshot::session::read_error;
 use crate::sources::snapshot::tables::Found;
 
-/// Chunks of a table at most, so that their numbers are never used up: a larger table is cut into larger ones.
-const CHUNKS_MAX: u64 = 1 << 18;
+/// After so many chunks of all tables they become twice as large, so that their numbers are never used up, whatever the statistics
+/// say of the tables or do not.
+const CHUNKS_PER_SIZE: u64 = 1 << 18;
 
 /// What is missing of a table.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) struct Planner {
     session: Connection,
     tables: Arc<[Found]>,
     chunk_rows: u64,
+    /// Chunks that were planned so far.
+    planned: u64,
     flow: Arc<Flow>,
     /// The newest chunk with rows: what it is the last of shows with the next.
     newest: Option<Chunk>,
@@ -58,7 +61,7 @@ impl From<Error> for Cut {
 
 impl Planner {
     pub(super) fn new(session: Connection, tables: Arc<[Found]>, chunk_rows: u32, flow: Arc<Flow>) -> Self {
-        Self { session, tables, chunk_rows: chunk_rows.max(1).into(), flow, newest: None, has_begun: false }
+        Self { session, tables, chunk_rows: chunk_rows.max(1).into(), planned: 0, flow, newest: None, has_begun: false }
     }
 
     /// Plans what is missing. Its session goes on holding the tables as they are until all of it is read.
@@ -73,14 +76,14 @@ impl Planner {
     }
 
     fn table(&mut self, missing: &Missing) -> Result<(), Cut> {
-        let table = &self.tables[missing.table];
-        let step = self.chunk_rows.max(table.rows.unwrap_or(0) / CHUNKS_MAX);
         let mut has_begun = missing.has_begun;
         for gap in &missing.gaps {
             let mut number = 0;
             let mut from = gap.from.clone();
             let mut is_empty = !self.has_rows(missing.table, gap)?;
             loop {
+                let step = rows_of_chunk(self.chunk_rows, self.planned);
+                self.planned += 1;
                 let to = match is_empty {
                     true => None,
                     false => self.bound(missing.table, from.as_ref(), gap.to.as_ref(), step)?,
@@ -154,5 +157,27 @@ impl Planner {
         let found = &self.tables[table];
         debug!(table = found.title(), "planning");
         self.session.patient_query(sql).map_err(|error| read_error(found, error))
+    }
+}
+
+/// The rows of the chunk of this number.
+fn rows_of_chunk(chunk_rows: u64, number: u64) -> u64 {
+    chunk_rows.saturating_mul(1 << (number / CHUNKS_PER_SIZE).min(31))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_numbers_of_chunks_are_enough_for_any_table() {
+        assert_eq!(
+            [0, CHUNKS_PER_SIZE - 1, CHUNKS_PER_SIZE, 3 * CHUNKS_PER_SIZE].map(|n| rows_of_chunk(10, n)),
+            [10, 10, 20, 80]
+        );
+        // A table has 2^32 pages of at most 2^9 rows that hold anything; numbers of chunks have 23 bits.
+        let rows: u64 = (0..28).map(|size| CHUNKS_PER_SIZE * rows_of_chunk(1, size * CHUNKS_PER_SIZE)).sum();
+        assert!(rows >= 1 << 45 && 28 * CHUNKS_PER_SIZE < 1 << 23);
+        assert!(rows_of_chunk(u64::MAX, u64::MAX) > 0);
     }
 }

@@ -32,7 +32,8 @@ pub struct TableProgress {
     pub schema: String,
     /// Its name.
     pub name: String,
-    /// The columns whose values bound the stretches; none: the table is read as a whole.
+    /// The columns whose values bound the stretches, each with what orders them, its type and its collation; none: the table is
+    /// read as a whole.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub key: Vec<String>,
     /// What was read, in the key's order.
@@ -130,7 +131,7 @@ struct TableAccount {
 
 impl Account {
     /// Adds a table, whose rows are told apart by `key`, with what `before` knows of it; returns its number. What was read by
-    /// another key does not count.
+    /// another key does not count, nor in another order of the same.
     pub(super) fn add(&mut self, schema: &str, name: &str, key: &[String], before: &SnapshotProgress) -> usize {
         let known = before.tables.iter().find(|table| table.schema == schema && table.name == name && table.key == key);
         let stretches = known.into_iter().flat_map(|table| table.read.iter().cloned());
@@ -229,7 +230,7 @@ mod tests {
 
     fn account(before: &SnapshotProgress) -> Account {
         let mut account = Account::default();
-        account.add("public", "users", &["id".to_owned()], before);
+        account.add("public", "users", &["id integer".to_owned()], before);
         account
     }
 
@@ -284,8 +285,10 @@ mod tests {
         account.note(0, (0, 0), stretch(None, None, 80));
         let before = account.progress(true);
         let mut again = Account::default();
-        again.add("public", "users", &["email".to_owned()], &before);
+        again.add("public", "users", &["email text".to_owned()], &before);
+        again.add("public", "users", &["id text".to_owned()], &before);
         assert_eq!(again.gaps(0), [gap(0, None, None)]);
+        assert_eq!(again.gaps(1), [gap(0, None, None)], "numbers as text are in another order");
     }
 
     #[test]
@@ -296,7 +299,7 @@ mod tests {
         let text = serde_json::to_string(&progress).unwrap();
         assert_eq!(
             text,
-            r#"{"done":false,"tables":[{"schema":"public","name":"users","key":["id"],"read":[{"from":["10"],"to":["20"],"shows_before":"1/50","rows":10}]}]}"#
+            r#"{"done":false,"tables":[{"schema":"public","name":"users","key":["id integer"],"read":[{"from":["10"],"to":["20"],"shows_before":"1/50","rows":10}]}]}"#
         );
         assert_eq!(serde_json::from_str::<SnapshotProgress>(&text).unwrap(), progress);
         assert_eq!(serde_json::to_string(&SnapshotProgress::over()).unwrap(), r#"{"done":true}"#);

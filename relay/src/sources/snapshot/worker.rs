@@ -76,7 +76,7 @@ impl Worker {
     /// Reads until there is nothing left to read, or somebody fails.
     pub(super) fn run(mut self) {
         // The source must hear of the end even if this thread panics.
-        let _closing = Closing(Arc::clone(&self.reader.flow));
+        let _closing = Closing::of(&self.reader.flow);
         while let Some(chunk) = self.reader.flow.chunk() {
             match self.reader.read(&mut self.session, &chunk) {
                 Ok(()) => {}
@@ -91,7 +91,14 @@ impl Worker {
     }
 }
 
-struct Closing(Arc<Flow>);
+/// Tells the source that it is over if the thread that has it panics.
+pub(super) struct Closing(Arc<Flow>);
+
+impl Closing {
+    pub(super) fn of(flow: &Arc<Flow>) -> Self {
+        Self(Arc::clone(flow))
+    }
+}
 
 impl Drop for Closing {
     fn drop(&mut self) {
