@@ -15,6 +15,9 @@ pub(crate) const RELAY_BINARY: &str = "POSTRIDER_RELAY_BINARY";
 /// The soak that is no matter of the demo.
 const TESTS: &str = "tests";
 
+/// The verb that takes `--postgres` itself.
+const COMPARE: &str = "compare";
+
 /// What asks for another version of Postgres than the one that is there.
 const VERSION: &str = "--postgres";
 
@@ -50,9 +53,9 @@ pub(crate) fn bench(arguments: &Named) -> Outcome {
     hand_over(&[&arguments.name], &arguments.rest)
 }
 
-/// `cargo xtask compare NAME …` is `demo compare NAME …`.
+/// `cargo xtask compare NAME …` is `demo compare NAME …`, which starts a server of its own in any case, also of another version.
 pub(crate) fn compare(arguments: &Named) -> Outcome {
-    hand_over(&["compare", &arguments.name], &arguments.rest)
+    hand_over(&[COMPARE, &arguments.name], &arguments.rest)
 }
 
 /// `cargo xtask soak NAME …` is `demo soak NAME …`, but for `tests`: those are the end-to-end tests with their
@@ -71,7 +74,10 @@ pub(crate) fn soak(arguments: &Named) -> Outcome {
 }
 
 fn hand_over(verb: &[&str], rest: &[String]) -> Outcome {
-    let (major, rest) = take_major(rest)?;
+    let (major, rest) = match verb {
+        [COMPARE, ..] => (None, rest.to_vec()),
+        _ => take_major(rest)?,
+    };
     let _server;
     let mut demo = if rest.iter().any(|word| word == "--help" || word == "-h") {
         // Nobody wants to wait for services in order to read.
