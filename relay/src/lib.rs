@@ -6,7 +6,8 @@
 //!
 //! With `[capture]` the same slot carries ordinary tables, in commit order with the events: [`sources::wal`]`/captured.rs`, its
 //! `catalog.rs` for what the stream does not say, and [`shape::change`] for Debezium's envelope. [`sources::capture`] puts the
-//! rows that are there already before them ([`sources::snapshot`]), under one progress record.
+//! rows that are there already before them ([`sources::snapshot`]), under one progress record; tables are read again beside the
+//! stream (`sources/capture/incremental/`, by what `sources/wal/window/` decides).
 //!
 //! Everything that moves events is one loop, [`pipeline::Pump`], between a [`pipeline::Source`] and a
 //! [`pipeline::Sink`]; [`pipeline::supervise()`] keeps it going, and [`app`] puts the parts together. Around the sink
