@@ -22,8 +22,10 @@ use crate::state::tpcb;
 const WRITERS: u64 = 4;
 /// Of a thousand transactions, those of TPC-B.
 const TPCB_PER_MILLE: u64 = 250;
-/// Of a thousand transactions of the first writer, those that change the schema.
-const ALTERS_PER_MILLE: u64 = 25;
+/// After so many transactions, the first writer changes the schema.
+const ALTERS_EVERY: u64 = 40;
+/// How often it tries: others stand in the way, and some changes are rolled back on purpose.
+const ALTER_ATTEMPTS: u64 = 10;
 
 /// What the writers did so far.
 #[derive(Debug, Default)]
@@ -176,10 +178,12 @@ struct Writer {
 
 impl Writer {
     async fn write(mut self, operations: u64) -> Result<()> {
+        let mut turn = 0;
         while self.workload.done.operations() < operations {
-            if self.alters && self.random.chance(ALTERS_PER_MILLE) {
-                self.alter().await?;
-                continue;
+            turn += 1;
+            if self.alters && turn % ALTERS_EVERY == ALTERS_EVERY / 2 {
+                let mut attempts = 0..ALTER_ATTEMPTS;
+                while attempts.next().is_some() && !self.alter().await? {}
             }
             let script = match self.random.chance(TPCB_PER_MILLE) {
                 true => tpcb::script(&mut self.random),
@@ -191,8 +195,8 @@ impl Writer {
         Ok(())
     }
 
-    /// A schema change, mostly in the middle of a transaction, sometimes in one that is rolled back.
-    async fn alter(&mut self) -> Result<()> {
+    /// A schema change, mostly in the middle of a transaction, sometimes in one that is rolled back; whether it was committed.
+    async fn alter(&mut self) -> Result<bool> {
         let schema = self.workload.schema();
         let change = alteration(&schema, &mut self.random);
         let operations = change.statements.len() as u64;
@@ -210,7 +214,7 @@ impl Writer {
             self.workload.done.alterations.fetch_add(1, Ordering::Relaxed);
         }
         self.count(committed, operations);
-        Ok(())
+        Ok(committed)
     }
 
     fn count(&self, committed: bool, operations: u64) {
