@@ -15,6 +15,11 @@ pub(super) fn start(place: &Place, prefix: &str, options: &Options) -> Result<Pr
     relay.start()
 }
 
+/// The topic of its progress record.
+pub(super) fn progress_topic(prefix: &str) -> String {
+    format!("progress.{prefix}")
+}
+
 /// What a user who moves from Debezium would write. Nothing is left out that Debezium was told not to leave out.
 fn toml(place: &Place, prefix: &str, options: &Options) -> String {
     let server = place.server();
@@ -34,7 +39,7 @@ fn toml(place: &Place, prefix: &str, options: &Options) -> String {
         place.database.name(),
         ROLE,
         prefix,
-        &format!("progress.{prefix}"),
+        &progress_topic(prefix),
         &place.bootstrap,
         &format!("{prefix}.message"),
     ]

@@ -145,7 +145,9 @@ impl Place {
     /// Removes everything.
     pub(super) async fn clear(self) -> Result<()> {
         self.database.drop().await?;
-        let names: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        let progress = self.prefixes.iter().map(|prefix| ours::progress_topic(prefix));
+        let names: Vec<String> = self.topics.iter().cloned().chain(progress).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
         admin(&self.bootstrap)?.delete_topics(&names, &AdminOptions::new()).await.doing("deleting the topics")?;
         std::fs::remove_dir_all(&self.folder).doing(format!("removing {}", self.folder.display()))
     }
