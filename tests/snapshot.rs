@@ -17,8 +17,13 @@ const WORKERS: usize = 3;
 
 /// What the relay is told of a site's captured tables.
 fn capturing(site: &Site, mode: &str) -> Launch {
+    told(site, site.relay(), mode)
+}
+
+/// What any verb is told of them.
+fn told(site: &Site, launch: Launch, mode: &str) -> Launch {
     let (chunk_rows, workers) = (CHUNK_ROWS.to_string(), WORKERS.to_string());
-    site.relay()
+    launch
         .with("POSTRIDER_CAPTURE_TABLES", "public.*")
         .with("POSTRIDER_CAPTURE_PUBLICATION", &publication(site))
         .with("POSTRIDER_CAPTURE_TOPIC", &topic(site, "{table}"))
@@ -254,4 +259,65 @@ async fn each_mode_reads_what_it_says_and_a_lost_slot_is_made_good_where_that_is
         .collect::<Vec<_>>();
     assert_eq!((epochs[0].as_str(), epochs[20].as_str()), ("0001", "0002"), "positions go on growing");
     relay.terminate().await.expect(0, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_with_keys_of_odd_types_are_read_in_pieces_and_the_signal_table_is_not() {
+    let site = place(
+        "oddkeys",
+        "create type pair as (a int, b text);
+         create table pairs (k pair primary key);
+         insert into pairs select row(i, 'it''s')::pair from generate_series(1, 450) i;
+         create table named (k regclass primary key);
+         insert into named select oid::regclass from pg_class where relnamespace <> 'pg_toast'::regnamespace;
+         create table bits (k bit(12), c char(3), primary key (k, c));
+         insert into bits select i::bit(12), i % 9 from generate_series(1, 450) i;
+         create table asks (id varchar(42) primary key, type varchar(32) not null, data text);
+         insert into asks values ('1', 'log', '{}')",
+    )
+    .await;
+    let mut relay = capturing_only(&site, "initial").with("POSTRIDER_CAPTURE_SIGNAL_TABLE", "public.asks").start();
+    relay.ready().await;
+    let rows = site.db().query_one("select 900 + count(*) from named", &[]).await.unwrap().get::<_, i64>(0);
+    relay.logs(&["the initial snapshot is read", &format!("rows={rows}")]).await;
+    let mut readers = Vec::new();
+    for table in ["pairs", "named", "bits"] {
+        readers.push((table, reader(&site, table).await));
+    }
+    let keys = async |rows: i64| {
+        let mut keys = BTreeMap::new();
+        let count = || readers.iter().map(|(_, reader)| reader.count() as i64).sum::<i64>();
+        until("every row arrived", PATIENCE, async || (count() >= rows).then_some(())).await;
+        for (table, reader) in &readers {
+            for record in reader.records() {
+                *keys.entry((*table, record.key)).or_insert(0) += 1;
+            }
+        }
+        keys
+    };
+    let once = keys(rows).await;
+    assert!(once.values().all(|times| *times == 1) && once.len() as i64 == rows, "{once:?}");
+
+    // Beside the stream the same keys come again.
+    for table in ["pairs", "named", "bits"] {
+        let verb = told(&site, site.administrator(), "initial").with("POSTRIDER_OUTBOX_TABLE", "");
+        let verb = verb.argument("start").argument("--table").argument(&format!("public.{table}"));
+        verb.complete("snapshot").expect(0, &["requested"]);
+    }
+    let twice = keys(2 * rows).await;
+    assert!(twice.values().all(|times| *times == 2) && twice.len() as i64 == rows, "{twice:?}");
+    relay.terminate().await.expect(0, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_a_policy_hides_are_not_left_out_without_a_word() {
+    let site = place(
+        "policies",
+        "create table items (id int primary key, owner text);
+         insert into items values (1, 'somebody');
+         alter table items enable row level security",
+    )
+    .await;
+    let ended = capturing_only(&site, "initial").start().ended().await;
+    ended.expect(1, &["the rows of table public.items may not be read", "row-level security"]);
 }

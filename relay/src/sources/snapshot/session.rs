@@ -196,3 +196,80 @@ fn slot_error(error: postgres::error::Error) -> Error {
         _ => session_error("creating its temporary slot", error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use xtask::services::PrivatePostgres;
+
+    use super::*;
+    use crate::postgres::options::Host;
+    use crate::sources::snapshot::tables::published;
+
+    /// Far beyond what anything here takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A server with two captured tables, one of them in partitions.
+    fn server() -> (PrivatePostgres, ConnectOptions, Vec<Found>) {
+        let server = PrivatePostgres::start(None, &[("wal_level", "logical")]).unwrap();
+        let address = server.environment();
+        let host = Host::Socket(address.socket_dir);
+        let connect = ConnectOptions::new(host, address.port, "postgres", &address.user);
+        let mut session = open(&connect).unwrap();
+        session
+            .simple_query(
+                "set search_path = public;
+                 create table items (id int primary key);
+                 insert into items select generate_series(1, 10);
+                 create table parts (id int primary key) partition by range (id);
+                 create table parts_low partition of parts for values from (0) to (100);
+                 insert into parts values (1);
+                 create publication captured for table items, parts with (publish_via_partition_root = true)",
+            )
+            .unwrap();
+        let tables = published(&mut session, "captured").unwrap();
+        assert_eq!(tables.iter().map(Found::title).collect::<Vec<_>>(), ["public.items", "public.parts"]);
+        (server, connect, tables)
+    }
+
+    fn wait_until(session: &mut Connection, condition: &str) {
+        let begun = Instant::now();
+        let look = format!("select pg_sleep(0.01), {condition}");
+        while session.simple_query(&look).unwrap()[0][1].as_deref() != Some("t") {
+            assert!(begun.elapsed() < PATIENCE, "never became true: {condition}");
+        }
+    }
+
+    #[test]
+    fn a_migration_and_a_snapshot_do_not_wait_for_each_other_and_what_is_rewritten_is_noticed() {
+        let (_server, connect, tables) = server();
+        let both: Vec<_> = tables.iter().collect();
+        let session = || open(&connect).unwrap();
+        let (mut writer, mut looker, mut migrator) = (session(), session(), session());
+        writer.simple_query("begin; insert into public.parts values (2)").unwrap();
+        let taking = {
+            let (connect, tables) = (connect.clone(), tables.clone());
+            std::thread::spawn(move || share(&connect, &tables.iter().collect::<Vec<_>>(), 1).map(drop))
+        };
+        // It waits for the writer. A migration that comes now does not wait for it; if it did, it for the migration too.
+        let waiting = "exists (select from pg_locks l join pg_stat_activity a using (pid)
+                               where not l.granted and a.backend_type = 'walsender')";
+        wait_until(&mut looker, waiting);
+        migrator.simple_query("set lock_timeout = '5s'").unwrap();
+        migrator.simple_query("alter table public.items alter column id type bigint").unwrap();
+        writer.simple_query("commit").unwrap();
+        taking.join().unwrap().unwrap();
+
+        // Between the moment and the lock anything may be rewritten, also a part of a table.
+        let mut shared = take(&connect, 0).unwrap();
+        looker.simple_query("alter table public.items alter column id type integer").unwrap();
+        assert_eq!(hold(&mut shared.keeper, &both).unwrap().map(Found::title).as_deref(), Some("public.items"));
+        drop(shared);
+        let mut shared = take(&connect, 0).unwrap();
+        looker.simple_query("truncate public.parts_low; alter table public.items add column note text").unwrap();
+        assert_eq!(hold(&mut shared.keeper, &both).unwrap().map(Found::title).as_deref(), Some("public.parts"));
+        drop(shared);
+        assert_eq!(hold(&mut take(&connect, 0).unwrap().keeper, &both).unwrap(), None);
+    }
+}

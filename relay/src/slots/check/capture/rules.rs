@@ -101,7 +101,7 @@ pub(super) static SELECT: Rule = Rule {
 pub(super) static ROW_SECURITY: Rule = Rule {
     code: "capture-row-security",
     severity: Severity::Error,
-    why: "A snapshot would publish only the rows that the policies show to the relay's role, and nobody would notice.",
+    why: "A snapshot would lack the rows that policies hide from the relay's role; the relay ends instead.",
     mend: "`alter role … bypassrls`",
 };
 pub(super) static SNAPSHOT_SLOT: Rule = Rule {
