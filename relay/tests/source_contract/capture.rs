@@ -46,6 +46,7 @@ impl Rig for Beside {
             publication: publication.clone(),
             shape: shape.clone(),
             tables: Vec::new(),
+            signals: None,
             workers: 2,
             chunk_rows: 10,
             rows_per_second: None,

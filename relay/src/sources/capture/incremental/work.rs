@@ -205,11 +205,9 @@ mod tests {
     fn rows_that_got_other_keys_are_read_before_the_end_and_too_many_of_them_from_the_beginning() {
         let key = RowKey::of([Some(&b"7"[..])]);
         let reached = |key: &str| Some(vec![key.to_owned()]);
-        for (moved, position, done) in [
-            (Some(Vec::new()), reached("20"), true),
-            (Some(vec![key]), reached("20"), false),
-            (None, None, false),
-        ] {
+        for (moved, position, done) in
+            [(Some(Vec::new()), reached("20"), true), (Some(vec![key]), reached("20"), false), (None, None, false)]
+        {
             let mut work = work();
             let is_reset = moved.is_none();
             let mark = work.advance(&chunk(), &[], moved, (0, 0));
