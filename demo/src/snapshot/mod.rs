@@ -1,7 +1,7 @@
 //! How fast an initial snapshot goes, and what a SIGKILL in the middle of it costs.
 //!
-//! [`bench`] lets four take turns on the same rows: `COPY … TO STDOUT` by psql into nothing, the relay into nothing and into Kafka,
-//! and Kafka's own producer test with records of the same content. [`soak`] kills the relay again and again, and reads every record
+//! [`bench()`] lets four take turns on the same rows: `COPY … TO STDOUT` by psql into nothing, the relay into nothing and into Kafka,
+//! and Kafka's own producer test with records of the same content. [`soak()`] kills the relay again and again, and reads every record
 //! that it delivered.
 
 mod contest;
