@@ -29,7 +29,7 @@ enum From {
     Debezium(Debezium),
 }
 
-/// Turns a Debezium Postgres connector, of tables or with the outbox event router, into a configuration, or back.
+/// Turns a Debezium connector, of tables or with the event router, into a configuration, or back.
 ///
 /// FILE is the connector's JSON, as `GET /connectors/NAME` answers or as it was posted, or the properties of
 /// Debezium Server; `-` reads standard input. What becomes of each option is told on standard error. If one
