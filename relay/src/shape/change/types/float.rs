@@ -225,9 +225,11 @@ fn power(text: &[u8]) -> Option<i32> {
         [b'+', digits @ ..] => (1, digits),
         digits => (1, digits),
     };
-    let is_short = (1..=4).contains(&digits.len());
+    if !(1..=4).contains(&digits.len()) {
+        return None;
+    }
     let power = digits.iter().try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i32::from(byte - b'0')));
-    power.filter(|_| is_short).map(|power| sign * power)
+    power.map(|power| sign * power)
 }
 
 #[cfg(test)]
@@ -257,7 +259,23 @@ mod tests {
         }
         let large = format!("1{}", "0".repeat(400));
         assert_eq!(text(|out| nearest(large.as_bytes(), out)), r#""Infinity""#);
-        for wrong in ["", "-", ".", "1.", ".5", "1.2.3", "1e", "1e+", "0x10", "inf", "nan", "1 ", "--1", "1e99999"] {
+        for wrong in [
+            "",
+            "-",
+            ".",
+            "1.",
+            ".5",
+            "1.2.3",
+            "1e",
+            "1e+",
+            "0x10",
+            "inf",
+            "nan",
+            "1 ",
+            "--1",
+            "1e99999",
+            "1e00000000000000000001",
+        ] {
             assert_eq!(write(wrong.as_bytes(), Width::Double, &mut Vec::new()), Err(Misfit::NotOfType), "{wrong}");
         }
     }
