@@ -13,6 +13,13 @@ pub struct Times {
     pub shaped_at: Option<Instant>,
 }
 
+/// The time now, in microseconds since 1970.
+#[must_use]
+pub fn now_us() -> i64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
+}
+
 /// How long ago that was, in microseconds since 1970; `None` if the clocks disagree.
 #[must_use]
 pub fn age_of(us: i64) -> Option<Duration> {

@@ -20,13 +20,15 @@ use std::sync::atomic::AtomicU32;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
-use tracing::{Span, info};
+use tracing::{Span, info, warn};
 
 use crate::pipeline::{Batch, End, Error, Kind, Messages, Status};
 use crate::postgres::connection::Breaker;
 use crate::postgres::options::ConnectOptions;
 use crate::shape::change::Capture;
 use crate::shape::change::options::CaptureOptions;
+use crate::shape::change::row::Stamp;
+use crate::shape::outbox::Shaped;
 use crate::sources::snapshot::flow::{Flow, Look};
 use crate::sources::snapshot::plan::{Missing, Planner};
 use crate::sources::snapshot::progress::Account;
@@ -276,4 +278,16 @@ fn shape(
         Error::new(End::Source, Kind::Setup, context).because(error)
     })?;
     Ok(Shape { columns: described.columns.into_iter().map(|column| column.name).collect(), form })
+}
+
+/// Counts and logs what became of a row that was read.
+pub(in crate::sources) fn account(metrics: &Metrics, shaped: &Shaped, stamp: &Stamp<'_>) {
+    match shaped {
+        Shaped::Whole | Shaped::HeadersMalformed => {}
+        Shaped::Filtered => metrics.wal.filtered_events.inc(),
+        Shaped::Unfit(why) => {
+            metrics.wal.unfit_events.with_label_values(&[why.class()]).inc();
+            warn!(position = %stamp.position, %why, "a row cannot become a record; its route's policy says what becomes of it");
+        }
+    }
 }

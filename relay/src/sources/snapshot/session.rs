@@ -8,11 +8,10 @@
 //! and the server sees no deadlock where one waits for a client.
 //! <https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-CREATE-REPLICATION-SLOT>
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use postgres_protocol::escape::escape_literal;
 use tracing::info;
 
+use crate::pipeline::times::now_us;
 use crate::pipeline::{End, Error, Kind};
 use crate::postgres;
 use crate::postgres::connection::Connection;
@@ -131,12 +130,6 @@ fn import(session: &mut Connection, snapshot: &str) -> Result<(), Error> {
 pub(super) fn end(mut session: Connection) {
     // The server forgets a reading transaction anyway.
     drop(session.simple_query("commit"));
-}
-
-/// Now, in microseconds since 1970.
-pub(super) fn now_us() -> i64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
 }
 
 /// Nobody lets us in, or nobody answers.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
-use tracing::warn;
 
+use crate::pipeline::times::now_us;
 use crate::pipeline::{Error, Messages};
 use crate::postgres::connection::Connection;
 use crate::postgres::copy::{Block, Fields};
@@ -15,9 +15,10 @@ use crate::shape::change::row::{Change, Snapshot, Stamp, Value};
 use crate::shape::change::{Capture, Form};
 use crate::shape::outbox::Shaped;
 use crate::shape::position::EventPosition;
+use crate::sources::snapshot::account;
 use crate::sources::snapshot::flow::{Chunk, Flow, Item, Of};
 use crate::sources::snapshot::progress::Stretch;
-use crate::sources::snapshot::session::{end, now_us, read_error};
+use crate::sources::snapshot::session::{end, read_error};
 use crate::sources::snapshot::tables::{Found, list};
 use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
@@ -191,7 +192,7 @@ impl Reader {
             if shaped != Shaped::Filtered {
                 messages.name_last(&values);
             }
-            self.account(&shaped, &stamp);
+            account(&self.metrics, &shaped, &stamp);
         }
         let times = messages.times_mut();
         // What a row waits for begins when it is read: nobody waited for it before.
@@ -214,17 +215,6 @@ impl Reader {
             origin: None,
             origin_lsn: None,
             transaction: None,
-        }
-    }
-
-    fn account(&self, shaped: &Shaped, stamp: &Stamp<'_>) {
-        match shaped {
-            Shaped::Whole | Shaped::HeadersMalformed => {}
-            Shaped::Filtered => self.metrics.wal.filtered_events.inc(),
-            Shaped::Unfit(why) => {
-                self.metrics.wal.unfit_events.with_label_values(&[why.class()]).inc();
-                warn!(position = %stamp.position, %why, "a row cannot become a record; its route's policy says what becomes of it");
-            }
         }
     }
 }

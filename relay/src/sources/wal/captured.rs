@@ -1,7 +1,6 @@
 //! Changes of captured tables on their way to the shaper: what they are, where they stand, and what is noted of their transaction.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
+use crate::pipeline::times::now_us;
 use crate::pipeline::{End, Error, Kind, Messages};
 use crate::postgres::lsn::RecordLsn;
 use crate::postgres::pgoutput::{self, Begin, LogicalMessage, OldTuple, Origin, Tuple};
@@ -187,8 +186,7 @@ impl Captured {
 
     /// A chunk begins: its changes are processed now.
     pub(super) fn begin(&mut self) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        self.now_us = i64::try_from(now.as_micros()).unwrap_or(i64::MAX);
+        self.now_us = now_us();
     }
 
     /// A transaction ended.

@@ -11,13 +11,14 @@ mod work;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, info, warn};
 
+use crate::pipeline::times::now_us;
 use crate::pipeline::{Batch, End, Error, Kind, Messages, Source};
 use crate::shape::change::Capture;
 use crate::shape::change::row::{Change, Snapshot, Stamp, Value};
@@ -27,8 +28,8 @@ use crate::sources::capture::incremental::chunk::{Chunk, Outcome};
 use crate::sources::capture::incremental::jobs::{Done, Failure, Notes, Place, Polled, Session};
 use crate::sources::capture::incremental::table::Readable;
 use crate::sources::capture::incremental::work::Work;
-use crate::sources::snapshot::SnapshotOptions;
 use crate::sources::snapshot::requests::Mark;
+use crate::sources::snapshot::{SnapshotOptions, account};
 use crate::sources::wal::window::{Again, Fate};
 use crate::sources::wal::{Wal, WalPosition};
 use crate::telemetry::Metrics;
@@ -394,8 +395,7 @@ impl Incremental {
     fn shape(&mut self, table: &Readable, chunk: &Chunk, fates: &[Fate], place: &WalPosition) -> (Messages, u64) {
         let mut messages = Messages::over(Bytes::new());
         let position = RowPositions::at(place);
-        let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now_us = i64::try_from(now_us.as_micros()).unwrap_or(i64::MAX);
+        let now_us = now_us();
         let (mut values, mut published) = (Vec::with_capacity(table.width), 0);
         for (index, fate) in fates.iter().enumerate().filter(|(index, _)| chunk.rows.is_wanted(*index)) {
             if *fate != Fate::Publish {
@@ -411,14 +411,7 @@ impl Incremental {
             if shaped != Shaped::Filtered {
                 messages.name_last(&values);
             }
-            match shaped {
-                Shaped::Whole | Shaped::HeadersMalformed => {}
-                Shaped::Filtered => self.metrics.wal.filtered_events.inc(),
-                Shaped::Unfit(why) => {
-                    self.metrics.wal.unfit_events.with_label_values(&[why.class()]).inc();
-                    warn!(position = %stamp.position, %why, "a row cannot become a record; its route's policy says what becomes of it");
-                }
-            }
+            account(&self.metrics, &shaped, &stamp);
         }
         (messages, published)
     }
