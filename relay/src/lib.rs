@@ -41,6 +41,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod finding;
+pub mod kafka;
 pub mod pipeline;
 pub mod postgres;
 pub mod shape;

@@ -14,6 +14,7 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "config",
             "postgres",
+            "kafka",
             "sources",
             "sinks",
             "slots",
@@ -26,8 +27,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("sources", &["postgres", "shape", "encode", "pipeline", "telemetry"]),
-    ("sinks", &["postgres", "shape", "encode", "pipeline", "finding", "telemetry"]),
+    ("sources", &["postgres", "kafka", "shape", "encode", "pipeline", "telemetry"]),
+    ("sinks", &["postgres", "kafka", "shape", "encode", "pipeline", "finding", "telemetry"]),
+    // How brokers are reached: what reads from them and what writes to them share it.
+    ("kafka", &["pipeline", "telemetry"]),
     ("slots", &["postgres", "pipeline", "finding", "telemetry"]),
     ("jobs", &["shape", "encode", "pipeline", "telemetry"]),
     ("admin", &["pipeline", "telemetry"]),
@@ -46,7 +49,7 @@ const TABLE: &[(&str, &[&str])] = &[
 
 /// Crates that only these modules may name: the core knows no broker, no database and no format of a file.
 const CRATES: &[(&str, &[&str])] = &[
-    ("rdkafka", &["sinks", "sources"]),
+    ("rdkafka", &["kafka", "sinks", "sources"]),
     ("tokio_postgres", &["cli", "postgres", "slots", "sources", "sinks", "jobs"]),
     ("postgres_protocol", &["postgres", "sources", "slots"]),
     ("axum", &["admin"]),

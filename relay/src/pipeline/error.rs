@@ -48,13 +48,14 @@ pub struct Error {
     kind: Kind,
     context: String,
     help: Option<String>,
+    at_once: bool,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// An error of `end`; `context` says what could not be done and where, as a lowercase fragment.
     pub fn new(end: End, kind: Kind, context: impl Into<String>) -> Self {
-        Self { end, kind, context: context.into(), help: None, source: None }
+        Self { end, kind, context: context.into(), help: None, at_once: false, source: None }
     }
 
     /// Adds what caused it.
@@ -69,6 +70,19 @@ impl Error {
     pub fn with_help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// Says that the next attempt differs from this one, so that waiting before it would change nothing.
+    #[must_use]
+    pub fn at_once(mut self) -> Self {
+        self.at_once = true;
+        self
+    }
+
+    /// Whether the next attempt need not wait.
+    #[must_use]
+    pub fn is_retried_at_once(&self) -> bool {
+        self.at_once
     }
 
     /// Which end failed.

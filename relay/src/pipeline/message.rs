@@ -107,6 +107,19 @@ pub struct Unfit {
     pub reason: String,
 }
 
+/// What a batch was cut out of, where that is a log that can be read again: offsets of one partition of one topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The offset of the first record.
+    pub first: i64,
+    /// The offset of the last record. Between the two may be offsets that no record has.
+    pub last: i64,
+}
+
 /// A partition that was chosen for a message, in the topic that it had then.
 #[derive(Debug)]
 struct Chosen {
@@ -128,6 +141,7 @@ pub struct Messages {
     /// The names of the messages that have one, at their places; no longer than the list, and empty for most batches.
     names: Vec<u128>,
     times: Times,
+    cut: Option<Cut>,
 }
 
 impl Messages {
@@ -143,7 +157,19 @@ impl Messages {
             partitions: Vec::new(),
             names: Vec::new(),
             times: Times::default(),
+            cut: None,
         }
+    }
+
+    /// What it was cut out of; `None` unless its source reads such a log.
+    #[must_use]
+    pub fn cut(&self) -> Option<&Cut> {
+        self.cut.as_ref()
+    }
+
+    /// Notes what it was cut out of.
+    pub fn set_cut(&mut self, cut: Cut) {
+        self.cut = Some(cut);
     }
 
     /// When it reached the places on its way.

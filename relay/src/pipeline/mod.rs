@@ -19,10 +19,10 @@ pub mod supervise;
 pub mod times;
 
 pub use error::{Disposition, End, Error, Kind};
-pub use message::{Header, HeaderName, Message, MessageRef, Messages, Span, Unfit};
+pub use message::{Cut, Header, HeaderName, Message, MessageRef, Messages, Span, Unfit};
 pub use parking::{Lot, Parking, ParkingOptions};
 pub use pump::{Limits, Pump, Reached};
-pub use sink::{Durable, Receipt, ReceiptSender, Refused, Sink};
+pub use sink::{Durable, Receipt, ReceiptSender, Refused, Sink, Split};
 pub use source::{Batch, Position, Progress, Source};
 pub use status::{Status, StatusSnapshot};
 pub use stop::{Stop, StopHandle};

@@ -401,6 +401,10 @@ impl<S: Sink, L: Lot> Sink for Parking<S, L> {
         Ok(())
     }
 
+    async fn probe(&mut self) -> Result<(), Error> {
+        self.inner.probe().await
+    }
+
     async fn reset(&mut self) -> Result<(), Error> {
         self.inner.reset().await
     }

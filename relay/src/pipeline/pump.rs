@@ -255,6 +255,13 @@ where
         let mut flight = self.ring.pop_front().expect("only the front of a ring that is not empty is settled");
         self.ring_bytes -= flight.bytes;
         self.show_in_flight();
+        if let Some(split) = fate.split {
+            let context = format!("a batch of {} messages is refused: {}", flight.messages, split.reason);
+            self.source.split(flight.position, split.after).await?;
+            return Err(Error::new(End::Sink, Kind::Refused, context)
+                .at_once()
+                .with_help("It is delivered in smaller parts, until the message is found for which it is refused."));
+        }
         if let Some(refused) = fate.refused.first() {
             return Err(Error::new(End::Sink, Kind::Refused, refused.reason.clone())
                 .with_help("The stream waits here, so that order holds; make the broker accept the record."));

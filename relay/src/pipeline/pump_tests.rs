@@ -10,7 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::*;
 use crate::pipeline::backoff::Bounds;
 use crate::pipeline::message::{Message, Messages};
-use crate::pipeline::sink::{ReceiptSender, Refused};
+use crate::pipeline::sink::{ReceiptSender, Refused, Split};
 use crate::pipeline::stop::StopHandle;
 
 /// A position that is just a number; one that keeps its own progress needs no note.
@@ -57,6 +57,11 @@ impl Source for TestSource {
     }
 
     async fn rewind(&mut self) -> Result<(), Error> {
+        Ok(())
+    }
+
+    async fn split(&mut self, position: Place, after: usize) -> Result<(), Error> {
+        note(&self.log, format!("split {position} after {after}"));
         Ok(())
     }
 
@@ -184,7 +189,7 @@ impl Rig {
 }
 
 fn refused() -> Durable {
-    Durable { refused: vec![Refused::new(0, "topic t takes no record")] }
+    Durable { refused: vec![Refused::new(0, "topic t takes no record")], split: None }
 }
 
 #[tokio::test(start_paused = true)]
@@ -271,6 +276,19 @@ async fn what_the_broker_refused_is_not_acknowledged_nor_anything_behind_it() {
     assert_eq!((error.end(), error.kind()), (End::Sink, Kind::Refused));
     assert_eq!(log.last().map(String::as_str), Some("reset"));
     assert_eq!(log.iter().filter(|entry| entry.starts_with("acknowledged")).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_refused_as_a_whole_is_cut_shorter_by_its_source_and_tried_again_at_once() {
+    let mut rig = Rig::start(vec![batch(1), batch(2)], None);
+    rig.durable("batch 1").await;
+    let second = rig.receipt("batch 2").await;
+    rig.durable("progress 1").await;
+    let split = Some(Split { after: 5, reason: "a constraint is violated".into() });
+    second.resolve(Ok(Durable { refused: Vec::new(), split }));
+    let (log, outcome) = rig.end().await;
+    assert!(outcome.expect_err("refused").is_retried_at_once());
+    assert_eq!(log[log.len() - 2..], ["split 2 after 5", "reset"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -42,6 +42,11 @@ pub trait Sink: Send {
         std::future::ready(Ok(()))
     }
 
+    /// Asks the service whether it would take something now. Called while nothing is in flight, to learn when an outage ends.
+    fn probe(&mut self) -> impl Future<Output = Result<(), Error>> + Send {
+        std::future::ready(Ok(()))
+    }
+
     /// Forgets what was accepted and is not on its way, and waits until nothing is in flight: what is sent afterwards
     /// cannot overtake, or be overtaken by, anything sent before.
     fn reset(&mut self) -> impl Future<Output = Result<(), Error>> + Send;
@@ -76,6 +81,18 @@ impl Refused {
 pub struct Durable {
     /// What was refused, in the batch's order; empty means that all is durable.
     pub refused: Vec<Refused>,
+    /// The service refuses the batch for what is in it, and cannot say which message it is: nothing of it is durable, and
+    /// cut after so many messages it can be told. Never 0, and less than the batch's messages.
+    pub split: Option<Split>,
+}
+
+/// Where a batch shall be cut that was refused as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Split {
+    /// After so many of its messages.
+    pub after: usize,
+    /// What the service said, without any byte of a message.
+    pub reason: String,
 }
 
 /// Resolves when a batch is durable, or with the error that means it may not be.

@@ -50,6 +50,20 @@ pub trait Source: Send {
     /// though not at the same places.
     fn rewind(&mut self) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Cuts this batch, which is not acknowledged, after so many messages when it comes again, and the rest of it apart. A
+    /// source whose cuts need not be the same again does nothing.
+    fn split(&mut self, position: Self::Position, after: usize) -> impl Future<Output = Result<(), Error>> + Send {
+        let _ = (position, after);
+        std::future::ready(Ok(()))
+    }
+
+    /// Stops fetching, or goes on: for an outage of the sink that lasts. What it holds, such as its part of a topic, it
+    /// keeps.
+    fn pause(&mut self, paused: bool) -> impl Future<Output = Result<(), Error>> + Send {
+        let _ = paused;
+        std::future::ready(Ok(()))
+    }
+
     /// Reports the last acknowledgement and lets go of the source.
     fn close(self) -> impl Future<Output = Result<(), Error>> + Send;
 }

@@ -75,7 +75,7 @@ where
         if pipeline.reached.acknowledged > before {
             backoff.succeeded();
         }
-        let wait = backoff.failed();
+        let wait = if error.is_retried_at_once() { Duration::ZERO } else { backoff.failed() };
         pipeline.prepare_retry(&error, wait);
         tokio::select! {
             () = stop.ordered() => break Ok(()),

@@ -76,7 +76,7 @@ impl Sink for TestSink {
                 // As a broker's: what comes after it is not accepted.
                 world.rejected.insert(message.position());
                 fate = match index + 1 == messages.len() {
-                    true => Ok(Durable { refused: vec![Refused::new(index, "rejected")] }),
+                    true => Ok(Durable { refused: vec![Refused::new(index, "rejected")], split: None }),
                     false => Err(Error::new(End::Sink, Kind::Refused, "rejected")),
                 };
                 break;

@@ -21,6 +21,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use regex::Regex;
 
 use crate::finding::{Finding, Rule, Severity};
+use crate::kafka::reachability::Reachability;
 use crate::pipeline::{End, Error, Kind};
 use crate::sinks::kafka::check::cluster::Cluster;
 use crate::sinks::kafka::check::rules::{
@@ -31,7 +32,6 @@ use crate::sinks::kafka::check::rules::{
 use crate::sinks::kafka::check::trouble::Troubles;
 use crate::sinks::kafka::options::KafkaOptions;
 use crate::sinks::kafka::progress::Reader;
-use crate::sinks::kafka::reachability::Reachability;
 use crate::telemetry::Metrics;
 
 /// Topics whose configuration is looked at.

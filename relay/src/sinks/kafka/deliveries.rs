@@ -238,7 +238,7 @@ impl Open {
         // Partitions report in their own order.
         self.refused.sort_unstable_by_key(|refused| refused.index);
         let fate = match (self.failed, self.refused.first()) {
-            (None, _) => Ok(Durable { refused: self.refused }),
+            (None, _) => Ok(Durable { refused: self.refused, split: None }),
             // A refusal stops the producer, so its neighbours fail with it: the refusal is what a person must see.
             (Some(_), Some(first)) => {
                 let (reason, help) = (first.reason.clone(), first.help.clone());

@@ -14,13 +14,14 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, Producer as _};
 use tracing::debug;
 
+use crate::kafka::events::ReaderEvents;
+use crate::kafka::reachability::Reachability;
 use crate::pipeline::{End, Error, Kind};
 use crate::sinks::kafka::blocking;
-use crate::sinks::kafka::client::{ProducerEvents, ReaderEvents};
+use crate::sinks::kafka::client::ProducerEvents;
 use crate::sinks::kafka::creation::TopicCreation;
 use crate::sinks::kafka::options::KafkaOptions;
 use crate::sinks::kafka::progress::TOKEN_HANDOVER;
-use crate::sinks::kafka::reachability::Reachability;
 use crate::sinks::kafka::topic::{Description, Limits};
 
 /// Topics asked about one by one; of more, all that the cluster has are asked for at once.
@@ -168,7 +169,7 @@ impl Inspector {
         if let Some(asker) = &*asker {
             return Ok(Arc::clone(asker));
         }
-        let events = ReaderEvents::new(&self.options, &self.reachability);
+        let events = ReaderEvents::new(&self.options.security, &self.reachability);
         let made = match self.may_create() {
             true => AdminClient::from_config_and_context(&self.options.admin(), events).map(Asker::Admin),
             false => BaseConsumer::from_config_and_context(&self.options.reader(), events).map(Asker::Consumer),

@@ -15,18 +15,14 @@ pub mod check;
 mod client;
 mod creation;
 mod deliveries;
-mod diagnosis;
 mod inspector;
 mod murmur2;
 mod options;
 mod producer;
 mod progress;
 mod questions;
-mod reachability;
 mod refusal;
 mod refusals;
-mod security;
-mod token;
 mod topic;
 mod topics;
 mod wire;
@@ -37,6 +33,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
+use crate::kafka::reachability::Reachability;
 use crate::pipeline::message::MessageRef;
 use crate::pipeline::{End, Error, Kind, Messages, Progress, Receipt, Refused, Sink};
 use crate::sinks::kafka::admission::{Rules, largest_of, must_go_alone};
@@ -46,15 +43,14 @@ use crate::sinks::kafka::deliveries::{Accepting, Deliveries};
 use crate::sinks::kafka::producer::{Dispatch, NotTaken, Producer};
 use crate::sinks::kafka::progress::{PARTITION, Reader};
 use crate::sinks::kafka::questions::Run;
-use crate::sinks::kafka::reachability::Reachability;
 use crate::sinks::kafka::topics::{TopicId, Topics};
 use crate::sinks::kafka::wire::Wire;
 use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
 
+pub use crate::kafka::{KafkaLogin, KafkaSecurity, KafkaTls, WorkedOnce};
 pub use creation::{CreatedTopics, TopicCreation};
 pub use options::{Compression, KafkaOptions, Untimely};
-pub use security::{KafkaLogin, KafkaSecurity, KafkaTls, WorkedOnce};
 
 /// How long to wait when librdkafka's own queue is full, which our bound makes rare: a delivery frees it only after the
 /// callback that tells of it, so that there is nothing to be woken by.

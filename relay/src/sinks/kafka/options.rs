@@ -7,8 +7,8 @@ use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 use tracing::level_filters::LevelFilter;
 
+use crate::kafka::security::KafkaSecurity;
 use crate::sinks::kafka::creation::TopicCreation;
-use crate::sinks::kafka::security::KafkaSecurity;
 use crate::sinks::kafka::wire::REPORT_INTERVAL_MS;
 
 /// The largest message by default, in bytes: what a broker with default limits takes (`max.message.bytes` is 1 048 588,

@@ -15,10 +15,10 @@ use rdkafka::message::Message;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, info};
 
+use crate::kafka::events::ReaderEvents;
+use crate::kafka::reachability::Reachability;
 use crate::pipeline::{End, Error, Kind, Progress};
-use crate::sinks::kafka::client::ReaderEvents;
 use crate::sinks::kafka::options::KafkaOptions;
-use crate::sinks::kafka::reachability::Reachability;
 
 /// The only partition that is written and read, however many there are.
 pub(super) const PARTITION: i32 = 0;
@@ -68,7 +68,7 @@ impl Reader {
     /// Begins to connect.
     pub(super) fn start(options: KafkaOptions, reachability: Arc<Reachability>) -> Result<Self, Error> {
         let deadline = Instant::now() + options.connect_timeout;
-        let events = ReaderEvents::new(&options, &reachability);
+        let events = ReaderEvents::new(&options.security, &reachability);
         let consumer = BaseConsumer::from_config_and_context(&options.reader(), events)
             .map_err(|error| Error::new(End::Sink, Kind::Setup, "the kafka client does not start").because(error))?;
         if options.security.token().is_some() {
@@ -259,7 +259,7 @@ pub(super) async fn create_topic(options: &KafkaOptions, reachability: &Arc<Reac
             "Create it: kafka-topics.sh --bootstrap-server … --create --topic {topic} --partitions 1 --config cleanup.policy=compact"
         )));
     }
-    let events = ReaderEvents::new(options, reachability);
+    let events = ReaderEvents::new(&options.security, reachability);
     let admin = AdminClient::from_config_and_context(&options.admin(), events).map_err(failed)?;
     let replication = TopicReplication::Fixed(options.progress_replication_factor);
     let mut new = NewTopic::new(topic, 1, replication);

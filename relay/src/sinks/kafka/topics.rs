@@ -11,11 +11,11 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
+use crate::kafka::reachability::Reachability;
 use crate::pipeline::{End, Error, Kind};
 use crate::sinks::kafka::creation::{TopicCreation, Unusable, check_name, colliding};
 use crate::sinks::kafka::inspector::{Answers, Found, Inspector};
 use crate::sinks::kafka::options::KafkaOptions;
-use crate::sinks::kafka::reachability::Reachability;
 use crate::sinks::kafka::refusal::{Class, Refusal};
 use crate::sinks::kafka::topic::{Description, Topic};
 use crate::telemetry::Metrics;

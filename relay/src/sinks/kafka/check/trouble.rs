@@ -8,8 +8,8 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 
 use crate::finding::Finding;
+use crate::kafka::diagnosis::diagnose;
 use crate::sinks::kafka::check::rules::{AUTHENTICATION, TLS, UNREACHABLE};
-use crate::sinks::kafka::diagnosis::diagnose;
 use crate::sinks::kafka::options::KafkaOptions;
 
 /// What librdkafka says of its connections, kept until somebody asks.

@@ -8,7 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
-use crate::sinks::kafka::diagnosis::{Diagnosis, diagnose};
+use crate::kafka::diagnosis::{Diagnosis, diagnose};
 use crate::telemetry::Metrics;
 
 /// While an outage lasts it is told again at most this often.
@@ -17,7 +17,7 @@ const WARN_INTERVAL: Duration = Duration::from_secs(30);
 /// What is known of the connections. librdkafka says that all brokers are down also when it lost an idle connection that
 /// it will open again when it is needed; an outage is that, and an attempt that failed.
 #[derive(Debug)]
-pub(super) struct Reachability {
+pub(crate) struct Reachability {
     bootstrap_servers: String,
     /// Whether connections are encrypted or logged in to.
     secure: bool,
@@ -42,7 +42,7 @@ struct Outage {
 }
 
 impl Reachability {
-    pub(super) fn new(bootstrap_servers: &str, secure: bool, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(bootstrap_servers: &str, secure: bool, metrics: Arc<Metrics>) -> Self {
         metrics.kafka.reachable.set(1);
         Self {
             bootstrap_servers: bootstrap_servers.to_owned(),
@@ -55,18 +55,18 @@ impl Reachability {
     }
 
     /// The newest connection trouble in librdkafka's words; empty if there was none.
-    pub(super) fn last_trouble(&self) -> String {
+    pub(crate) fn last_trouble(&self) -> String {
         self.lock().cause.clone().unwrap_or_default()
     }
 
     /// What the newest trouble means, if it is a matter of security: then waiting may not help.
-    pub(super) fn diagnosis(&self) -> Option<Diagnosis> {
+    pub(crate) fn diagnosis(&self) -> Option<Diagnosis> {
         self.lock().diagnosis
     }
 
     /// librdkafka logged that a connection failed. Most such failures come as errors too; what only the log says matters if
     /// it is one of security.
-    pub(super) fn overheard(&self, message: &str) {
+    pub(crate) fn overheard(&self, message: &str) {
         debug!("librdkafka: {message}");
         if let Some(diagnosis) = diagnose(message, self.secure) {
             let mut outage = self.lock();
@@ -78,12 +78,12 @@ impl Reachability {
     }
 
     /// Waits until no broker can be reached and the newest trouble is one of security. Cancel safe.
-    pub(super) async fn refused(&self) {
+    pub(crate) async fn refused(&self) {
         self.refused.notified().await;
     }
 
     /// There is no token to log in with.
-    pub(super) fn without_token(&self, reason: &str) {
+    pub(crate) fn without_token(&self, reason: &str) {
         let mut outage = self.lock();
         outage.cause = Some(reason.to_owned());
         outage.diagnosis = Some(Diagnosis {
@@ -96,7 +96,7 @@ impl Reachability {
     }
 
     /// A broker acknowledged something.
-    pub(super) fn reached(&self) {
+    pub(crate) fn reached(&self) {
         if !self.doubtful.load(Ordering::Relaxed) || !self.doubtful.swap(false, Ordering::Relaxed) {
             return;
         }
@@ -112,7 +112,7 @@ impl Reachability {
 
     /// A broker did not answer a request in time, though it holds the connection. Another one may go on meanwhile, so
     /// that this is no outage yet; whether deliveries stand still, the pipeline sees.
-    pub(super) fn silent(&self, cause: &str) {
+    pub(crate) fn silent(&self, cause: &str) {
         self.metrics.kafka.connection_errors.inc();
         debug!(cause, "a request timed out");
         let mut outage = self.lock();
@@ -124,7 +124,7 @@ impl Reachability {
     }
 
     /// librdkafka reported an error that is no delivery's.
-    pub(super) fn troubled(&self, error: &KafkaError, reason: &str) {
+    pub(crate) fn troubled(&self, error: &KafkaError, reason: &str) {
         let mut outage = self.lock();
         match error.rdkafka_error_code() {
             // Not a trouble, but an event.

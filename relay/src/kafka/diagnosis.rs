@@ -2,14 +2,14 @@
 
 /// A failure that a person can mend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Diagnosis {
+pub(crate) struct Diagnosis {
     /// What is wrong.
-    pub(super) what: &'static str,
+    pub(crate) what: &'static str,
     /// What to do about it, as a sentence.
-    pub(super) help: &'static str,
+    pub(crate) help: &'static str,
     /// Whether nothing else can be meant: a broker that is just starting, or a proxy before one, hangs up as well, and is
     /// waited for.
-    pub(super) certain: bool,
+    pub(crate) certain: bool,
 }
 
 /// Words of librdkafka and OpenSSL, the telling ones first, and what they mean.
@@ -129,7 +129,7 @@ const TABLE: &[(&[&str], Diagnosis)] = &[
 
 /// What a failure means, if it is one of security. `secure` tells whether the relay speaks TLS or logs in: a broker that
 /// merely restarts hangs up too, and then nothing is wrong.
-pub(super) fn diagnose(reason: &str, secure: bool) -> Option<Diagnosis> {
+pub(crate) fn diagnose(reason: &str, secure: bool) -> Option<Diagnosis> {
     let reason = reason.to_lowercase();
     let (words, diagnosis) = TABLE.iter().find(|(words, _)| words.iter().any(|word| reason.contains(word)))?;
     let is_vague = *words == ["disconnected"];

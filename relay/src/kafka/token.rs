@@ -11,17 +11,17 @@ const UNSAID: Duration = Duration::from_secs(60);
 
 /// A file that holds a token.
 #[derive(Debug, Clone)]
-pub(super) struct TokenFile {
+pub(crate) struct TokenFile {
     path: PathBuf,
 }
 
 impl TokenFile {
-    pub(super) fn new(path: &Path) -> Self {
+    pub(crate) fn new(path: &Path) -> Self {
         Self { path: path.to_owned() }
     }
 
     /// The token as it is now. librdkafka asks again when four fifths of its time are over.
-    pub(super) fn read(&self) -> Result<OAuthToken, String> {
+    pub(crate) fn read(&self) -> Result<OAuthToken, String> {
         let path = self.path.display();
         let token =
             fs::read_to_string(&self.path).map_err(|error| format!("the token file {path} cannot be read: {error}"))?;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::kafka::diagnosis::Diagnosis;
+use crate::kafka::token::TokenFile;
 use crate::pipeline::{End, Error, Kind};
-use crate::sinks::kafka::diagnosis::Diagnosis;
-use crate::sinks::kafka::token::TokenFile;
 
 /// How brokers are reached.
 #[derive(Clone, Default)]
@@ -58,7 +58,7 @@ pub enum KafkaLogin {
 
 impl KafkaSecurity {
     /// librdkafka's properties, with the secrets as they are now.
-    pub(super) fn properties(&self) -> Result<Vec<(String, String)>, Error> {
+    pub(crate) fn properties(&self) -> Result<Vec<(String, String)>, Error> {
         let mut properties = Vec::new();
         let mut set = |name: &str, value: &str| properties.push((name.to_owned(), value.to_owned()));
         let protocol = match (&self.tls, &self.login) {
@@ -96,7 +96,7 @@ impl KafkaSecurity {
     }
 
     /// Where tokens come from, if the relay logs in by one.
-    pub(super) fn token(&self) -> Option<TokenFile> {
+    pub(crate) fn token(&self) -> Option<TokenFile> {
         match &self.login {
             Some(KafkaLogin::Token(path)) => Some(TokenFile::new(path)),
             _ => None,
@@ -104,13 +104,13 @@ impl KafkaSecurity {
     }
 
     /// A sink was opened.
-    pub(super) fn worked(&self) {
+    pub(crate) fn worked(&self) {
         self.worked.0.store(true, Ordering::Relaxed);
     }
 
     /// What kind of trouble a refused login or handshake is. At the first start a person waits for the answer; later, what
     /// worked may work again: a password is being changed, a certificate renewed.
-    pub(super) fn trouble(&self, diagnosis: &Diagnosis) -> Kind {
+    pub(crate) fn trouble(&self, diagnosis: &Diagnosis) -> Kind {
         if !diagnosis.certain || self.worked.0.load(Ordering::Relaxed) { Kind::Unavailable } else { Kind::Setup }
     }
 
