@@ -4,6 +4,7 @@
 
 mod kafka;
 mod postgres;
+mod redis;
 
 use std::fs;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::services::progress::{Progress, Task};
 
 pub use kafka::PrivateKafka;
 pub use postgres::PrivatePostgres;
+pub use redis::{PrivateRedis, PrivateRedisCluster, RedisTls};
 
 /// A port may be taken between its choice and the start; three such accidents in a row are none.
 pub(crate) const START_TRIES_MAX: u32 = 3;
