@@ -9,20 +9,17 @@ pub(crate) mod postgres;
 pub(crate) mod setup;
 mod traces;
 mod wal;
+mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
-use tracing::{Instrument, info, info_span, warn};
+use tracing::info_span;
 
-use crate::admin::Admin;
+use crate::app::worker::Worker;
 use crate::config::{self, Config};
-use crate::pipeline::backoff::Bounds;
-use crate::pipeline::{
-    End, Ends, Error, Kind, Limits, Parking, ParkingOptions, Progress, Status, Stop, Supervision, supervise,
-};
+use crate::pipeline::{Ends, Error, Limits, Parking, ParkingOptions, Progress, Status};
 use crate::sinks::lots::{PostgresLot, PostgresLotOptions};
 use crate::sinks::{Kafka, KafkaOptions, Null};
 use crate::sources::capture::{Changes, ChangesOptions};
@@ -34,9 +31,6 @@ const IN_FLIGHT_BATCHES_MAX: usize = 512;
 
 /// Progress is made durable, and then confirmed to Postgres, at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
-
-/// How long the last spans may take to reach the collector when the relay stops.
-const FLUSH_MAX: Duration = Duration::from_secs(2);
 
 /// The outbox to Kafka; what Kafka cannot take is parked in Postgres.
 struct OutboxToKafka {
@@ -87,82 +81,35 @@ impl Ends for OutboxToNull {
 /// # Errors
 /// Those after which going on would lose events or change nothing; all others are waited for and overcome.
 pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
-    let metrics = Metrics::new();
     let status = Status::new(
         format!("slot {} in database {}", config.source.slot, config.postgres.database),
         format!("kafka {}", config.kafka.bootstrap_servers),
     );
-    let status = Arc::new(status.of_slot(&config.source.slot));
-    let (order, stop) = Stop::new();
-    let mut terminate = listen(SignalKind::terminate())?;
-    let mut interrupt = listen(SignalKind::interrupt())?;
+    let slot = &config.source.slot;
+    let worker = Worker::start(&config.process, status.of_slot(slot), slot).await?;
+    care::keep(&config, &worker.metrics, &worker.stop);
+    let limits = Limits {
+        in_flight_bytes_max: config.source.in_flight_bytes_max,
+        in_flight_batches_max: IN_FLIGHT_BATCHES_MAX,
+        progress_interval: PROGRESS_INTERVAL,
+        drain_deadline: config.process.shutdown.drain_deadline,
+    };
     let finished = Arc::new(Notify::new());
-    let ended = Arc::clone(&finished);
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => info!(signal = "SIGTERM", "stopping"),
-            _ = interrupt.recv() => info!(signal = "SIGINT", "stopping"),
-            () = ended.notified() => info!("the initial snapshot is delivered, and nothing else is wanted"),
-        }
-        order.order();
-    });
-    serve_admin(&config, &metrics, &status, stop.clone()).await?;
-    care::keep(&config, &metrics, &stop);
-
-    let (traces, flush) = traces::start(&config, &metrics)?;
-    let supervision = Supervision {
-        limits: Limits {
-            in_flight_bytes_max: config.source.in_flight_bytes_max,
-            in_flight_batches_max: IN_FLIGHT_BATCHES_MAX,
-            progress_interval: PROGRESS_INTERVAL,
-            drain_deadline: config.shutdown.drain_deadline,
-        },
-        retry: Bounds { initial: config.retry.initial, max: config.retry.max },
-        metrics: &metrics,
-        traces: &traces,
-        status: &status,
-    };
-    let changes = Arc::new(capture::changes(&config, accept_gap, &status, finished));
+    worker.end_at(&finished, "the initial snapshot is delivered, and nothing else is wanted");
+    let changes = Arc::new(capture::changes(&config, accept_gap, &worker.status, finished));
     // Every line that the flow logs names the slot.
-    let span = info_span!("relay", slot = config.source.slot);
-    let outcome = if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
-        let ends = OutboxToNull { changes, metrics: Arc::clone(&metrics) };
-        Box::pin(supervise(&ends, supervision, stop)).instrument(span).await
-    } else {
-        let ends = OutboxToKafka {
-            changes,
-            kafka: kafka::options(&config.kafka, &config.topics)?,
-            lot: parking::lot(&config),
-            parking: parking::options(&config, &metrics, &status),
-            metrics: Arc::clone(&metrics),
-        };
-        Box::pin(supervise(&ends, supervision, stop)).instrument(span).await
-    };
-    drop(traces);
-    if let Some(flush) = flush {
-        flush.wait(FLUSH_MAX).await;
+    let span = info_span!("relay", slot);
+    let metrics = Arc::clone(&worker.metrics);
+    if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
+        let ends = OutboxToNull { changes, metrics };
+        return Box::pin(worker.work(&ends, limits, span)).await;
     }
-    outcome
-}
-
-fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Error> {
-    signal(kind).map_err(|error| Error::new(End::Source, Kind::Setup, "signals cannot be received").because(error))
-}
-
-/// Serves probes and metrics beside the pipeline, which does not depend on them.
-async fn serve_admin(config: &Config, metrics: &Arc<Metrics>, status: &Arc<Status>, stop: Stop) -> Result<(), Error> {
-    let Some(address) = config.admin.listen else { return Ok(()) };
-    let admin = Admin::bind(&address.to_string()).await.map_err(|error| {
-        Error::new(End::Source, Kind::Setup, "the admin endpoint cannot listen")
-            .because(error)
-            .with_help("Choose another [admin] listen address; \"\" switches the endpoint off.")
-    })?;
-    info!(address = %admin.address(), "serving /live /ready /metrics /status");
-    let (status, metrics) = (Arc::clone(status), Arc::clone(metrics));
-    tokio::spawn(async move {
-        if let Err(error) = admin.serve(status, metrics, stop).await {
-            warn!(%error, "the admin endpoint ended");
-        }
-    });
-    Ok(())
+    let ends = OutboxToKafka {
+        changes,
+        kafka: kafka::options(&config.kafka, &config.topics)?,
+        lot: parking::lot(&config),
+        parking: parking::options(&config, &metrics, &worker.status),
+        metrics,
+    };
+    Box::pin(worker.work(&ends, limits, span)).await
 }

@@ -35,9 +35,9 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
         let config = Config::load(config, env::vars_os()).map_err(Error::Config)?;
-        let json = config.log.format == Format::Json;
+        let json = config.process.log.format == Format::Json;
         let format = if json { LogFormat::Json } else { LogFormat::Text };
-        logging::init(format, &config.log.level).map_err(Error::Logging)?;
+        logging::init(format, &config.process.log.level).map_err(Error::Logging)?;
         #[cfg(feature = "failpoints")]
         crate::telemetry::failpoint::arm()?;
         let runtime = runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();

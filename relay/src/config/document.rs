@@ -53,6 +53,9 @@ impl Reader<'_> {
                         format!("`{path}` is empty: give it at least `table` or `message_prefix`"),
                     );
                 }
+                (None, DeValue::Table(inner)) if inner.is_empty() && key::in_section(&path).is_some() => {
+                    self.problem(name.span(), format!("`{path}` is empty: give it its keys, or leave it out"));
+                }
                 (None, DeValue::Table(inner)) if key::is_section(&path) => self.table(&path, inner),
                 (None, _) if key::is_section(&path) => {
                     self.problem(name.span(), format!("`{path}` is a section: write [{path}] and its keys below"));
@@ -109,6 +112,18 @@ fn unknown(path: &str) -> String {
         let known: Vec<String> = key::all().filter_map(|key| further(key.path)).collect();
         if let Some(known) = nearest(path, known.iter().map(String::as_str)) {
             return format!("unknown key `{path}`; did you mean `{known}`?");
+        }
+    }
+    if let Some((table, name, rest)) = key::in_section(path) {
+        if !key::is_section_name(name) {
+            return format!(
+                "`{table}.{name}` cannot be: a section is named by at most 63 lower-case letters, digits and `_`, the first a letter"
+            );
+        }
+        let known: Vec<&str> =
+            key::all().filter_map(|key| key.path.strip_prefix(table)?.strip_prefix(".NAME.")).collect();
+        if let Some(known) = nearest(rest.unwrap_or_default(), known.into_iter()) {
+            return format!("unknown key `{path}`; did you mean `{table}.{name}.{known}`?");
         }
     }
     let sections = key::all().filter_map(|key| key.path.rsplit_once('.').map(|(section, _)| section));

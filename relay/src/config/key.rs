@@ -1,7 +1,10 @@
 //! The table of every key: its path, its variable, what it may hold, its default and its meaning; the file, the environment and `docs/configuration.md` are all held against it.
 
+use std::{borrow::Cow, collections::BTreeSet};
+
 use crate::config::{
-    admin, capture, kafka, log, outbox, parking, partitions, postgres, process, source, topics, tracing,
+    admin, capture, invalidate, kafka, load, log, outbox, parking, partitions, postgres, process, source, topics,
+    tracing,
 };
 
 /// One key of the configuration.
@@ -106,6 +109,10 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         topics::KEYS,
         parking::KEYS,
         partitions::KEYS,
+        load::KEYS,
+        load::TABLE_KEYS,
+        invalidate::KEYS,
+        invalidate::RULE_KEYS,
         admin::KEYS,
         process::KEYS,
         log::KEYS,
@@ -115,9 +122,36 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
     .flatten()
 }
 
+/// The word that stands in a key's path for the name of a section, as in `load.tables.NAME.topic`.
+pub(super) const NAME: &str = "NAME";
+
+/// Longest name of a section, in bytes.
+const NAME_BYTES_MAX: usize = 63;
+
+/// Whether a section can be called so: lower-case letters, digits and `_`, the first a letter.
+pub(super) fn is_section_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX
+        && name.starts_with(|first: char| first.is_ascii_lowercase())
+        && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// The tables of sections with names, such as `load.tables`, each once.
+pub(super) fn named_sections() -> BTreeSet<&'static str> {
+    all().filter_map(|key| key.path.split_once(".NAME.")).map(|(table, _)| table).collect()
+}
+
+/// A path in a section that has a name, split into its table, that name and the rest; `None` if it is no such path.
+pub(super) fn in_section(path: &str) -> Option<(&'static str, &str, Option<&str>)> {
+    named_sections().into_iter().find_map(|table| {
+        let below = path.strip_prefix(table)?.strip_prefix('.')?;
+        let (name, rest) = below.split_once('.').map_or((below, None), |(name, rest)| (name, Some(rest)));
+        Some((table, name, rest))
+    })
+}
+
 /// The key with this path. The keys of a further outbox, such as `outboxes.orders.topic`, are those of `[outbox]`.
 pub(super) fn by_path(path: &str) -> Option<&'static Key> {
-    let path = in_first_outbox(path)?;
+    let path = documented(path)?;
     all().find(|key| key.path == path)
 }
 
@@ -129,19 +163,42 @@ pub(super) fn by_variable(variable: &str) -> Option<(&'static Key, String)> {
         return outbox::is_outbox_name(&name)
             .then(|| (key, key.path.replacen("outbox.", &format!("outboxes.{name}."), 1)));
     }
-    all().find(|key| key.variable() == variable).map(|key| (key, key.path.to_owned()))
+    let exact = all().find(|key| key.variable() == variable && !key.path.contains(".NAME."));
+    exact.map(|key| (key, key.path.to_owned())).or_else(|| by_variable_of_section(variable))
+}
+
+/// The key of a section with a name that `variable` overrides, with its path: of several, that with the longest name.
+fn by_variable_of_section(variable: &str) -> Option<(&'static Key, String)> {
+    let keys = all().filter_map(|key| {
+        let own = key.variable();
+        let (before, after) = own.split_once("_NAME_")?;
+        let name = variable.strip_prefix(before)?.strip_prefix('_')?.strip_suffix(after)?.strip_suffix('_')?;
+        let name = name.to_lowercase();
+        is_section_name(&name).then(|| (key, key.path.replacen(NAME, &name, 1)))
+    });
+    keys.max_by_key(|(key, _)| key.path.len())
 }
 
 /// Whether `path` is a table that holds keys, such as `outbox.columns`.
 pub(super) fn is_section(path: &str) -> bool {
-    let Some(path) = in_first_outbox(path) else { return false };
+    let Some(path) = documented(path) else { return false };
     path == "outboxes" || all().any(|key| key.path.strip_prefix(&*path).is_some_and(|rest| rest.starts_with('.')))
 }
 
-/// `outboxes.NAME.rest` as `outbox.rest`, and any other path as it is; `None` if no outbox can be called so.
-fn in_first_outbox(path: &str) -> Option<std::borrow::Cow<'_, str>> {
-    use std::borrow::Cow;
+/// The path of the key that documents `path`: that of the first outbox for a further one, and with the word NAME for the
+/// name of a section; `None` if no section can be called so.
+fn documented(path: &str) -> Option<Cow<'_, str>> {
+    match in_section(path) {
+        Some((_, name, _)) if !is_section_name(name) => None,
+        Some((table, _, rest)) => {
+            Some(Cow::Owned(rest.map_or(format!("{table}.{NAME}"), |rest| format!("{table}.{NAME}.{rest}"))))
+        }
+        None => in_first_outbox(path),
+    }
+}
 
+/// `outboxes.NAME.rest` as `outbox.rest`, and any other path as it is; `None` if no outbox can be called so.
+fn in_first_outbox(path: &str) -> Option<Cow<'_, str>> {
     let Some(below) = path.strip_prefix("outboxes.") else { return Some(Cow::Borrowed(path)) };
     let (name, rest) = below.split_once('.').map_or((below, None), |(name, rest)| (name, Some(rest)));
     outbox::is_outbox_name(name).then(|| Cow::Owned(rest.map_or("outbox".to_owned(), |rest| format!("outbox.{rest}"))))

@@ -11,8 +11,10 @@ mod environment;
 pub mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+pub mod invalidate;
 pub mod kafka;
 pub mod key;
+pub mod load;
 pub mod log;
 mod nearest;
 pub mod outbox;
@@ -25,6 +27,7 @@ mod settings;
 pub mod source;
 pub mod topics;
 pub mod tracing;
+pub mod worker;
 
 use std::{
     ffi::OsString,
@@ -34,20 +37,17 @@ use std::{
 };
 
 use crate::config::{
-    admin::Admin,
     capture::Capture,
     error::{ConfigError, Problem},
     kafka::Kafka,
-    log::Log,
     outbox::Outbox,
     parking::Parking,
     partitions::Partitions,
     postgres::Postgres,
-    process::{Retry, Shutdown},
     settings::Settings,
     source::Source,
     topics::Topics,
-    tracing::Tracing,
+    worker::Process,
 };
 
 /// The file that is read when no path is given and it is there.
@@ -75,16 +75,8 @@ pub struct Config {
     pub parking: Parking,
     /// How the days of an outbox come and go.
     pub partitions: Partitions,
-    /// The endpoint for probes and metrics.
-    pub admin: Admin,
-    /// How the relay ends.
-    pub shutdown: Shutdown,
-    /// How the relay waits between attempts.
-    pub retry: Retry,
-    /// What is logged, and how.
-    pub log: Log,
-    /// Whether and how the relay traces.
-    pub tracing: Tracing,
+    /// What every long-running role is told.
+    pub process: Process,
 }
 
 impl Config {
@@ -126,11 +118,7 @@ impl Config {
             topics: Topics::from_settings(&mut settings),
             parking: Parking::from_settings(&mut settings),
             partitions: Partitions::from_settings(&mut settings),
-            admin: Admin::from_settings(&mut settings),
-            shutdown: Shutdown::from_settings(&mut settings),
-            retry: Retry::from_settings(&mut settings),
-            log: Log::from_settings(&mut settings),
-            tracing: Tracing::from_settings(&mut settings, &read),
+            process: Process::from_settings(&mut settings, &read),
         };
         settings.into_result(config)
     }

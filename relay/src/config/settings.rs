@@ -60,6 +60,8 @@ pub(super) struct Settings {
     problems: Vec<Problem>,
     /// The further outbox that is being read: `outbox.…` then stands for `outboxes.NAME.…`.
     outbox: Option<String>,
+    /// The section with a name that is being read: its name stands for NAME in the paths of its keys.
+    section: Option<String>,
 }
 
 impl Settings {
@@ -71,7 +73,7 @@ impl Settings {
     ) -> Self {
         let mut values = file;
         values.extend(variables);
-        Self { file_name: file_name.to_owned(), values, problems, outbox: None }
+        Self { file_name: file_name.to_owned(), values, problems, outbox: None, section: None }
     }
 
     /// `config`, unless a problem was found on the way to it.
@@ -105,9 +107,10 @@ impl Settings {
 
     /// The path of `key` in the outbox that is being read.
     pub(super) fn path(&self, key: &Key) -> Cow<'static, str> {
-        match key.path.strip_prefix("outbox.") {
-            Some(rest) => self.path_below(rest),
-            None => Cow::Borrowed(key.path),
+        match (key.path.strip_prefix("outbox."), &self.section) {
+            (Some(rest), _) => self.path_below(rest),
+            (None, Some(name)) => Cow::Owned(key.path.replacen(key::NAME, name, 1)),
+            (None, None) => Cow::Borrowed(key.path),
         }
     }
 
@@ -136,6 +139,20 @@ impl Settings {
     pub(super) fn further_outboxes(&self) -> BTreeSet<String> {
         let below = self.values.keys().filter_map(|path| path.strip_prefix("outboxes."));
         below.filter_map(|path| path.split_once('.')).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// The names of the sections below `table`, such as `load.tables`, in alphabetical order.
+    pub(super) fn names(&self, table: &str) -> BTreeSet<String> {
+        let below = self.values.keys().filter_map(|path| path.strip_prefix(table)?.strip_prefix('.'));
+        below.filter_map(|path| path.split_once('.')).map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// Lets `read` see the keys of the section `name`: those whose paths hold the word NAME in its place.
+    pub(super) fn in_section<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> T) -> T {
+        let before = self.section.replace(name.to_owned());
+        let result = read(self);
+        self.section = before;
+        result
     }
 
     /// Lets `read` see the keys of the outbox `name` as those of `[outbox]`.

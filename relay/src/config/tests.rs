@@ -68,10 +68,13 @@ fn two_keys_suffice_and_everything_else_has_its_documented_default() {
     assert_eq!(config.kafka.queue_bytes_max, 16 * 1024 * 1024);
     assert_eq!(config.kafka.linger, Duration::ZERO);
     assert_eq!(config.kafka.compression, Compression::Lz4);
-    assert_eq!(config.admin.listen, Some(SocketAddr::from(([127, 0, 0, 1], 8432))));
-    assert_eq!(config.shutdown.drain_deadline, Duration::from_secs(10));
-    assert_eq!((config.retry.initial, config.retry.max), (Duration::from_millis(100), Duration::from_secs(10)));
-    assert_eq!((config.log.format, config.log.level.as_str()), (Format::Text, "info"));
+    assert_eq!(config.process.admin.listen, Some(SocketAddr::from(([127, 0, 0, 1], 8432))));
+    assert_eq!(config.process.shutdown.drain_deadline, Duration::from_secs(10));
+    assert_eq!(
+        (config.process.retry.initial, config.process.retry.max),
+        (Duration::from_millis(100), Duration::from_secs(10))
+    );
+    assert_eq!((config.process.log.format, config.process.log.level.as_str()), (Format::Text, "info"));
 }
 
 #[test]
@@ -126,8 +129,8 @@ fn every_key_can_be_set_in_the_file_and_overridden_by_its_variable() {
     let expected =
         [("broker.address.family", "v4"), ("socket.keepalive.enable", "true"), ("socket.timeout.ms", "9000")];
     assert_eq!(properties, expected);
-    assert_eq!(config.admin.listen, Some("[::1]:0".parse().unwrap()));
-    assert_eq!(config.log.format, Format::Json);
+    assert_eq!(config.process.admin.listen, Some("[::1]:0".parse().unwrap()));
+    assert_eq!(config.process.log.format, Format::Json);
 }
 
 #[test]

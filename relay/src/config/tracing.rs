@@ -125,9 +125,9 @@ mod tests {
 
     #[test]
     fn traces_are_off_until_a_collector_is_named() {
-        assert_eq!(parse("", "").unwrap().tracing.otlp_endpoint, None);
+        assert_eq!(parse("", "").unwrap().process.tracing.otlp_endpoint, None);
         let config = parse("otlp_endpoint = \"http://[::1]:4318/\"", "").unwrap();
-        assert_eq!(config.tracing.otlp_endpoint.as_deref(), Some("http://[::1]:4318/"));
+        assert_eq!(config.process.tracing.otlp_endpoint.as_deref(), Some("http://[::1]:4318/"));
     }
 
     #[test]
@@ -142,7 +142,7 @@ mod tests {
     fn headers_come_from_the_file_and_are_never_shown() {
         let section = "headers_file = \"/run/headers\"";
         let config = parse(section, "authorization=Bearer s3cr3t=\n\nx-tenant = a\n").unwrap();
-        let headers = &config.tracing.headers;
+        let headers = &config.process.tracing.headers;
         assert_eq!(headers[0], ("authorization".to_owned(), "Bearer s3cr3t=".to_owned()));
         assert_eq!(headers[1], ("x-tenant".to_owned(), "a".to_owned()));
         assert!(!format!("{config:?}").contains("s3cr3t"));

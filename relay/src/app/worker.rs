@@ -1,0 +1,115 @@
+//! What every long-running role is made of besides its two ends: signals, the admin endpoint, traces, and the supervisor.
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
+use tracing::{Instrument, Span, info, warn};
+
+use crate::admin::Admin;
+use crate::app::traces;
+use crate::config::admin;
+use crate::config::worker::Process;
+use crate::pipeline::backoff::Bounds;
+use crate::pipeline::{End, Ends, Error, Kind, Limits, Source, Status, Stop, StopHandle, Supervision, supervise};
+use crate::telemetry::traces::Flush;
+use crate::telemetry::{Metrics, Traces};
+
+/// How long the last spans may take to reach the collector when the process stops.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// A role that has begun and does not move anything yet.
+pub(super) struct Worker {
+    /// Where it counts.
+    pub(super) metrics: Arc<Metrics>,
+    /// Where it shows itself.
+    pub(super) status: Arc<Status>,
+    /// Tells when to stop.
+    pub(super) stop: Stop,
+    order: Arc<StopHandle>,
+    traces: Traces,
+    flush: Option<Flush>,
+    retry: Bounds,
+}
+
+impl Worker {
+    /// Listens to signals, serves probes and metrics, and traces. `name` is what spans say of it: the slot, or the group.
+    pub(super) async fn start(process: &Process, status: Status, name: &str) -> Result<Self, Error> {
+        let (metrics, status) = (Metrics::new(), Arc::new(status));
+        let (order, stop) = Stop::new();
+        let mut terminate = listen(SignalKind::terminate())?;
+        let mut interrupt = listen(SignalKind::interrupt())?;
+        let order = Arc::new(order);
+        let orders = Arc::clone(&order);
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = terminate.recv() => info!(signal = "SIGTERM", "stopping"),
+                _ = interrupt.recv() => info!(signal = "SIGINT", "stopping"),
+            }
+            orders.order();
+        });
+        serve_admin(&process.admin, &metrics, &status, stop.clone()).await?;
+        let (traces, flush) = traces::start(&process.tracing, name, &metrics)?;
+        let retry = Bounds { initial: process.retry.initial, max: process.retry.max };
+        Ok(Self { metrics, status, stop, order, traces, flush, retry })
+    }
+
+    /// Stops as if told to, once `finished` is notified.
+    pub(super) fn end_at(&self, finished: &Arc<Notify>, why: &'static str) {
+        let (order, finished) = (Arc::clone(&self.order), Arc::clone(finished));
+        tokio::spawn(async move {
+            finished.notified().await;
+            info!("{why}");
+            order.order();
+        });
+    }
+
+    /// Moves what there is between two ends until told to stop, then drains. Every line that it logs is in `span`.
+    pub(super) async fn work<E: Ends>(self, ends: &E, limits: Limits, span: Span) -> Result<(), Error>
+    where
+        <E::Source as Source>::Position: Display,
+    {
+        let supervision = Supervision {
+            limits,
+            retry: self.retry,
+            metrics: &self.metrics,
+            traces: &self.traces,
+            status: &self.status,
+        };
+        let outcome = Box::pin(supervise(ends, supervision, self.stop)).instrument(span).await;
+        drop(self.traces);
+        if let Some(flush) = self.flush {
+            flush.wait(FLUSH_MAX).await;
+        }
+        outcome
+    }
+}
+
+fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Error> {
+    signal(kind).map_err(|error| Error::new(End::Source, Kind::Setup, "signals cannot be received").because(error))
+}
+
+/// Serves probes and metrics beside the pipeline, which does not depend on them.
+async fn serve_admin(
+    admin: &admin::Admin,
+    metrics: &Arc<Metrics>,
+    status: &Arc<Status>,
+    stop: Stop,
+) -> Result<(), Error> {
+    let Some(address) = admin.listen else { return Ok(()) };
+    let admin = Admin::bind(&address.to_string()).await.map_err(|error| {
+        Error::new(End::Source, Kind::Setup, "the admin endpoint cannot listen")
+            .because(error)
+            .with_help("Choose another [admin] listen address; \"\" switches the endpoint off.")
+    })?;
+    info!(address = %admin.address(), "serving /live /ready /metrics /status");
+    let (status, metrics) = (Arc::clone(status), Arc::clone(metrics));
+    tokio::spawn(async move {
+        if let Err(error) = admin.serve(status, metrics, stop).await {
+            warn!(%error, "the admin endpoint ended");
+        }
+    });
+    Ok(())
+}

@@ -1,0 +1,141 @@
+//! What the workers behind Kafka are told: the same file and variables as the relay's, of which each role reads the sections that it needs.
+
+use std::{ffi::OsString, io, path::Path};
+
+use crate::config::{
+    admin::Admin,
+    error::ConfigError,
+    invalidate::Invalidate,
+    kafka::Kafka,
+    load::Load,
+    log::Log,
+    merge,
+    process::{Retry, Shutdown},
+    read_configuration, read_file,
+    settings::Settings,
+    tracing::Tracing,
+};
+
+/// What every long-running role is told.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Process {
+    /// The endpoint for probes and metrics.
+    pub admin: Admin,
+    /// How the process ends.
+    pub shutdown: Shutdown,
+    /// How it waits between attempts.
+    pub retry: Retry,
+    /// What is logged, and how.
+    pub log: Log,
+    /// Whether and how it traces.
+    pub tracing: Tracing,
+}
+
+/// Everything that the loader can be told, validated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadConfig {
+    /// Where the records are.
+    pub kafka: Kafka,
+    /// What is read, and where it goes.
+    pub load: Load,
+    /// What every role is told.
+    pub process: Process,
+}
+
+/// Everything that the invalidator can be told, validated.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InvalidateConfig {
+    /// Where the records are.
+    pub kafka: Kafka,
+    /// What is read, and what becomes stale.
+    pub invalidate: Invalidate,
+    /// What every role is told.
+    pub process: Process,
+}
+
+impl Process {
+    pub(super) fn from_settings(settings: &mut Settings, read: &impl Fn(&Path) -> io::Result<String>) -> Self {
+        Self {
+            admin: Admin::from_settings(settings),
+            shutdown: Shutdown::from_settings(settings),
+            retry: Retry::from_settings(settings),
+            log: Log::from_settings(settings),
+            tracing: Tracing::from_settings(settings, read),
+        }
+    }
+}
+
+impl LoadConfig {
+    /// Reads the same file and variables as [`Config::load`](crate::config::Config::load), unknown keys refused; only the
+    /// loader's sections are checked further.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let (name, text) = read_configuration(path)?;
+        let mut settings = merge(&name, &text, environment)?;
+        let config = Self {
+            kafka: Kafka::from_settings(&mut settings, &read_file),
+            load: Load::from_settings(&mut settings),
+            process: Process::from_settings(&mut settings, &read_file),
+        };
+        settings.into_result(config)
+    }
+}
+
+impl InvalidateConfig {
+    /// Reads the same file and variables as [`Config::load`](crate::config::Config::load), unknown keys refused; only the
+    /// invalidator's sections are checked further.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let (name, text) = read_configuration(path)?;
+        let mut settings = merge(&name, &text, environment)?;
+        let config = Self {
+            kafka: Kafka::from_settings(&mut settings, &read_file),
+            invalidate: Invalidate::from_settings(&mut settings),
+            process: Process::from_settings(&mut settings, &read_file),
+        };
+        settings.into_result(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::load::TableKind;
+
+    fn load(text: &str, pairs: &[(&str, &str)]) -> Result<Load, Vec<String>> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let mut settings = merge("postrider.toml", text, pairs).expect("valid TOML");
+        let load = Load::from_settings(&mut settings);
+        settings.into_result(load).map_err(|error| error.problems().iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn sections_with_names_are_read_by_their_names_from_the_file_and_from_variables() {
+        let text =
+            "[load.tables.users]\ntopic = 'cdc.users'\n[load.tables.post_events]\ntopic = 'events'\nkind = 'append'";
+        let load = load(text, &[("POSTRIDER_LOAD_TABLES_POST_EVENTS_TOPIC", "clicks")]).expect("right");
+        let tables: Vec<_> = load.tables.iter().map(|table| (&*table.name, &*table.topic, table.kind)).collect();
+        assert_eq!(tables, [("post_events", "clicks", TableKind::Append), ("users", "cdc.users", TableKind::Current)]);
+    }
+
+    #[test]
+    fn a_mistake_in_a_section_names_the_section() {
+        let wrong = |text| load(text, &[]).expect_err("wrong").join("\n");
+        assert!(wrong("load.tables.users.topik = 'a'").contains("did you mean `load.tables.users.topic`?"));
+        assert!(wrong("load.tables.Users.topic = 'a'").contains("`load.tables.Users` cannot be"));
+        assert!(wrong("[load.tables.users]").contains("`load.tables.users` is empty"));
+        assert!(wrong("load.tables.users.kind = 'append'").contains("`load.tables.users.topic` is required"));
+        assert!(wrong("load.tables.users = 1").contains("is a section"));
+        assert!(wrong("").contains("at least one table"));
+    }
+}
