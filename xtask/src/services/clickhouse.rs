@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,19 +15,40 @@ use crate::services::progress::Task;
 /// The version of chdb-core, which is the engine's own.
 pub(crate) const VERSION: &str = "26.9.0";
 
+/// What the front needs beside the engine: blocks of the native protocol are LZ4 with a CityHash of version 1.0.2.
+const BESIDE: [&str; 2] = ["lz4==4.4.5", "clickhouse-cityhash==1.0.2.6"];
+
 /// The front; carried in this program, so that it also runs without the source tree.
 const FRONT: &str = include_str!("clickhouse_front.py");
 
-/// The command that serves on `port`, with everything it needs installed.
-pub(crate) fn command(home: &Home, task: &Task, port: u16) -> Result<Command> {
-    let packages = pip_install(home, task, &format!("chdb-core=={VERSION}"))?;
-    let data = home.folder("data/clickhouse")?;
-    let front = data.join("front.py");
-    fs::write(&front, FRONT).context("write", &front)?;
-    let mut command = Command::new(wanted("python3", "apt-get install python3")?);
-    command.arg(&front).args(["--port", &port.to_string(), "--path"]).arg(&data);
-    command.env("PYTHONPATH", packages).current_dir("/");
-    Ok(command)
+/// The engine and what its front needs, installed.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    python: PathBuf,
+    packages: std::ffi::OsString,
+}
+
+impl Engine {
+    /// Installs what is not there yet.
+    pub(crate) fn get(home: &Home, task: &Task) -> Result<Self> {
+        let engine = format!("chdb-core=={VERSION}");
+        let folders: Vec<PathBuf> = std::iter::once(engine.as_str())
+            .chain(BESIDE)
+            .map(|requirement| pip_install(home, task, requirement))
+            .collect::<Result<_>>()?;
+        let packages = std::env::join_paths(folders).expect("the services' folder has no colon in its name");
+        Ok(Self { python: wanted("python3", "apt-get install python3")?, packages })
+    }
+
+    /// The command that serves on `port` what is in `data`.
+    pub(crate) fn command(&self, port: u16, data: &Path) -> Result<Command> {
+        let front = data.join("front.py");
+        fs::write(&front, FRONT).context("write", &front)?;
+        let mut command = Command::new(&self.python);
+        command.arg(&front).args(["--port", &port.to_string(), "--path"]).arg(data);
+        command.env("PYTHONPATH", &self.packages).current_dir("/");
+        Ok(command)
+    }
 }
 
 /// Whether the front answers a ping.

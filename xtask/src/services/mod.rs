@@ -34,7 +34,10 @@ pub use error::{Error, Result};
 pub use home::VARIABLE as HOME_VARIABLE;
 pub use perf::producer_performance;
 pub use postgres::binaries::MAJORS;
-pub use private::{PrivateKafka, PrivatePostgres, PrivateRedis, PrivateRedisCluster, RedisTls};
+pub use private::{
+    ClickhouseTls, ClickhouseUser, PrivateClickhouse, PrivateKafka, PrivatePostgres, PrivateRedis, PrivateRedisCluster,
+    RedisTls,
+};
 pub use progress::Progress;
 pub use state::Service;
 

@@ -220,7 +220,7 @@ fn start_redis(home: &Home, task: &Task, port: u16) -> Result<Running> {
 }
 
 fn start_clickhouse(home: &Home, task: &Task, port: u16) -> Result<Running> {
-    let mut command = clickhouse::command(home, task, port)?;
+    let mut command = clickhouse::Engine::get(home, task)?.command(port, &home.folder("data/clickhouse")?)?;
     task.say(&format!("starting {}", clickhouse::VERSION));
     let log = log(home, Service::Clickhouse);
     let process = start(Service::Clickhouse, &mut command, log, || clickhouse::is_ready(port))?;

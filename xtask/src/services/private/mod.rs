@@ -2,6 +2,7 @@
 //!
 //! Each leaves a note of who owns it; the next `up`, `down` or start removes those whose owner is gone.
 
+mod clickhouse;
 mod kafka;
 mod postgres;
 mod redis;
@@ -17,6 +18,7 @@ use crate::services::home::{Home, remove_tree, write_private};
 use crate::services::process::{Process, Signal};
 use crate::services::progress::{Progress, Task};
 
+pub use clickhouse::{ClickhouseTls, ClickhouseUser, PrivateClickhouse};
 pub use kafka::PrivateKafka;
 pub use postgres::PrivatePostgres;
 pub use redis::{PrivateRedis, PrivateRedisCluster, RedisTls};
