@@ -8,6 +8,7 @@ mod init;
 mod migrate;
 mod outbox;
 mod parked;
+mod role;
 mod run;
 mod snapshot;
 mod status;

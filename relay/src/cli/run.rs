@@ -1,18 +1,12 @@
 //! `postrider run`: the relay itself.
 
-use std::{env, path::Path, time::Duration};
-
-use tokio::runtime;
+use std::{env, path::Path};
 
 use crate::{
     app,
-    cli::Error,
-    config::{Config, log::Format},
-    telemetry::logging::{self, LogFormat},
+    cli::{Error, role::live},
+    config::Config,
 };
-
-/// Threads of the runtime. Reading the stream and producing have threads of their own, so these only hand on.
-const WORKERS: usize = 2;
 
 /// Publishes the outbox to Kafka until it is told to stop.
 ///
@@ -35,16 +29,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
         let config = Config::load(config, env::vars_os()).map_err(Error::Config)?;
-        let json = config.process.log.format == Format::Json;
-        let format = if json { LogFormat::Json } else { LogFormat::Text };
-        logging::init(format, &config.process.log.level).map_err(Error::Logging)?;
-        #[cfg(feature = "failpoints")]
-        crate::telemetry::failpoint::arm()?;
-        let runtime = runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
-        let runtime = runtime.map_err(Error::Runtime)?;
-        let outcome = runtime.block_on(app::run(config, self.accept_gap));
-        // A call that blocks, such as an attempt to connect, would keep the process beyond its deadline.
-        runtime.shutdown_timeout(Duration::ZERO);
-        outcome.map_err(|error| Error::Run { error, json })
+        let log = config.process.log.clone();
+        live(&log, app::run(config, self.accept_gap))
     }
 }

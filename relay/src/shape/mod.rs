@@ -10,6 +10,7 @@ pub mod headers;
 pub mod json;
 pub mod outbox;
 pub mod position;
+pub mod record;
 pub mod row;
 pub mod template;
 pub mod topic;
