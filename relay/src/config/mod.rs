@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod capture;
+pub mod clickhouse;
 mod document;
 mod environment;
 pub mod error;

@@ -4,6 +4,7 @@ use std::{ffi::OsString, io, path::Path};
 
 use crate::config::{
     admin::Admin,
+    clickhouse::ClickHouse,
     error::ConfigError,
     invalidate::Invalidate,
     kafka::Kafka,
@@ -36,6 +37,8 @@ pub struct Process {
 pub struct LoadConfig {
     /// Where the records are.
     pub kafka: Kafka,
+    /// Where the tables are.
+    pub clickhouse: ClickHouse,
     /// What is read, and where it goes.
     pub load: Load,
     /// What every role is told.
@@ -79,6 +82,7 @@ impl LoadConfig {
         let mut settings = merge(&name, &text, environment)?;
         let config = Self {
             kafka: Kafka::from_settings(&mut settings, &read_file),
+            clickhouse: ClickHouse::from_settings(&mut settings, &read_file),
             load: Load::from_settings(&mut settings),
             process: Process::from_settings(&mut settings, &read_file),
         };

@@ -3,6 +3,7 @@
 //! Cardinality is bounded: labels take values from enumerations of ours only. Topics, keys and tables come from outside
 //! and are never labels.
 
+mod clickhouse;
 mod flow;
 mod incremental;
 mod kafka;
@@ -15,6 +16,7 @@ mod snapshot;
 mod stages;
 mod traces;
 mod wal;
+mod worker;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -24,6 +26,7 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::telemetry::metrics::section::Set;
 
+pub use clickhouse::{CLASS, ClickHouseMetrics, REASON};
 pub use flow::{DELIVERY_BUCKETS_SECONDS, END, FlowMetrics, KIND};
 pub use incremental::IncrementalMetrics;
 pub use kafka::KafkaMetrics;
@@ -35,6 +38,7 @@ pub use snapshot::SnapshotMetrics;
 pub use stages::{BatchMetrics, STAGE, Stage, StageMetrics};
 pub use traces::TraceMetrics;
 pub use wal::WalMetrics;
+pub use worker::WorkerMetrics;
 
 /// All of them, section by section.
 pub const ALL: &[&[Description]] = &[
@@ -46,6 +50,8 @@ pub const ALL: &[&[Description]] = &[
     KafkaMetrics::ALL,
     ParkingMetrics::ALL,
     OutboxMetrics::ALL,
+    WorkerMetrics::ALL,
+    ClickHouseMetrics::ALL,
     ProcessMetrics::ALL,
     TraceMetrics::ALL,
 ];
@@ -71,6 +77,10 @@ pub struct Metrics {
     pub kafka: KafkaMetrics,
     /// What is set aside.
     pub parking: ParkingMetrics,
+    /// What the workers behind Kafka share.
+    pub worker: WorkerMetrics,
+    /// The loader.
+    pub clickhouse: ClickHouseMetrics,
     /// Care of the outbox table.
     pub outbox: OutboxMetrics,
     /// Spans.
@@ -93,6 +103,8 @@ impl Metrics {
             snapshot: SnapshotMetrics::new(&set),
             kafka: KafkaMetrics::new(&set),
             parking: ParkingMetrics::new(&set),
+            worker: WorkerMetrics::new(&set),
+            clickhouse: ClickHouseMetrics::new(&set),
             outbox: OutboxMetrics::new(&set),
             traces: TraceMetrics::new(&set),
             process,
@@ -144,6 +156,10 @@ mod tests {
         metrics.kafka.admission_refused.with_label_values(&["size"]).inc();
         metrics.parking.parked.with_label_values(&["refused"]).inc();
         metrics.parking.retried.with_label_values(&["delivered"]).inc();
+        metrics.worker.processing_errors.with_label_values(&["away"]).inc();
+        metrics.clickhouse.errors.with_label_values(&["away"]).inc();
+        metrics.clickhouse.query_errors.with_label_values(&["away"]).inc();
+        metrics.clickhouse.refused.with_label_values(&["misfit"]).inc();
         let text = metrics.encode();
         for description in ALL.iter().flat_map(|section| *section) {
             let help = format!("# HELP {} {}", description.name, description.help);
