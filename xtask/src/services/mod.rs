@@ -19,6 +19,7 @@ mod error;
 mod home;
 mod kafka;
 mod native;
+mod packages;
 mod perf;
 mod port;
 mod postgres;
@@ -32,6 +33,7 @@ mod state;
 pub use environment::{Environment, Kafka, Postgres, VARIABLE, current};
 pub use error::{Error, Result};
 pub use home::VARIABLE as HOME_VARIABLE;
+pub use packages::{node_package, python_package};
 pub use perf::producer_performance;
 pub use postgres::binaries::MAJORS;
 pub use private::{
