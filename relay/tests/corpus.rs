@@ -20,6 +20,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("changes", shape::shape_changes),
     ("copies", postgres::copies),
     ("decode", postgres::decode),
+    ("envelopes", shape::read_envelopes),
     ("file", config::read_file),
     ("filters", shape::filter_values),
     ("frames", postgres::frames),

@@ -16,6 +16,7 @@ use crate::shape::change::row::{Change, Old, Snapshot, Stamp, Value};
 use crate::shape::change::table::{Column, DataType, Identity, Table, TypeKind};
 use crate::shape::outbox::Shaped;
 use crate::shape::position::EventPosition;
+use crate::shape::record::Record;
 
 /// The most columns of a table.
 const COLUMNS_MAX: usize = 5;
@@ -229,6 +230,13 @@ fn read(message: MessageRef<'_>, case: &Case<'_>, new: &[Value<'_>]) {
         serde_json::from_str::<Json>(&payload(key)).expect("a key");
     }
     let Some(value) = message.value() else { return };
+    match Record::read(&message).expect("a worker reads what the relay writes") {
+        Record::Change(change) => {
+            let expected = if case.debezium { change.version } else { Some(message.position()) };
+            assert_eq!(change.version, expected);
+        }
+        Record::Event(_) | Record::Tombstone => panic!("a change is read as something else"),
+    }
     let value: Json = serde_json::from_str(&payload(value)).expect("a value");
     let Some(after) = value["after"].as_object() else { return };
     for (place, (field, value)) in case.fields.iter().zip(new).enumerate() {

@@ -1,6 +1,7 @@
 //! What fuzzers call here: whatever a writer put into its row, nothing panics, nothing is changed, and nothing is forged.
 
 mod changes;
+mod envelopes;
 mod router;
 mod types;
 
@@ -25,6 +26,7 @@ use crate::shape::topic::Topics;
 use crate::shape::unfit::Unshapable;
 
 pub use changes::shape_changes;
+pub use envelopes::read_envelopes;
 pub use router::route_rows;
 pub use types::write_types;
 

@@ -98,7 +98,8 @@ pub enum Unreadable {
 /// What of a change's `source` is of use here.
 #[derive(Debug, Default, serde::Deserialize)]
 struct Source {
-    lsn: Option<u64>,
+    /// A signed number, as Java has no other.
+    lsn: Option<i64>,
     schema: Option<String>,
     table: Option<String>,
     ts_ms: Option<i64>,
@@ -159,7 +160,7 @@ impl<'r> Change<'r> {
             op,
             before: image("before")?,
             after: image("after")?,
-            version: version(message, source.lsn)?,
+            version: version(message, source.lsn.map(i64::cast_unsigned))?,
             committed_us: source.ts_us.or_else(|| source.ts_ms.and_then(|ms| ms.checked_mul(1000))),
             schema: source.schema,
             table: source.table,
