@@ -40,6 +40,8 @@ pub mod adopt;
 pub mod app;
 pub mod cli;
 pub mod config;
+#[cfg(feature = "downstream")]
+pub mod encode;
 pub mod finding;
 pub mod kafka;
 pub mod pipeline;

@@ -1,0 +1,5 @@
+//! What is written for others than Kafka, as pure code: values in, bytes out.
+//!
+//! Architecture invariant: nothing here does I/O, and nothing here knows where a value comes from or where the bytes go.
+
+pub mod native;
