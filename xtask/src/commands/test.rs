@@ -38,6 +38,9 @@ pub(crate) fn run(arguments: &Arguments) -> Outcome {
         step("fmt", || succeed(cargo::cargo().args(["fmt", "--all", "--check"])))?;
         let clippy = ["clippy", "--workspace", "--all-targets", "--all-features", "--quiet", "--", "-D", "warnings"];
         step("clippy", || succeed(cargo::cargo().args(clippy)))?;
+        let sidecar =
+            ["clippy", "--package", "postrider-relay", "--no-default-features", "--quiet", "--", "-D", "warnings"];
+        step("clippy of a sidecar", || succeed(cargo::cargo().args(sidecar)))?;
         step("doc", documentation)?;
     }
     let before = running()?;
