@@ -12,6 +12,8 @@ pub mod outbox;
 pub mod position;
 pub mod record;
 pub mod row;
+#[cfg(feature = "downstream")]
+pub mod rules;
 pub mod template;
 pub mod topic;
 pub mod unfit;

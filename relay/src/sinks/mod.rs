@@ -8,6 +8,10 @@
 pub mod kafka;
 pub mod lots;
 pub mod null;
+#[cfg(feature = "downstream")]
+pub mod redis;
 
 pub use kafka::{Kafka, KafkaOptions};
 pub use null::Null;
+#[cfg(feature = "downstream")]
+pub use redis::{InvalidatorOptions, Redis, RedisOptions};

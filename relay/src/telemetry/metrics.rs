@@ -11,6 +11,7 @@ mod outbox;
 mod parking;
 mod process;
 pub mod quantile;
+mod redis;
 mod section;
 mod snapshot;
 mod stages;
@@ -33,6 +34,7 @@ pub use kafka::KafkaMetrics;
 pub use outbox::OutboxMetrics;
 pub use parking::{OUTCOME, ParkingMetrics, WHY};
 pub use process::ProcessMetrics;
+pub use redis::{PASS, RESULT, RedisMetrics, STRATEGY};
 pub use section::Description;
 pub use snapshot::SnapshotMetrics;
 pub use stages::{BatchMetrics, STAGE, Stage, StageMetrics};
@@ -50,6 +52,7 @@ pub const ALL: &[&[Description]] = &[
     KafkaMetrics::ALL,
     ParkingMetrics::ALL,
     OutboxMetrics::ALL,
+    RedisMetrics::ALL,
     WorkerMetrics::ALL,
     ClickHouseMetrics::ALL,
     ProcessMetrics::ALL,
@@ -83,6 +86,8 @@ pub struct Metrics {
     pub clickhouse: ClickHouseMetrics,
     /// Care of the outbox table.
     pub outbox: OutboxMetrics,
+    /// What is invalidated in Redis.
+    pub redis: RedisMetrics,
     /// Spans.
     pub traces: TraceMetrics,
 }
@@ -106,6 +111,7 @@ impl Metrics {
             worker: WorkerMetrics::new(&set),
             clickhouse: ClickHouseMetrics::new(&set),
             outbox: OutboxMetrics::new(&set),
+            redis: RedisMetrics::new(&set),
             traces: TraceMetrics::new(&set),
             process,
             waiting_us: AtomicI64::new(0),
@@ -155,6 +161,9 @@ mod tests {
         metrics.flow.errors.with_label_values(&["sink", "unavailable"]).inc();
         metrics.kafka.admission_refused.with_label_values(&["size"]).inc();
         metrics.parking.parked.with_label_values(&["refused"]).inc();
+        metrics.redis.counted("keys", "removed", 1);
+        metrics.redis.second_pass_hits.with_label_values(&["keys"]).inc();
+        metrics.redis.pass_seconds.with_label_values(&["first"]).observe(0.0);
         metrics.parking.retried.with_label_values(&["delivered"]).inc();
         metrics.worker.processing_errors.with_label_values(&["away"]).inc();
         metrics.clickhouse.errors.with_label_values(&["away"]).inc();
