@@ -86,7 +86,7 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         format!("kafka {}", config.kafka.bootstrap_servers),
     );
     let slot = &config.source.slot;
-    let worker = Worker::start(&config.process, status.of_slot(slot), slot).await?;
+    let worker = Worker::start(&config.process, status.of_slot(slot), slot).await?.without_breakers();
     care::keep(&config, &worker.metrics, &worker.stop);
     let limits = Limits {
         in_flight_bytes_max: config.source.in_flight_bytes_max,

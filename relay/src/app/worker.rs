@@ -10,9 +10,10 @@ use tracing::{Instrument, Span, info, warn};
 
 use crate::admin::Admin;
 use crate::app::traces;
-use crate::config::admin;
 use crate::config::worker::Process;
+use crate::config::{admin, breaker};
 use crate::pipeline::backoff::Bounds;
+use crate::pipeline::breaker::Thresholds;
 use crate::pipeline::{End, Ends, Error, Kind, Limits, Source, Status, Stop, StopHandle, Supervision, supervise};
 use crate::telemetry::traces::Flush;
 use crate::telemetry::{Metrics, Traces};
@@ -32,6 +33,7 @@ pub(super) struct Worker {
     traces: Traces,
     flush: Option<Flush>,
     retry: Bounds,
+    breaker: Option<Thresholds>,
 }
 
 impl Worker {
@@ -53,7 +55,14 @@ impl Worker {
         serve_admin(&process.admin, &metrics, &status, stop.clone()).await?;
         let (traces, flush) = traces::start(&process.tracing, name, &metrics)?;
         let retry = Bounds { initial: process.retry.initial, max: process.retry.max };
-        Ok(Self { metrics, status, stop, order, traces, flush, retry })
+        let breaker = Some(thresholds(&process.breaker));
+        Ok(Self { metrics, status, stop, order, traces, flush, retry, breaker })
+    }
+
+    /// Without circuit breakers, as a relay is: its producer waits for its brokers by itself, and the slot keeps what waits.
+    pub(super) fn without_breakers(mut self) -> Self {
+        self.breaker = None;
+        self
     }
 
     /// Stops as if told to, once `finished` is notified.
@@ -74,6 +83,7 @@ impl Worker {
         let supervision = Supervision {
             limits,
             retry: self.retry,
+            breaker: self.breaker,
             metrics: &self.metrics,
             traces: &self.traces,
             status: &self.status,
@@ -85,6 +95,11 @@ impl Worker {
         }
         outcome
     }
+}
+
+fn thresholds(breaker: &breaker::Breaker) -> Thresholds {
+    let breaker::Breaker { failures, within, open, open_max, successes, probe_timeout } = *breaker;
+    Thresholds { failures, within, open, open_max, successes, probe_timeout }
 }
 
 fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Error> {

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::config::{
-    admin, capture, clickhouse, invalidate, kafka, load, log, outbox, parking, partitions, postgres, process, source,
-    topics, tracing,
+    admin, breaker, capture, clickhouse, invalidate, kafka, load, log, outbox, parking, partitions, postgres, process,
+    source, topics, tracing,
 };
 
 /// One key of the configuration.
@@ -116,6 +116,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         invalidate::RULE_KEYS,
         admin::KEYS,
         process::KEYS,
+        breaker::KEYS,
         log::KEYS,
         tracing::KEYS,
     ]

@@ -4,6 +4,7 @@ use std::{ffi::OsString, io, path::Path};
 
 use crate::config::{
     admin::Admin,
+    breaker::Breaker,
     clickhouse::ClickHouse,
     error::ConfigError,
     invalidate::Invalidate,
@@ -26,6 +27,8 @@ pub struct Process {
     pub shutdown: Shutdown,
     /// How it waits between attempts.
     pub retry: Retry,
+    /// When a worker stops asking a service that is away.
+    pub breaker: Breaker,
     /// What is logged, and how.
     pub log: Log,
     /// Whether and how it traces.
@@ -62,6 +65,7 @@ impl Process {
             admin: Admin::from_settings(settings),
             shutdown: Shutdown::from_settings(settings),
             retry: Retry::from_settings(settings),
+            breaker: Breaker::from_settings(settings),
             log: Log::from_settings(settings),
             tracing: Tracing::from_settings(settings, read),
         }

@@ -6,6 +6,7 @@
 //! Architecture invariant: nothing here knows a database, a broker or the configuration.
 
 pub mod backoff;
+pub mod breaker;
 pub mod error;
 pub mod message;
 pub mod parking;

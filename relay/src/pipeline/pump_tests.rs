@@ -156,7 +156,14 @@ impl Rig {
                 drain_deadline: Duration::from_secs(5),
             };
             let retry = Bounds { initial: Duration::ZERO, max: Duration::ZERO };
-            let with = Supervision { limits, retry, metrics: &metrics, traces: &Traces::off(), status: &status };
+            let with = Supervision {
+                limits,
+                retry,
+                breaker: None,
+                metrics: &metrics,
+                traces: &Traces::off(),
+                status: &status,
+            };
             Pump::new(&mut source, &mut sink, with, &mut Reached::default()).run(&mut ordered).await
         });
         Self { log, receipts, stop, pump }

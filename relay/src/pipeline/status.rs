@@ -53,6 +53,22 @@ pub struct SnapshotStatus {
     pub seconds_left: Option<u64>,
 }
 
+/// Where the circuit breaker of an end stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct BreakerStatus {
+    /// `source` or `sink`.
+    pub end: &'static str,
+    /// `closed`, `open` or `half_open`.
+    pub state: &'static str,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// How often it opened since the process started; one outage counts once.
+    pub opened: u64,
+    /// How long it leaves the service alone since then, if it is open.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probe_in_ms: Option<u64>,
+}
+
 /// A pipeline's status at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StatusSnapshot {
@@ -89,6 +105,20 @@ pub struct StatusSnapshot {
     /// The initial snapshot, while one is being read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotStatus>,
+    /// The circuit breakers of the ends, where there are any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub breakers: Vec<BreakerStatus>,
+}
+
+impl StatusSnapshot {
+    /// Why a pipeline that tries again does not flow.
+    fn why_not(&self) -> Option<String> {
+        let error = self.last_error.as_ref().map(|error| error.message.clone());
+        let broken = self.breakers.iter().find(|breaker| breaker.state != "closed");
+        let Some(BreakerStatus { end, state, .. }) = broken else { return error };
+        let state = state.replace('_', "-");
+        Some(format!("the circuit breaker of the {end} is {state}: {}", error.unwrap_or_default()))
+    }
 }
 
 /// The shared status of one pipeline.
@@ -119,6 +149,7 @@ impl Status {
             parked_events: 0,
             held_keys: 0,
             snapshot: None,
+            breakers: Vec::new(),
         };
         Self { began: Instant::now(), shown: Mutex::new(shown) }
     }
@@ -151,7 +182,7 @@ impl Status {
             State::Starting => Some("starting".into()),
             State::Draining => Some("draining before the stop".into()),
             State::Stopped => Some("stopped".into()),
-            State::Retrying => status.last_error.as_ref().map(|error| error.message.clone()),
+            State::Retrying => status.why_not(),
         };
     }
 
@@ -206,6 +237,18 @@ impl Status {
         self.lock().snapshot = snapshot;
     }
 
+    /// Notes where the breaker of an end stands.
+    pub fn breaker(&self, breaker: BreakerStatus) {
+        let mut status = self.lock();
+        match status.breakers.iter_mut().find(|known| known.end == breaker.end) {
+            Some(known) => *known = breaker,
+            None => status.breakers.push(breaker),
+        }
+        if status.state == State::Retrying {
+            status.reason = status.why_not();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, StatusSnapshot> {
         // Every holder leaves a whole value, so a panic elsewhere does not spoil it.
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
@@ -213,7 +256,7 @@ impl Status {
 }
 
 /// The present time, in milliseconds since 1970.
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -2,6 +2,9 @@
 //!
 //! The sink opens first, because it knows what was delivered; the source opens at that place. There is one path of
 //! recovery: back to the last acknowledged position. An end is opened anew only if its own error asks for it.
+//!
+//! With a [`breaker`](crate::pipeline::breaker), an outage that lasts is waited for without reading on: the source is paused
+//! and keeps what it holds, and only probes ask the service, until it is back.
 
 use std::fmt::Display;
 use std::future::Future;
@@ -10,6 +13,7 @@ use std::time::Duration;
 use tracing::{info, warn};
 
 use crate::pipeline::backoff::{Backoff, Bounds};
+use crate::pipeline::breaker::{Breakers, Thresholds};
 use crate::pipeline::error::{Disposition, End, Error, Kind};
 use crate::pipeline::pump::{Limits, Pump, Reached};
 use crate::pipeline::sink::Sink;
@@ -40,6 +44,8 @@ pub struct Supervision<'a> {
     pub limits: Limits,
     /// How long to wait after failures.
     pub retry: Bounds,
+    /// When to take a service for away, and then only to probe it; `None` tries again for ever, by `retry` alone.
+    pub breaker: Option<Thresholds>,
     /// Where to count.
     pub metrics: &'a Metrics,
     /// Where to trace.
@@ -56,6 +62,7 @@ struct Pipeline<'a, E: Ends> {
     sink: Option<E::Sink>,
     rewind: bool,
     reached: Reached,
+    breakers: Option<Breakers<'a>>,
 }
 
 /// Runs the pipeline until told to stop, or until an error says that going on is useless or unsafe.
@@ -63,7 +70,9 @@ pub async fn supervise<E: Ends>(ends: &E, with: Supervision<'_>, mut stop: Stop)
 where
     <E::Source as Source>::Position: Display,
 {
-    let mut pipeline = Pipeline { ends, with, source: None, sink: None, rewind: false, reached: Reached::default() };
+    let breakers = with.breaker.map(|thresholds| Breakers::new(thresholds, with.metrics, with.status));
+    let reached = Reached::default();
+    let mut pipeline = Pipeline { ends, with, source: None, sink: None, rewind: false, reached, breakers };
     let mut backoff = Backoff::new(with.retry);
     let outcome = loop {
         let before = pipeline.reached.acknowledged;
@@ -74,9 +83,19 @@ where
         }
         if pipeline.reached.acknowledged > before {
             backoff.succeeded();
+            pipeline.breakers.iter_mut().for_each(Breakers::delivered);
         }
+        let opened = pipeline.breakers.as_mut().and_then(|breakers| breakers.failed(&error));
         let wait = if error.is_retried_at_once() { Duration::ZERO } else { backoff.failed() };
-        pipeline.prepare_retry(&error, wait);
+        pipeline.prepare_retry(&error, opened.unwrap_or(wait));
+        if let Some(open) = opened {
+            match pipeline.wait_for_service(error.end(), open, &mut stop).await {
+                Ok(true) => backoff.succeeded(),
+                Ok(false) => break Ok(()),
+                Err(error) => break Err(error),
+            }
+            continue;
+        }
         tokio::select! {
             () = stop.ordered() => break Ok(()),
             () = tokio::time::sleep(wait) => {}
@@ -186,6 +205,82 @@ where
         warn!(end, kind, error = error.chain(), help = error.help(), retry_in_ms, "stopped; will go on");
     }
 
+    /// Waits while the breaker of `end` is open, and probes; false if told to stop meanwhile.
+    ///
+    /// # Errors
+    /// Those of a probe after which going on would be useless or unsafe.
+    async fn wait_for_service(&mut self, end: End, open: Duration, stop: &mut Stop) -> Result<bool, Error> {
+        if end == End::Sink {
+            self.pause(true).await;
+        }
+        let outcome = self.probe_until_closed(end, open, stop).await;
+        if end == End::Sink && matches!(outcome, Ok(true)) {
+            self.pause(false).await;
+        }
+        outcome
+    }
+
+    async fn probe_until_closed(&mut self, end: End, mut open: Duration, stop: &mut Stop) -> Result<bool, Error> {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.ordered() => return Ok(false),
+                () = tokio::time::sleep(open) => {}
+            }
+            self.breakers.iter_mut().for_each(|breakers| breakers.half_open(end));
+            let probed = tokio::select! {
+                biased;
+                () = stop.ordered() => return Ok(false),
+                probed = self.probe(end) => probed,
+            };
+            let Err(error) = probed else { return Ok(true) };
+            self.with.status.failed(&error);
+            if error.disposition() == Disposition::Stop {
+                return Err(error);
+            }
+            open = self.breakers.as_mut().map_or(open, |breakers| breakers.probe_failed(end, &error));
+        }
+    }
+
+    /// Probes until the breaker is closed, or until a probe fails.
+    async fn probe(&mut self, end: End) -> Result<(), Error> {
+        while let Some(breakers) = &mut self.breakers {
+            let timeout = breakers.probe_timeout(end);
+            match (end, &mut self.sink) {
+                // What opens has probed; opening has time limits of its own.
+                (End::Sink, None) => self.open_sink().await?,
+                (End::Sink, Some(sink)) => {
+                    let probed = tokio::time::timeout(timeout, sink.probe()).await;
+                    if !matches!(probed, Ok(Ok(()))) {
+                        // Given up halfway, or failed: it is opened anew.
+                        self.sink = None;
+                    }
+                    probed.unwrap_or_else(|_| Err(silent(timeout)))?;
+                }
+                (End::Source, _) => {
+                    if self.source.is_none() {
+                        self.source = Some(self.open_source().await?);
+                        self.rewind = false;
+                    }
+                }
+            }
+            if self.breakers.as_mut().is_none_or(|breakers| breakers.probed(end)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the source rest, or go on. One that cannot is no reason to give up: a rewind follows, which may open it anew.
+    async fn pause(&mut self, paused: bool) {
+        if let Some(source) = &mut self.source
+            && let Err(error) = source.pause(paused).await
+        {
+            warn!(error = error.chain(), paused, "the source could not be paused or resumed; it is opened anew");
+            self.source = None;
+        }
+    }
+
     async fn close(self, patience: Duration) {
         if let Some(source) = self.source
             && let Err(error) = source.close().await
@@ -199,6 +294,12 @@ where
         }
         self.with.status.enter(State::Stopped);
     }
+}
+
+/// The error of a probe that got no answer.
+fn silent(timeout: Duration) -> Error {
+    let context = format!("the service did not answer a probe within {} s", timeout.as_secs_f32());
+    Error::new(End::Sink, Kind::Unavailable, context)
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Cardinality is bounded: labels take values from enumerations of ours only. Topics, keys and tables come from outside
 //! and are never labels.
 
+mod breaker;
 mod clickhouse;
 mod flow;
 mod incremental;
@@ -27,6 +28,7 @@ use prometheus::{Registry, TextEncoder};
 
 use crate::telemetry::metrics::section::Set;
 
+pub use breaker::BreakerMetrics;
 pub use clickhouse::{CLASS, ClickHouseMetrics, REASON};
 pub use flow::{DELIVERY_BUCKETS_SECONDS, END, FlowMetrics, KIND};
 pub use incremental::IncrementalMetrics;
@@ -45,6 +47,7 @@ pub use worker::WorkerMetrics;
 /// All of them, section by section.
 pub const ALL: &[&[Description]] = &[
     FlowMetrics::ALL,
+    BreakerMetrics::ALL,
     BatchMetrics::ALL,
     WalMetrics::ALL,
     IncrementalMetrics::ALL,
@@ -68,6 +71,8 @@ pub struct Metrics {
     waiting_us: AtomicI64,
     /// The pump and its supervisor.
     pub flow: FlowMetrics,
+    /// The circuit breakers.
+    pub breaker: BreakerMetrics,
     /// The stages of a batch.
     pub stages: StageMetrics,
     /// The source that reads a slot.
@@ -102,6 +107,7 @@ impl Metrics {
         process.begin();
         Arc::new(Self {
             flow: FlowMetrics::new(&set),
+            breaker: BreakerMetrics::new(&set),
             stages: StageMetrics::new(&set),
             wal: WalMetrics::new(&set),
             incremental: IncrementalMetrics::new(&set),
@@ -160,6 +166,10 @@ mod tests {
         metrics.flow.rebuilds.with_label_values(&["source"]).inc();
         metrics.flow.errors.with_label_values(&["sink", "unavailable"]).inc();
         metrics.kafka.admission_refused.with_label_values(&["size"]).inc();
+        metrics.breaker.state.with_label_values(&["sink"]).set(2);
+        metrics.breaker.opened.with_label_values(&["sink"]).inc();
+        metrics.breaker.open_seconds.with_label_values(&["sink"]).inc_by(0.5);
+        metrics.breaker.probes.with_label_values(&["sink", "failed"]).inc();
         metrics.parking.parked.with_label_values(&["refused"]).inc();
         metrics.redis.counted("keys", "removed", 1);
         metrics.redis.second_pass_hits.with_label_values(&["keys"]).inc();

@@ -44,6 +44,9 @@ pub struct Report {
     /// Keys whose events wait because one is parked.
     #[serde(default)]
     pub held_keys: u64,
+    /// The circuit breakers of its ends.
+    #[serde(default)]
+    pub breakers: Vec<Breaker>,
     /// Age of the oldest commit that is not durable.
     pub lag_seconds: f64,
     /// WAL after the confirmed position.
@@ -58,6 +61,19 @@ pub struct Report {
     pub delivery: Summary,
     /// Each stage since the start.
     pub stages: Vec<Stage>,
+}
+
+/// The circuit breaker of an end.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Breaker {
+    /// `source` or `sink`.
+    pub end: String,
+    /// `closed`, `open` or `half_open`.
+    pub state: String,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// How often it opened.
+    pub opened: u64,
 }
 
 /// A failure.
@@ -130,6 +146,10 @@ impl fmt::Display for Report {
             let more = "see `postrider parked list`";
             row("parked", format!("{} events, {} keys wait; {more}", self.parked_events, self.held_keys))?;
         }
+        for breaker in self.breakers.iter().filter(|breaker| breaker.state != "closed" || breaker.opened > 0) {
+            let (since, opened) = (unit::duration(Self::since(breaker.since_ms)), breaker.opened);
+            row("breaker", format!("{} {} for {since}; opened {opened} times", breaker.end, breaker.state))?;
+        }
         let (p50, p99) = (unit::milliseconds(self.delivery.p50_ms), unit::milliseconds(self.delivery.p99_ms));
         row("delivered", format!("{} events; commit to durable p50 {p50} ms, p99 {p99} ms", self.delivered_messages))?;
         for Stage { stage, summary } in &self.stages {
@@ -155,7 +175,8 @@ pub(super) mod tests {
     pub(crate) const ANSWER: &str = r#"{"version":"0.1.0","slot":"orders","source":"slot orders in database shop",
         "sink":"kafka b:9092","state":"retrying","state_since_ms":0,"uptime_ms":61000,"ready":false,"reason":"gone",
         "last_error":{"at_ms":0,"end":"sink","message":"broker gone","help":"Start it."},"in_flight_batches":2,
-        "in_flight_bytes":2048,"parked_events":3,"held_keys":1,"delivered_messages":7,"acknowledged":"commit 0/1","lag_seconds":1.5,"lag_bytes":1024,
+        "in_flight_bytes":2048,"parked_events":3,"held_keys":1,
+        "breakers":[{"end":"source","state":"closed","since_ms":0,"opened":0},{"end":"sink","state":"open","since_ms":0,"opened":2,"probe_in_ms":2000}],"delivered_messages":7,"acknowledged":"commit 0/1","lag_seconds":1.5,"lag_bytes":1024,
         "retained_bytes":3145728,"safe_bytes":1048576,"broker_reachable":false,"told_by_a_newer_one":1,
         "delivery":{"count":7,"p50_ms":1.25,"p99_ms":2.5},"stages":[{"stage":"read","count":7,"p50_ms":0.5,"p99_ms":null}]}"#;
 
@@ -169,6 +190,7 @@ pub(super) mod tests {
             "retained     3.0 MiB of WAL; 1.0 MiB more may be written before the slot is lost\n",
             "in flight    2 batches, 2.0 KiB\n",
             "parked       3 events, 1 keys wait; see `postrider parked list`\n",
+            "; opened 2 times\n",
             "delivered    7 events; commit to durable p50 1.25 ms, p99 2.50 ms\n",
             "  read       p50 0.50 ms, p99 - ms\n",
             "sink: broker gone\n",

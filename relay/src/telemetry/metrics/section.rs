@@ -2,7 +2,8 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Counter, CounterVec, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 /// The name and the help of a metric.
@@ -70,6 +71,16 @@ impl Set<'_> {
     /// Counters told apart by labels.
     pub(super) fn family(&self, of: Description, labels: &[&str]) -> IntCounterVec {
         self.register(IntCounterVec::new(Opts::new(of.name, of.help), labels))
+    }
+
+    /// What only rises, by fractions, told apart by labels.
+    pub(super) fn fractions(&self, of: Description, labels: &[&str]) -> CounterVec {
+        self.register(CounterVec::new(Opts::new(of.name, of.help), labels))
+    }
+
+    /// What rises and falls, in whole numbers, told apart by labels.
+    pub(super) fn levels(&self, of: Description, labels: &[&str]) -> IntGaugeVec {
+        self.register(IntGaugeVec::new(Opts::new(of.name, of.help), labels))
     }
 
     /// A distribution over buckets with these upper bounds.
