@@ -5,6 +5,8 @@
 //!
 //! Architecture invariant: a sink knows no source, and no source's form of a position.
 
+#[cfg(feature = "downstream")]
+pub mod clickhouse;
 pub mod kafka;
 pub mod lots;
 pub mod null;
