@@ -142,6 +142,7 @@ pub struct Messages {
     names: Vec<u128>,
     times: Times,
     cut: Option<Cut>,
+    salt: u128,
 }
 
 impl Messages {
@@ -158,6 +159,7 @@ impl Messages {
             names: Vec::new(),
             times: Times::default(),
             cut: None,
+            salt: 0,
         }
     }
 
@@ -170,6 +172,18 @@ impl Messages {
     /// Notes what it was cut out of.
     pub fn set_cut(&mut self, cut: Cut) {
         self.cut = Some(cut);
+    }
+
+    /// What tells a delivery on purpose from the first one of the same records: 0 for the first, else the name of the order
+    /// by which they are delivered again. A sink that knows what it took before takes it into account.
+    #[must_use]
+    pub fn salt(&self) -> u128 {
+        self.salt
+    }
+
+    /// Notes that the batch is delivered again, by the order of that name.
+    pub fn set_salt(&mut self, salt: u128) {
+        self.salt = salt;
     }
 
     /// When it reached the places on its way.

@@ -5,6 +5,7 @@
 //!
 //! Architecture invariant: nothing here knows a database, a broker or the configuration.
 
+pub mod assigned;
 pub mod backoff;
 pub mod breaker;
 pub mod error;
@@ -19,6 +20,7 @@ pub mod stop;
 pub mod supervise;
 pub mod times;
 
+pub use assigned::Assigned;
 pub use error::{Disposition, End, Error, Kind};
 pub use message::{Cut, Header, HeaderName, Message, MessageRef, Messages, Span, Unfit};
 pub use parking::{Lot, Parking, ParkingOptions};

@@ -1,5 +1,6 @@
 //! The writing end: accepts batches in order, and tells later when each is durable.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -55,6 +56,9 @@ pub trait Sink: Send {
     fn close(self, deadline: Duration) -> impl Future<Output = Result<(), Error>> + Send;
 }
 
+/// The class of a reason that no sink classed.
+const REFUSED: &str = "refused";
+
 /// One message that the sink could not make durable and never will.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -66,13 +70,22 @@ pub struct Refused {
     pub help: Option<String>,
     /// A later message of its key is durable already: delivered now, it would come out of order.
     pub overtaken: bool,
+    /// The class of the reason, one of a few words that the sink knows: a metric's label.
+    pub code: &'static str,
 }
 
 impl Refused {
     /// The message at `index` is refused because of `reason`, and nothing overtook it.
     #[must_use]
     pub fn new(index: usize, reason: impl Into<String>) -> Self {
-        Self { index, reason: reason.into(), help: None, overtaken: false }
+        Self { index, reason: reason.into(), help: None, overtaken: false, code: REFUSED }
+    }
+
+    /// The same with the class of its reason, one of a few words.
+    #[must_use]
+    pub fn with_code(mut self, code: &'static str) -> Self {
+        self.code = code;
+        self
     }
 }
 
@@ -95,20 +108,26 @@ pub struct Split {
     pub reason: String,
 }
 
+/// What becomes of a batch in the end.
+type Outcome = Result<Durable, Error>;
+
 /// Resolves when a batch is durable, or with the error that means it may not be.
-#[derive(Debug)]
-pub struct Receipt(oneshot::Receiver<Result<Durable, Error>>);
+pub struct Receipt {
+    fate: oneshot::Receiver<Outcome>,
+    /// Who stands between the sink and the one that waits, and has something to say of it.
+    map: Option<Box<dyn FnOnce(Outcome) -> Outcome + Send>>,
+}
 
 /// The sink's half of a [`Receipt`]. Dropped unresolved, the receipt reports that the sink is gone.
 #[derive(Debug)]
-pub struct ReceiptSender(oneshot::Sender<Result<Durable, Error>>);
+pub struct ReceiptSender(oneshot::Sender<Outcome>);
 
 impl Receipt {
     /// A receipt, and what resolves it.
     #[must_use]
     pub fn pending() -> (ReceiptSender, Self) {
-        let (sender, receiver) = oneshot::channel();
-        (ReceiptSender(sender), Self(receiver))
+        let (sender, fate) = oneshot::channel();
+        (ReceiptSender(sender), Self { fate, map: None })
     }
 
     /// A receipt that is resolved already: for a batch of no messages.
@@ -117,6 +136,23 @@ impl Receipt {
         let (sender, receipt) = Self::pending();
         sender.resolve(Ok(Durable::default()));
         receipt
+    }
+
+    /// The same receipt, whose fate `map` sees first and may put in other words.
+    #[must_use]
+    pub fn map(self, map: impl FnOnce(Result<Durable, Error>) -> Result<Durable, Error> + Send + 'static) -> Self {
+        let Self { fate, map: earlier } = self;
+        let map: Box<dyn FnOnce(Outcome) -> Outcome + Send> = match earlier {
+            Some(earlier) => Box::new(move |fate| map(earlier(fate))),
+            None => Box::new(map),
+        };
+        Self { fate, map: Some(map) }
+    }
+}
+
+impl fmt::Debug for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receipt").field("fate", &self.fate).finish_non_exhaustive()
     }
 }
 
@@ -132,10 +168,13 @@ impl Future for Receipt {
     type Output = Result<Durable, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(cx).map(|fate| {
-            fate.unwrap_or_else(|_| {
-                Err(Error::new(End::Sink, Kind::Unavailable, "the sink went away before the batch was durable"))
-            })
+        let Poll::Ready(fate) = Pin::new(&mut self.fate).poll(cx) else { return Poll::Pending };
+        let fate = fate.unwrap_or_else(|_| {
+            Err(Error::new(End::Sink, Kind::Unavailable, "the sink went away before the batch was durable"))
+        });
+        Poll::Ready(match self.map.take() {
+            Some(map) => map(fate),
+            None => fate,
         })
     }
 }

@@ -114,7 +114,7 @@ impl Kafka {
             let message = messages.at(index).expect("judged by its index");
             let reason = format!("kafka cannot take {}: {}", name_message(&message), refusal.reason);
             let help = (!refusal.help.is_empty()).then_some(refusal.help);
-            refused.push(Refused { index, reason, help, overtaken: false });
+            refused.push(Refused { help, ..Refused::new(index, reason) });
         }
         let recalled = self.deliveries.refusals.recall(messages.iter().map(|message| message.name()));
         for (index, Refusing { refusal, overtaken, .. }) in recalled {
@@ -124,7 +124,7 @@ impl Kafka {
             }
             self.metrics.kafka.admission_refused.with_label_values(&[Class::Broker.name()]).inc();
             let help = (!refusal.help.is_empty()).then_some(refusal.help);
-            refused.push(Refused { index, reason: refusal.reason, help, overtaken });
+            refused.push(Refused { help, overtaken, ..Refused::new(index, refusal.reason) });
         }
         refused.sort_unstable_by_key(|refused| refused.index);
         refused
