@@ -1,10 +1,11 @@
 //! Every metric, by section: a metric is one line in its section's file, with its field, its name and its help.
 //!
-//! Cardinality is bounded: labels take values from enumerations of ours only. Topics, keys and tables come from outside
-//! and are never labels.
+//! Cardinality is bounded: labels take values from enumerations of ours only, and from what a worker's configuration names, such
+//! as its topics. Topics, keys and tables that come from outside are never labels.
 
 mod breaker;
 mod clickhouse;
+mod consumer;
 mod flow;
 mod incremental;
 mod kafka;
@@ -30,6 +31,7 @@ use crate::telemetry::metrics::section::Set;
 
 pub use breaker::BreakerMetrics;
 pub use clickhouse::{CLASS, ClickHouseMetrics, REASON};
+pub use consumer::{ConsumerMetrics, TOPIC};
 pub use flow::{DELIVERY_BUCKETS_SECONDS, END, FlowMetrics, KIND};
 pub use incremental::IncrementalMetrics;
 pub use kafka::KafkaMetrics;
@@ -53,6 +55,7 @@ pub const ALL: &[&[Description]] = &[
     IncrementalMetrics::ALL,
     SnapshotMetrics::ALL,
     KafkaMetrics::ALL,
+    ConsumerMetrics::ALL,
     ParkingMetrics::ALL,
     OutboxMetrics::ALL,
     RedisMetrics::ALL,
@@ -83,6 +86,8 @@ pub struct Metrics {
     pub snapshot: SnapshotMetrics,
     /// The Kafka sink.
     pub kafka: KafkaMetrics,
+    /// The source that reads Kafka.
+    pub consumer: ConsumerMetrics,
     /// What is set aside.
     pub parking: ParkingMetrics,
     /// What the workers behind Kafka share.
@@ -113,6 +118,7 @@ impl Metrics {
             incremental: IncrementalMetrics::new(&set),
             snapshot: SnapshotMetrics::new(&set),
             kafka: KafkaMetrics::new(&set),
+            consumer: ConsumerMetrics::new(&set),
             parking: ParkingMetrics::new(&set),
             worker: WorkerMetrics::new(&set),
             clickhouse: ClickHouseMetrics::new(&set),
@@ -170,6 +176,8 @@ mod tests {
         metrics.breaker.opened.with_label_values(&["sink"]).inc();
         metrics.breaker.open_seconds.with_label_values(&["sink"]).inc_by(0.5);
         metrics.breaker.probes.with_label_values(&["sink", "failed"]).inc();
+        metrics.consumer.lag_seconds.with_label_values(&["cdc.users"]).set(1.0);
+        metrics.consumer.lag_records.with_label_values(&["cdc.users"]).set(1);
         metrics.parking.parked.with_label_values(&["refused"]).inc();
         metrics.redis.counted("keys", "removed", 1);
         metrics.redis.second_pass_hits.with_label_values(&["keys"]).inc();

@@ -14,7 +14,7 @@ mod partitions;
 mod progress;
 mod refusal;
 mod secure;
-mod topic;
+pub(crate) mod topic;
 
 use std::time::Duration;
 

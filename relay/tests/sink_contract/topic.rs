@@ -19,30 +19,30 @@ use super::PATIENCE;
 
 /// A record as a consumer sees it.
 #[derive(Debug, Clone)]
-pub(super) struct Delivered {
-    pub(super) partition: i32,
-    pub(super) key: Option<Vec<u8>>,
-    pub(super) value: Option<Vec<u8>>,
-    pub(super) headers: Vec<(String, Option<Vec<u8>>)>,
-    pub(super) timestamp_ms: Option<i64>,
+pub(crate) struct Delivered {
+    pub(crate) partition: i32,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
+    pub(crate) timestamp_ms: Option<i64>,
 }
 
 /// A name that no other test, and no earlier run, uses.
-pub(super) fn unique(what: &str) -> String {
+pub(crate) fn unique(what: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_micros();
     format!("sink-contract.{what}.{}.{since}.{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// The numbers that [`keyed`](super::batch::keyed) messages of `key` carry, in the order of their partition.
-pub(super) fn numbers_of(delivered: &[Delivered], key: u64) -> Vec<u64> {
+pub(crate) fn numbers_of(delivered: &[Delivered], key: u64) -> Vec<u64> {
     let key = format!("key-{key}").into_bytes();
     let of_key = delivered.iter().filter(|message| message.key.as_ref() == Some(&key));
     of_key.map(|message| String::from_utf8(message.value.clone().unwrap()).unwrap().parse().unwrap()).collect()
 }
 
 /// Everything in the topic now; nothing if it does not exist.
-pub(super) async fn read(bootstrap: &str, topic: &str) -> Vec<Delivered> {
+pub(crate) async fn read(bootstrap: &str, topic: &str) -> Vec<Delivered> {
     let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
     tokio::task::spawn_blocking(move || read_blocking(&bootstrap, &topic)).await.unwrap()
 }
@@ -87,12 +87,12 @@ fn read_blocking(bootstrap: &str, topic: &str) -> Vec<Delivered> {
 }
 
 /// A client that makes and changes topics.
-pub(super) fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
+pub(crate) fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap()
 }
 
 /// Makes a topic with this configuration.
-pub(super) async fn create(bootstrap: &str, topic: &str, partitions: i32, config: &[(&str, &str)]) {
+pub(crate) async fn create(bootstrap: &str, topic: &str, partitions: i32, config: &[(&str, &str)]) {
     let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     new.config = config.to_vec();
     let outcome = admin(bootstrap).create_topics([&new], &AdminOptions::new()).await.unwrap();
@@ -100,7 +100,7 @@ pub(super) async fn create(bootstrap: &str, topic: &str, partitions: i32, config
 }
 
 /// Changes what a topic is configured with; what is not named goes back to its default.
-pub(super) async fn alter(bootstrap: &str, topic: &str, config: &[(&str, &str)]) {
+pub(crate) async fn alter(bootstrap: &str, topic: &str, config: &[(&str, &str)]) {
     let mut change = AlterConfig::new(ResourceSpecifier::Topic(topic));
     for (name, value) in config {
         change = change.set(name, value);
@@ -110,20 +110,20 @@ pub(super) async fn alter(bootstrap: &str, topic: &str, config: &[(&str, &str)])
 }
 
 /// Gives a topic more partitions.
-pub(super) async fn extend(bootstrap: &str, topic: &str, partitions: usize) {
+pub(crate) async fn extend(bootstrap: &str, topic: &str, partitions: usize) {
     let more = NewPartitions::new(topic, partitions);
     let outcome = admin(bootstrap).create_partitions([&more], &AdminOptions::new()).await.unwrap();
     outcome.into_iter().next().unwrap().unwrap();
 }
 
 /// The names of all topics.
-pub(super) fn names(bootstrap: &str) -> Vec<String> {
+pub(crate) fn names(bootstrap: &str) -> Vec<String> {
     let metadata = admin(bootstrap).inner().fetch_metadata(None, PATIENCE).unwrap();
     metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
 }
 
 /// One entry of a topic's configuration.
-pub(super) async fn config(bootstrap: &str, topic: &str, name: &str) -> String {
+pub(crate) async fn config(bootstrap: &str, topic: &str, name: &str) -> String {
     let resource = [ResourceSpecifier::Topic(topic)];
     let described = admin(bootstrap).describe_configs(&resource, &AdminOptions::new()).await.unwrap();
     let config = described.into_iter().next().unwrap().unwrap();
@@ -131,7 +131,7 @@ pub(super) async fn config(bootstrap: &str, topic: &str, name: &str) -> String {
 }
 
 /// Deletes a topic and waits until nobody lists it.
-pub(super) async fn delete(bootstrap: &str, topic: &str) {
+pub(crate) async fn delete(bootstrap: &str, topic: &str) {
     admin(bootstrap).delete_topics(&[topic], &AdminOptions::new()).await.unwrap().into_iter().for_each(|outcome| {
         outcome.unwrap();
     });

@@ -3,6 +3,8 @@
 //! What only one source can show stands in a file of its own.
 
 mod capture;
+#[cfg(feature = "downstream")]
+mod kafka;
 mod wal;
 
 use std::ops::Range;

@@ -2,7 +2,7 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Counter, CounterVec, Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
     IntGaugeVec, Opts, Registry,
 };
 
@@ -66,6 +66,11 @@ impl Set<'_> {
     /// What rises and falls.
     pub(super) fn gauge(&self, of: Description) -> Gauge {
         self.register(Gauge::new(of.name, of.help))
+    }
+
+    /// Numbers that rise and fall, told apart by labels.
+    pub(super) fn gauges(&self, of: Description, labels: &[&str]) -> GaugeVec {
+        self.register(GaugeVec::new(Opts::new(of.name, of.help), labels))
     }
 
     /// Counters told apart by labels.
