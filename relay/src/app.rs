@@ -3,9 +3,13 @@
 mod capture;
 pub(crate) mod care;
 pub mod check;
+#[cfg(feature = "downstream")]
+pub mod invalidate;
 pub(crate) mod kafka;
 mod parking;
 pub(crate) mod postgres;
+#[cfg(feature = "downstream")]
+mod redis;
 pub(crate) mod setup;
 mod traces;
 mod wal;

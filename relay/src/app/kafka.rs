@@ -60,7 +60,8 @@ fn creation(topics: &config::topics::Topics) -> TopicCreation {
     }
 }
 
-fn security(security: &config::kafka::Security) -> KafkaSecurity {
+/// How brokers are reached safely.
+pub(super) fn security(security: &config::kafka::Security) -> KafkaSecurity {
     let tls = security.tls.as_ref().map(|tls| {
         let own = tls.certificate.as_ref();
         KafkaTls {

@@ -5,6 +5,8 @@ mod adopt;
 mod check;
 mod error;
 mod init;
+#[cfg(feature = "downstream")]
+mod invalidate;
 mod migrate;
 mod outbox;
 mod parked;
@@ -50,6 +52,8 @@ enum Verb {
     Adopt(adopt::Adopt),
     Check(check::Check),
     Init(init::Init),
+    #[cfg(feature = "downstream")]
+    Invalidate(invalidate::Invalidate),
     Migrate(migrate::Migrate),
     Outbox(outbox::Outbox),
     Parked(parked::Parked),
@@ -68,6 +72,8 @@ impl Cli {
             Verb::Adopt(adopt) => adopt.execute(config),
             Verb::Check(check) => check.execute(config),
             Verb::Init(init) => init.execute(config),
+            #[cfg(feature = "downstream")]
+            Verb::Invalidate(invalidate) => invalidate.execute(config),
             Verb::Migrate(migrate) => migrate.execute(config),
             Verb::Outbox(outbox) => outbox.execute(config),
             Verb::Parked(parked) => parked.execute(config),
@@ -140,6 +146,7 @@ mod tests {
                 "init --backlog-order",
                 "init --backlog-block-ms-max",
                 "init --admin-url",
+                "invalidate --accept-gap",
                 "migrate --partition-by",
                 "migrate --admin-url",
                 "run --accept-gap",

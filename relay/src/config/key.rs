@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::config::{
     admin, breaker, capture, clickhouse, invalidate, kafka, load, log, outbox, parking, partitions, postgres, process,
-    source, topics, tracing,
+    redis, source, topics, tracing,
 };
 
 /// One key of the configuration.
@@ -112,6 +112,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         clickhouse::KEYS,
         load::KEYS,
         load::TABLE_KEYS,
+        redis::KEYS,
         invalidate::KEYS,
         invalidate::RULE_KEYS,
         admin::KEYS,

@@ -24,6 +24,7 @@ pub mod parking;
 pub mod partitions;
 pub mod postgres;
 pub mod process;
+pub mod redis;
 pub mod secret;
 mod settings;
 pub mod source;

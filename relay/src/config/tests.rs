@@ -139,7 +139,7 @@ fn an_unknown_key_names_file_line_column_and_the_nearest_known_key() {
         ("\n[kafka]\nliner_ms = 1", "3:1: unknown key `kafka.liner_ms`; did you mean `kafka.linger_ms`?"),
         ("  sauce.slot = 'a'", "1:3: unknown key `sauce`; did you mean `source`?"),
         ("[outbox.column]\nid = 'a'", "1:9: unknown key `outbox.column`; did you mean `outbox.columns`?"),
-        ("# é\n[redis]\nurl = 'a'", "2:2: unknown key `redis`; docs/configuration.md lists every key"),
+        ("# é\n[mysql]\nurl = 'a'", "2:2: unknown key `mysql`; docs/configuration.md lists every key"),
         ("log = 3", "1:1: `log` is a section: write [log] and its keys below"),
     ] {
         let required = [("POSTRIDER_POSTGRES_DATABASE", "d"), ("POSTRIDER_KAFKA_BOOTSTRAP_SERVERS", "a:1")];

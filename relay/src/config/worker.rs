@@ -12,8 +12,10 @@ use crate::config::{
     load::Load,
     log::Log,
     merge,
+    postgres::Postgres,
     process::{Retry, Shutdown},
     read_configuration, read_file,
+    redis::Redis,
     settings::Settings,
     tracing::Tracing,
 };
@@ -53,8 +55,12 @@ pub struct LoadConfig {
 pub struct InvalidateConfig {
     /// Where the records are.
     pub kafka: Kafka,
+    /// Where things are cached.
+    pub redis: Redis,
     /// What is read, and what becomes stale.
     pub invalidate: Invalidate,
+    /// The database that rules ask, if one of them does.
+    pub postgres: Option<Postgres>,
     /// What every role is told.
     pub process: Process,
 }
@@ -106,9 +112,13 @@ impl InvalidateConfig {
     ) -> Result<Self, ConfigError> {
         let (name, text) = read_configuration(path)?;
         let mut settings = merge(&name, &text, environment)?;
+        let invalidate = Invalidate::from_settings(&mut settings);
+        let asks = invalidate.rules.iter().any(|rule| rule.query.is_some());
         let config = Self {
             kafka: Kafka::from_settings(&mut settings, &read_file),
-            invalidate: Invalidate::from_settings(&mut settings),
+            redis: Redis::from_settings(&mut settings, &read_file),
+            invalidate,
+            postgres: asks.then(|| Postgres::from_settings(&mut settings, &read_file)),
             process: Process::from_settings(&mut settings, &read_file),
         };
         settings.into_result(config)

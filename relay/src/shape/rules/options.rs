@@ -46,8 +46,6 @@ pub struct RuleOptions {
     pub member: Option<String>,
     /// What must hold for the member to be in the set (`keep`).
     pub present: Vec<String>,
-    /// Whether the query may be answered from what ClickHouse has, which lags behind.
-    pub eventual: bool,
     /// Points that one record is worth (`score`).
     pub weight: f64,
     /// How far back points count (`score`).

@@ -1,0 +1,76 @@
+//! The role `invalidate`: Kafka's records make what is cached in Redis stale.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::info_span;
+
+use crate::app::worker::Worker;
+use crate::app::{kafka, redis};
+use crate::config::worker::InvalidateConfig;
+use crate::pipeline::{Ends, Error, Limits, Progress, Status};
+use crate::sinks::{InvalidatorOptions, Redis};
+use crate::sources::kafka::{Cuts, KafkaSource, KafkaSourceOptions, Topic};
+use crate::telemetry::Metrics;
+
+/// Batches in flight at most. Each waits for its second pass, and at a low rate a batch is a single record: this holds what
+/// comes in some seconds. Bytes are the bound under load.
+const IN_FLIGHT_BATCHES_MAX: usize = 1 << 16;
+
+/// Records and bytes of a batch: several are taken together anyway, so that a small one is not slower.
+const CUTS: Cuts = Cuts { records_max: 5_000, bytes_max: 4 << 20, age_max: Duration::ZERO };
+
+/// Progress is kept by the consumer group: nothing is recorded.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// From Kafka to Redis.
+struct KafkaToRedis {
+    source: KafkaSourceOptions,
+    sink: InvalidatorOptions,
+    metrics: Arc<Metrics>,
+}
+
+impl Ends for KafkaToRedis {
+    type Source = KafkaSource;
+    type Sink = Redis;
+
+    async fn open_sink(&self) -> Result<(Redis, Option<Progress>), Error> {
+        Ok((Redis::open(self.sink.clone(), Arc::clone(&self.metrics)).await?, None))
+    }
+
+    async fn open_source(&self, _progress: Option<Progress>) -> Result<KafkaSource, Error> {
+        KafkaSource::open(self.source.clone(), Arc::clone(&self.metrics)).await
+    }
+}
+
+/// Invalidates until SIGTERM or SIGINT, then waits for what needs its second pass.
+///
+/// # Errors
+/// What only a person can mend; all else is waited for and overcome.
+pub async fn run(config: InvalidateConfig, accept_gap: bool) -> Result<(), Error> {
+    let sink = redis::invalidator(&config)?;
+    let group = config.invalidate.group.clone();
+    let topics = sink.rules.topics();
+    let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+    let servers: Vec<String> = config.redis.servers.iter().map(|(host, port)| format!("{host}:{port}")).collect();
+    let status =
+        Status::new(format!("group {group} of topics {}", names.join(", ")), format!("redis {}", servers.join(",")));
+    let worker = Worker::start(&config.process, status, &group).await?;
+    let limits = Limits {
+        in_flight_bytes_max: sink.pending_bytes_max,
+        in_flight_batches_max: IN_FLIGHT_BATCHES_MAX,
+        progress_interval: PROGRESS_INTERVAL,
+        drain_deadline: config.process.shutdown.drain_deadline,
+    };
+    let source = KafkaSourceOptions {
+        client_id: config.kafka.client_id.clone(),
+        topics: topics.into_iter().map(|name| Topic { name, route: 0 }).collect(),
+        cuts: CUTS,
+        accept_gap,
+        security: kafka::security(&config.kafka.security),
+        properties: config.kafka.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        ..KafkaSourceOptions::new(&config.kafka.bootstrap_servers, &group)
+    };
+    let ends = KafkaToRedis { source, sink, metrics: Arc::clone(&worker.metrics) };
+    worker.work(&ends, limits, info_span!("invalidate", group)).await
+}
