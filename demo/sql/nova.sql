@@ -55,6 +55,11 @@ create table token_revocation (
     expires_at timestamptz not null
 );
 
+-- What a feed is read by, and whose feeds a post is in.
+create index posts_by_author on posts (author_id, created_at desc);
+create index comments_by_post on comments (post_id);
+create index follows_by_followee on follows (followee_id);
+
 create view active_users as
     select * from users where deleted_at is null;
 

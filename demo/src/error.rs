@@ -21,6 +21,23 @@ pub enum Error {
         #[source]
         source: rdkafka::error::KafkaError,
     },
+    /// Redis refused or could not be reached.
+    #[error("{doing}")]
+    Redis {
+        /// What was being done.
+        doing: String,
+        /// What Redis or its client said.
+        #[source]
+        source: redis::RedisError,
+    },
+    /// ClickHouse refused or could not be reached.
+    #[error("{doing}: {why}")]
+    ClickHouse {
+        /// What was being done.
+        doing: String,
+        /// What ClickHouse, or the way to it, said.
+        why: String,
+    },
     /// A file or a process could not be used.
     #[error("{doing}")]
     System {
@@ -59,6 +76,12 @@ impl<T> Doing<T> for std::result::Result<T, tokio_postgres::Error> {
 impl<T> Doing<T> for std::result::Result<T, rdkafka::error::KafkaError> {
     fn doing(self, doing: impl Into<String>) -> Result<T> {
         self.map_err(|source| Error::Kafka { doing: doing.into(), source })
+    }
+}
+
+impl<T> Doing<T> for std::result::Result<T, redis::RedisError> {
+    fn doing(self, doing: impl Into<String>) -> Result<T> {
+        self.map_err(|source| Error::Redis { doing: doing.into(), source })
     }
 }
 

@@ -10,6 +10,7 @@
 //!
 //! Architecture invariant: the judge knows neither Kafka nor Postgres, and nothing here links the relay: it is only ever a process.
 
+pub mod chain;
 pub mod churn;
 pub mod compare;
 pub mod config;
@@ -20,6 +21,7 @@ pub mod findings;
 pub mod judge;
 pub mod large;
 pub mod latency;
+pub mod loader;
 pub mod nova;
 pub mod outbox;
 pub mod pace;

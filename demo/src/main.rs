@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use demo::error::{Error, Result};
 use demo::screen::{Screen, print};
 use demo::soak::{Form as SoakForm, SOAKS, Soak};
-use demo::{churn, compare, drain, large, latency, run, snapshot, state};
+use demo::{churn, compare, drain, large, latency, loader, run, snapshot, state};
 
 /// Nova, a small social network, writes; the relay carries; the verdict is counted.
 #[derive(Debug, Parser)]
@@ -155,9 +155,17 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
 }
 
 async fn endure(soak: &Soak, options: state::Options, keep: bool, form: &Form, screen: &Screen) -> Result<bool> {
+    if let (SoakForm::Chain, Some(mut run)) = (soak.form, soak.form.options(options.seed, keep)) {
+        run.kills = options.kills.unwrap_or(run.kills);
+        run.seconds = options.seconds.or(run.seconds);
+        run.rate = options.rate.unwrap_or(run.rate);
+        let report = run::restarted(&run, screen).await?;
+        form.show(&report, || report.json(), screen);
+        return Ok(report.passed());
+    }
     let environment = xtask::services::current()?;
     match soak.form {
-        SoakForm::Run { .. } => match soak.form.options(options.seed, keep) {
+        SoakForm::Run { .. } | SoakForm::Chain => match soak.form.options(options.seed, keep) {
             Some(run) => play(&run, form, screen).await,
             None => Ok(false),
         },
@@ -175,6 +183,16 @@ async fn endure(soak: &Soak, options: state::Options, keep: bool, form: &Form, s
             let verdict = snapshot::soak(&environment, options, keep, screen).await?;
             form.show(&verdict, || verdict.json(), screen);
             Ok(verdict.passed())
+        }
+        SoakForm::Poison => {
+            let report = loader::poison::run(&environment, options.rows, keep, screen).await?;
+            form.show(&report, || report.json(), screen);
+            Ok(report.passed())
+        }
+        SoakForm::Outage => {
+            let report = loader::outage::run(&environment, options.seconds, keep, screen).await?;
+            form.show(&report, || report.json(), screen);
+            Ok(report.passed())
         }
         SoakForm::Churn => {
             let report = churn::run(&environment, options, keep, screen).await?;

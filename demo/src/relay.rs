@@ -1,4 +1,5 @@
-//! The relay as a user runs it: a binary, a `postrider.toml` in a folder, `migrate`, `init` and `run`; and what no user does, a SIGKILL at any moment.
+//! The relay and its workers as a user runs them: a binary, a configuration file in a folder, `migrate`, `init` and `run`, `load` or
+//! `invalidate`; and what no user does, a SIGKILL at any moment.
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::process::ExitStatusExt;
@@ -21,10 +22,14 @@ const LOG_LINES_SHOWN: usize = 25;
 /// How long the relay may take to end after SIGTERM: its own drain deadline and some.
 const STOP_MAX: Duration = Duration::from_secs(40);
 
-/// A relay's binary with its configuration; at most one process of it runs at a time.
+/// The verb of the relay itself.
+const RUN: &str = "run";
+
+/// A relay's binary with its configuration and the role it plays; at most one process of it runs at a time.
 #[derive(Debug, Clone)]
 pub struct Relay {
     binary: PathBuf,
+    role: &'static str,
     admin_url: String,
     config: PathBuf,
     log: PathBuf,
@@ -34,6 +39,7 @@ pub struct Relay {
 /// A running relay process. Dropped, it is killed.
 #[derive(Debug)]
 pub struct Process {
+    role: &'static str,
     child: Child,
     started: Instant,
     usage: Usage,
@@ -41,6 +47,11 @@ pub struct Process {
 }
 
 impl Relay {
+    /// The role of the worker that fills ClickHouse.
+    pub const LOAD: &'static str = "load";
+    /// The role of the worker that invalidates Redis.
+    pub const INVALIDATE: &'static str = "invalidate";
+
     /// Takes the binary named by the environment and writes `config` as `postrider.toml` into `folder`.
     pub fn configure(folder: &Path, config: &Config<'_>) -> Result<Self> {
         Self::with_file(folder, &config.toml(), config.admin_url())
@@ -48,15 +59,28 @@ impl Relay {
 
     /// The same with the text of a `postrider.toml`, and the URL by which an administrator reaches the database.
     pub fn with_file(folder: &Path, toml: &str, admin_url: String) -> Result<Self> {
+        Self::write(RUN, (&folder.join("postrider.toml"), toml), folder.join("relay.log"), admin_url)
+    }
+
+    /// A worker: `load` or `invalidate`, with a configuration file and a log that are called after it.
+    pub fn worker(folder: &Path, role: &'static str, toml: &str) -> Result<Self> {
+        let (config, log) = (folder.join(format!("{role}.toml")), folder.join(format!("{role}.log")));
+        Self::write(role, (&config, toml), log, String::new())
+    }
+
+    fn write(role: &'static str, (config, toml): (&Path, &str), log: PathBuf, admin_url: String) -> Result<Self> {
         let binary = std::env::var_os(BINARY_VARIABLE).map(PathBuf::from).ok_or_else(|| {
             Error::Relay(format!(
                 "{BINARY_VARIABLE} is not set: start this with `cargo xtask demo`, which builds the relay"
             ))
         })?;
-        let (config_file, log) = (folder.join("postrider.toml"), folder.join("relay.log"));
-        let relay = Self { binary, admin_url, config: config_file, log, variables: Vec::new() };
-        fs::write(&relay.config, toml).doing(format!("writing {}", relay.config.display()))?;
-        Ok(relay)
+        fs::write(config, toml).doing(format!("writing {}", config.display()))?;
+        Ok(Self { binary, role, admin_url, config: config.to_owned(), log, variables: Vec::new() })
+    }
+
+    /// The verb that its processes run: `run`, `load` or `invalidate`.
+    pub fn role(&self) -> &'static str {
+        self.role
     }
 
     /// Sets a key by its variable, such as `POSTRIDER_KAFKA_LINGER_MS`.
@@ -73,19 +97,26 @@ impl Relay {
 
     /// Runs a verb that ends by itself, such as `init`, with an administrator's rights.
     pub fn complete(&self, verb: &str) -> Result<()> {
-        let output = self
-            .command(verb)
-            .env(ADMIN_URL_VARIABLE, &self.admin_url)
-            .output()
-            .doing(format!("running postrider {verb}"))?;
-        if output.status.success() {
-            return Ok(());
-        }
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        Err(Error::Relay(format!("postrider {verb} ended with {}\n{out}{err}", output.status)))
+        self.ask(&[verb]).map(drop)
     }
 
-    /// Starts `postrider run`.
+    /// Runs words such as `dlq list --output json` to their end, with an administrator's rights; what they print.
+    pub fn ask(&self, words: &[&str]) -> Result<String> {
+        let mut command = self.command(words);
+        if !self.admin_url.is_empty() {
+            command.env(ADMIN_URL_VARIABLE, &self.admin_url);
+        }
+        let words = words.join(" ");
+        let output = command.output().doing(format!("running postrider {words}"))?;
+        let out = String::from_utf8_lossy(&output.stdout);
+        if output.status.success() {
+            return Ok(out.into_owned());
+        }
+        let err = String::from_utf8_lossy(&output.stderr);
+        Err(Error::Relay(format!("postrider {words} ended with {}\n{out}{err}", output.status)))
+    }
+
+    /// Starts a process of its role.
     pub fn start(&self) -> Result<Process> {
         let log = OpenOptions::new()
             .create(true)
@@ -95,17 +126,17 @@ impl Relay {
         let also = log.try_clone().doing("sharing the relay's log")?;
         let started = Instant::now();
         let child = self
-            .command("run")
+            .command(&[self.role])
             .stdout(log)
             .stderr(also)
             .spawn()
             .doing(format!("starting {}", self.binary.display()))?;
-        Ok(Process { child, started, usage: Usage::default(), log: self.log.clone() })
+        Ok(Process { role: self.role, child, started, usage: Usage::default(), log: self.log.clone() })
     }
 
-    fn command(&self, verb: &str) -> Command {
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(&self.binary);
-        command.arg(verb).arg("--config").arg(&self.config).stdin(Stdio::null());
+        command.args(words).arg("--config").arg(&self.config).stdin(Stdio::null());
         // The relay refuses variables of its own prefix that it does not know, and must not be configured by ours.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"POSTRIDER_")) {
             command.env_remove(name);
@@ -159,7 +190,8 @@ impl Process {
                 Some(status) => return Err(self.ended(status)),
                 None if Instant::now() > deadline => {
                     return Err(Error::Relay(format!(
-                        "the relay did not end within {STOP_MAX:?} of SIGTERM\n{}",
+                        "postrider {} did not end within {STOP_MAX:?} of SIGTERM\n{}",
+                        self.role,
                         self.log_end()
                     )));
                 }
@@ -186,7 +218,8 @@ impl Process {
 
     fn ended(&self, status: ExitStatus) -> Error {
         let how = status.signal().map_or_else(|| status.to_string(), |signal| format!("signal {signal}"));
-        Error::Relay(format!("the relay ended by itself with {how}; the end of its log:\n{}", self.log_end()))
+        let role = self.role;
+        Error::Relay(format!("postrider {role} ended by itself with {how}; the end of its log:\n{}", self.log_end()))
     }
 
     fn log_end(&self) -> String {

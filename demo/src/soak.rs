@@ -2,6 +2,9 @@
 
 use crate::run::Options;
 
+/// More events a second than Nova's writers can write anywhere.
+const FULL_SPEED: u64 = 1_000_000;
+
 /// A long run.
 #[derive(Debug, Clone, Copy)]
 pub struct Soak {
@@ -33,6 +36,12 @@ pub enum Form {
     Churn,
     /// An initial snapshot that is killed: [`crate::snapshot`].
     Snapshot,
+    /// Records that no table takes: [`crate::loader::poison`].
+    Poison,
+    /// The loader without ClickHouse: [`crate::loader::outage`].
+    Outage,
+    /// A run of the whole chain on services that are restarted: [`crate::chain`].
+    Chain,
 }
 
 /// Every soak there is.
@@ -67,6 +76,21 @@ pub const SOAKS: &[Soak] = &[
         about: "an initial snapshot of 5 million rows, killed 5 times: it goes on, and only what was in work comes twice",
         form: Form::Snapshot,
     },
+    Soak {
+        name: "chain",
+        about: "the whole chain at full speed for 60 s: 10 SIGKILLs of each process, every service stopped and killed",
+        form: Form::Chain,
+    },
+    Soak {
+        name: "poison",
+        about: "1 000 poison records among 1 000 000: exactly those become dead letters, and come in once after a mend",
+        form: Form::Poison,
+    },
+    Soak {
+        name: "outage",
+        about: "ClickHouse away for two minutes: the breaker opens, memory stays flat, and the loader catches up by itself",
+        form: Form::Outage,
+    },
 ];
 
 impl Soak {
@@ -80,8 +104,14 @@ impl Form {
     /// The run that it is, if it is one.
     pub fn options(self, seed: Option<u64>, keep: bool) -> Option<Options> {
         match self {
-            Self::Run { seconds, rate, kills } => Some(Options { seconds: Some(seconds), rate, kills, seed, keep }),
-            Self::State | Self::Large | Self::Churn | Self::Snapshot => None,
+            Self::Run { seconds, rate, kills } => {
+                Some(Options { seconds: Some(seconds), rate, kills, relay_only: true, seed, keep })
+            }
+            Self::Chain => {
+                let (seconds, rate, kills) = (Some(60), FULL_SPEED, 10);
+                Some(Options { seconds, rate, kills, relay_only: false, seed, keep })
+            }
+            _ => None,
         }
     }
 }

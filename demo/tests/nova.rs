@@ -40,7 +40,7 @@ async fn write_and_read_back(database: &Database, slot: &str) -> Result<(Outcome
     client.batch_execute("create publication outbox for table public.outbox_events with (publish = 'insert')").await?;
     client.execute("select pg_create_logical_replication_slot($1::text::name, 'pgoutput')", &[&slot]).await?;
 
-    let options = Options { writers: 8, lingerers: 2, events_per_s: 1_500.0, seed: 7 };
+    let options = Options { writers: 8, lingerers: 2, events_per_s: 1_500.0, seed: 7, steadfast: false };
     let mut crowd = Crowd::start(database, options).await?;
     let length = Duration::from_secs(3);
     if let Ok(error) = tokio::time::timeout(length, crowd.failure()).await {

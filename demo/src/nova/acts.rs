@@ -241,13 +241,14 @@ impl<'a, 't> Scene<'a, 't> {
         self.write(&[event]).await
     }
 
-    /// Likes a post, or takes the like back where there is one.
+    /// Likes a post, or takes the like back where there is one. To like again is another like, with a moment of its own.
     async fn like(&mut self, post: Uuid, user: Uuid) -> Result<()> {
         let sql = "update posts set n = n + 1 where id = $1 and deleted_at is null returning n";
         let Some(n) = self.count(sql, &[&post]).await? else { return Ok(()) };
         let sql = "insert into likes (post_id, user_id) values ($1, $2)
             on conflict (post_id, user_id) do update
-            set deleted_at = case when likes.deleted_at is null then now() end, deleted_by = $2
+            set deleted_at = case when likes.deleted_at is null then now() end, deleted_by = $2,
+                created_at = case when likes.deleted_at is null then likes.created_at else now() end
             returning case when deleted_at is null then 1 else 0 end::bigint";
         let liked = self.count(sql, &[&post, &user]).await? == Some(1);
         let event_type = if liked { "PostLiked" } else { "PostUnliked" };

@@ -6,11 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use uuid::Uuid;
 
+use crate::nova::clients::Reported;
+
 /// Shared by all writers.
 #[derive(Debug, Default)]
 pub struct Ledger {
     events: AtomicU64,
     transactions: AtomicU64,
+    unsure: AtomicU64,
     rolled_back: Mutex<HashSet<Uuid>>,
 }
 
@@ -21,6 +24,10 @@ pub struct Outcome {
     pub events: u64,
     /// Committed transactions.
     pub transactions: u64,
+    /// Events of transactions whose commit nobody confirmed, because the connection ended: each is committed or rolled back.
+    pub unsure: u64,
+    /// What the clients reported.
+    pub reported: Reported,
     /// Ids of events that were written and rolled back, with their transaction or with a savepoint.
     pub rolled_back: HashSet<Uuid>,
 }
@@ -30,6 +37,11 @@ impl Ledger {
     pub fn committed(&self, events: u64) {
         self.events.fetch_add(events, Ordering::Relaxed);
         self.transactions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The connection ended while a transaction with `events` events was being committed.
+    pub(super) fn unsure(&self, events: u64) {
+        self.unsure.fetch_add(events, Ordering::Relaxed);
     }
 
     /// Events with these ids were rolled back.
@@ -45,6 +57,7 @@ impl Ledger {
     /// What was done up to now.
     pub fn outcome(&self) -> Outcome {
         let rolled_back = self.rolled_back.lock().expect("no writer panics while it holds the ledger").clone();
-        Outcome { events: self.events(), transactions: self.transactions.load(Ordering::Relaxed), rolled_back }
+        let [transactions, unsure] = [&self.transactions, &self.unsure].map(|count| count.load(Ordering::Relaxed));
+        Outcome { events: self.events(), transactions, unsure, reported: Reported::default(), rolled_back }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Client;
+use uuid::Uuid;
 
 use crate::error::{Doing, Result};
 use crate::nova::acts::{Scene, Statements};
@@ -26,24 +27,40 @@ pub(super) async fn run(mut client: Client, mut random: Random, stage: Arc<Stage
     while !stage.closed() {
         stage.closing(PAUSE).await;
         let Some(author) = stage.pools.pick(Kind::User, &mut random) else { continue };
-        let open_for = Duration::from_millis(1_000 + random.below(OPEN_MAX_MS - 1_000));
-        let roll_back = random.chance(ROLLED_BACK_PER_MILLE);
-        let mut tx = client.transaction().await.doing("beginning a long transaction of Nova")?;
-        let mut scene = Scene::open(&mut tx, &mut statements, &stage.pools, &mut random);
-        let post = scene.post(author).await?;
-        stage.closing(open_for / 2).await;
-        scene.edit_post(post, 20).await?;
-        stage.closing(open_for / 2).await;
-        scene.edit_post(post, 1).await?;
-        let written = scene.close();
-        if roll_back {
-            tx.rollback().await.doing("rolling back a long transaction of Nova")?;
-            stage.ledger.rolled_back(written.ids);
-        } else {
-            tx.commit().await.doing("committing a long transaction of Nova")?;
-            stage.ledger.committed(written.events());
-            written.publish(&stage.pools);
+        if let Err(error) = transact(&mut client, author, &mut statements, &mut random, &stage).await {
+            let Some(new) = stage.reconnect(&client, error).await? else { return Ok(()) };
+            client = new;
+            statements.clear();
         }
+    }
+    Ok(())
+}
+
+async fn transact(
+    client: &mut Client,
+    author: Uuid,
+    statements: &mut Statements,
+    random: &mut Random,
+    stage: &Stage,
+) -> Result<()> {
+    let open_for = Duration::from_millis(1_000 + random.below(OPEN_MAX_MS - 1_000));
+    let roll_back = random.chance(ROLLED_BACK_PER_MILLE);
+    let mut tx = client.transaction().await.doing("beginning a long transaction of Nova")?;
+    let mut scene = Scene::open(&mut tx, statements, &stage.pools, random);
+    let post = scene.post(author).await?;
+    stage.closing(open_for / 2).await;
+    scene.edit_post(post, 20).await?;
+    stage.closing(open_for / 2).await;
+    scene.edit_post(post, 1).await?;
+    let written = scene.close();
+    if roll_back {
+        stage.ledger.rolled_back(written.ids);
+        tx.rollback().await.doing("rolling back a long transaction of Nova")?;
+    } else {
+        let committed = tx.commit().await.doing("committing a long transaction of Nova");
+        committed.inspect_err(|_| stage.ledger.unsure(written.events()))?;
+        stage.ledger.committed(written.events());
+        written.publish(&stage.pools);
     }
     Ok(())
 }

@@ -4,6 +4,7 @@
 //! events of one key, the one with the smaller `n` committed first.
 
 mod acts;
+mod clients;
 mod crowd;
 mod ledger;
 mod linger;
@@ -15,7 +16,8 @@ use tokio_postgres::Client;
 
 use crate::error::{Doing, Result};
 
-pub use crowd::{Crowd, Options};
+pub use clients::{Options as ClientOptions, Reported};
+pub use crowd::{Crowd, Options, Public};
 pub use ledger::{Ledger, Outcome};
 pub use tables::tables;
 

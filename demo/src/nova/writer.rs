@@ -34,7 +34,11 @@ impl Writer {
             if self.stage.closed() {
                 return Ok(());
             }
-            self.transact(act).await?;
+            if let Err(error) = self.transact(act).await {
+                let Some(client) = self.stage.reconnect(&self.client, error).await? else { return Ok(()) };
+                self.client = client;
+                self.statements.clear();
+            }
         }
     }
 
@@ -53,10 +57,11 @@ impl Writer {
         scene.perform(act).await?;
         let written = scene.close();
         if random.chance(ROLLED_BACK_PER_MILLE) {
-            tx.rollback().await.doing("rolling back a transaction of Nova")?;
             stage.ledger.rolled_back(written.ids);
+            tx.rollback().await.doing("rolling back a transaction of Nova")?;
         } else {
-            tx.commit().await.doing("committing a transaction of Nova")?;
+            let committed = tx.commit().await.doing("committing a transaction of Nova");
+            committed.inspect_err(|_| stage.ledger.unsure(written.events()))?;
             stage.ledger.committed(written.events());
             written.publish(&stage.pools);
         }

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use crate::random::Random;
 
-/// How long the relay stays away after a kill at most, in milliseconds: from an immediate restart to what an orchestrator takes.
+/// How long it stays away after a kill at most, in milliseconds: from an immediate restart to what an orchestrator takes.
 const AWAY_MAX_MS: u64 = 500;
 
 /// One kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Kill {
+pub(crate) struct Kill {
     /// When, after the start of the run.
-    pub(super) at: Duration,
+    pub(crate) at: Duration,
     /// How long after it the relay is started again.
-    pub(super) away: Duration,
+    pub(crate) away: Duration,
 }
 
 /// `kills` kills in order, over a run of `seconds`.
-pub(super) fn plan(kills: u64, seconds: u64, random: &mut Random) -> VecDeque<Kill> {
+pub(crate) fn plan(kills: u64, seconds: u64, random: &mut Random) -> VecDeque<Kill> {
     let part = seconds as f64 / kills.max(1) as f64;
     (0..kills)
         .map(|kill| Kill {

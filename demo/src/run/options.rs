@@ -11,13 +11,16 @@ pub struct Options {
     /// Events a second, of all writers together
     #[arg(long, default_value_t = 2000, value_parser = clap::value_parser!(u64).range(1..))]
     pub rate: u64,
-    /// How often the relay is killed with SIGKILL and started again
+    /// How often the relay, and each worker, is killed with SIGKILL and started again
     #[arg(long, default_value_t = 3)]
     pub kills: u64,
+    /// Only Postgres, the relay and Kafka: no workers, no ClickHouse and no Redis
+    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    pub relay_only: bool,
     /// Where the random choices begin; if not given, each run differs
     #[arg(long)]
     pub seed: Option<u64>,
-    /// Keep the database, slot, topics and logs also after a good verdict
+    /// Keep the databases, slot, topics and logs also after a good verdict
     #[arg(long)]
     pub keep: bool,
 }

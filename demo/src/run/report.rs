@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::chain::Found;
 use crate::findings::{Defect, Findings};
 use crate::judge::Delivery;
 use crate::latency::{Latencies, Percentiles};
@@ -36,6 +37,8 @@ pub(super) struct Played {
     pub(super) killed: u64,
     pub(super) written_for: Duration,
     pub(super) captured: Captured,
+    /// What is behind Kafka, unless the run ended there.
+    pub(super) found: Option<Found>,
 }
 
 /// What the records of captured tables came to.
@@ -72,6 +75,21 @@ struct Figures {
     table_rows: u64,
     /// Rows of theirs that the records do not make, or not so.
     table_differences: u64,
+    #[serde(flatten)]
+    chain: Option<ChainFigures>,
+}
+
+/// What a run that goes on behind Kafka adds.
+#[derive(Debug, Serialize)]
+struct ChainFigures {
+    /// Rows of ClickHouse's tables and aggregates that are not what they must be.
+    clickhouse_mismatches: u64,
+    /// Pages that a reader is given as fresh although they are older than their last invalidation.
+    redis_stale: u64,
+    /// Fills that an invalidation overtook.
+    racing_fills: u64,
+    /// Records that the workers gave up.
+    dead_letters: u64,
 }
 
 impl Report {
@@ -91,7 +109,8 @@ impl Report {
     /// Whether the relay kept its promises.
     pub fn passed(&self) -> bool {
         let Captured { comparison, flaws } = &self.played.captured;
-        self.findings.clean() && flaws.none() && comparison.differences == 0
+        let downstream = self.played.found.as_ref().is_none_or(Found::good);
+        self.findings.clean() && flaws.none() && comparison.differences == 0 && downstream
     }
 
     /// The figures as one line of JSON.
@@ -121,6 +140,12 @@ impl Report {
             change_records: self.played.captured.flaws.records,
             table_rows: self.played.captured.comparison.rows,
             table_differences: self.played.captured.comparison.differences,
+            chain: self.played.found.as_ref().map(|found| ChainFigures {
+                clickhouse_mismatches: found.mismatches(),
+                redis_stale: found.pages.stale,
+                racing_fills: found.worked.reads.racing,
+                dead_letters: found.dead_letters,
+            }),
         }
     }
 }
@@ -145,6 +170,9 @@ impl fmt::Display for Report {
             "  tables: {} records fold to {} rows of {} tables; {} differ from Postgres, {} twice\n",
             flaws.records, comparison.rows, comparison.tables, comparison.differences, flaws.duplicated
         )?;
+        if let Some(found) = &self.played.found {
+            writeln!(f, "{found}")?;
+        }
         for example in comparison.examples.iter().chain(&flaws.examples) {
             writeln!(f, "  {example}")?;
         }
@@ -155,7 +183,8 @@ impl fmt::Display for Report {
         match self.passed() {
             true => write!(
                 f,
-                "  {good}PASS{plain}  nothing lost, nothing invented, every key in order, every table as Postgres has it"
+                "  {good}PASS{plain}  nothing lost, nothing invented, every key in order, every table as Postgres has it{}",
+                if self.played.found.is_some() { ", every page as new as its last invalidation" } else { "" }
             ),
             false => write!(f, "  {bad}FAIL{plain}  what was read is not what was committed"),
         }
@@ -241,7 +270,15 @@ mod tests {
         Report::new(
             findings,
             &deliveries,
-            Played { outcome, usage, outages: Vec::new(), killed: 3, written_for, captured: Captured::default() },
+            Played {
+                outcome,
+                usage,
+                outages: Vec::new(),
+                killed: 3,
+                written_for,
+                captured: Captured::default(),
+                found: None,
+            },
         )
     }
 

@@ -1,9 +1,10 @@
-//! Where a run takes place: a database, a slot, topics and a folder of its own.
+//! Where a run takes place: a database, a slot, topics and a folder of its own, and what is behind Kafka.
 
 use std::path::PathBuf;
 
 use xtask::services::Environment;
 
+use crate::chain::Downstream;
 use crate::config::Config;
 use crate::database::Database;
 use crate::error::{Doing, Result};
@@ -21,12 +22,14 @@ pub(super) struct Site {
     /// Of the captured tables.
     pub(super) tables: TableTopics,
     pub(super) relay: Relay,
+    /// What is behind Kafka, unless the run ends there.
+    pub(super) downstream: Option<Downstream>,
     folder: PathBuf,
 }
 
 impl Site {
-    /// A new database, and a relay that is configured for it.
-    pub(super) async fn open(environment: &Environment) -> Result<Self> {
+    /// A new database, and a relay that is configured for it; with `chain`, the workers too.
+    pub(super) async fn open(environment: &Environment, chain: bool) -> Result<Self> {
         let name = name();
         let folder = std::env::temp_dir().join(&name);
         std::fs::create_dir_all(&folder).doing(format!("creating {}", folder.display()))?;
@@ -46,7 +49,11 @@ impl Site {
             .with("POSTRIDER_CAPTURE_TABLES", &captured.join(", "))
             .with("POSTRIDER_CAPTURE_TOPIC", &format!("{name}.cdc.{{table}}"));
         let tables = TableTopics::new(&environment.kafka.bootstrap, &format!("{name}.cdc."), &names);
-        Ok(Self { database, topics, tables, relay, folder })
+        let downstream = match chain {
+            true => Some(Downstream::open(environment, &name, &folder, &tables).await?),
+            false => None,
+        };
+        Ok(Self { database, topics, tables, relay, downstream, folder })
     }
 
     /// The outbox, migrated by the relay, and Nova's tables; the publication and the slot; the topics.
@@ -58,13 +65,20 @@ impl Site {
         nova::create_schema(&self.database.connect().await?).await?;
         self.relay.complete("init")?;
         self.topics.create(&environment.kafka.bootstrap).await?;
-        self.tables.create().await
+        self.tables.create().await?;
+        match &self.downstream {
+            Some(downstream) => downstream.furnish().await,
+            None => Ok(()),
+        }
     }
 
     /// Removes everything.
     pub(super) async fn clear(self, environment: &Environment) -> Result<()> {
         self.topics.delete(&environment.kafka.bootstrap).await?;
         self.tables.delete().await?;
+        if let Some(downstream) = &self.downstream {
+            downstream.clear().await?;
+        }
         self.database.drop().await?;
         std::fs::remove_dir_all(&self.folder).doing(format!("removing {}", self.folder.display()))
     }
@@ -72,10 +86,14 @@ impl Site {
     /// Where to look after a bad run.
     pub(super) fn whereabouts(&self) -> String {
         let (database, prefix) = (self.database.name(), self.topics.prefix());
-        format!(
+        let relay = format!(
             "          kept to look at: database {database}, slot {database}, topics {prefix}*, relay log {}",
             self.relay.log().display()
-        )
+        );
+        match &self.downstream {
+            Some(downstream) => format!("{relay}\n{}", downstream.whereabouts()),
+            None => relay,
+        }
     }
 }
 

@@ -1,32 +1,22 @@
 //! The relay's life in a run: started, killed by plan, started again; what all its processes used, and when it was away.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::error::Result;
 use crate::judge::Delivery;
 use crate::procfs::Usage;
-use crate::relay::{Process, Relay};
+use crate::relay::Relay;
 use crate::run::kills::Kill;
+use crate::run::life::{Life, Turn};
 use crate::screen::Screen;
 use crate::watcher::{Seen, now_us};
 
 /// A relay that is killed by plan.
 #[derive(Debug)]
-pub(super) struct Torment<'a> {
-    relay: &'a Relay,
-    state: State,
-    plan: VecDeque<Kill>,
-    killed: u64,
-    used: Usage,
+pub(super) struct Torment {
+    life: Life,
     outages: Vec<Outage>,
-}
-
-#[derive(Debug)]
-enum State {
-    Up(Process),
-    /// Killed; to be started at this moment.
-    Away(Instant),
 }
 
 /// From a kill, or the first start, until the first new event arrives, in microseconds since 1970.
@@ -45,71 +35,51 @@ impl Outage {
     }
 }
 
-impl<'a> Torment<'a> {
+impl Torment {
     /// Starts the relay for the first time. Until it has delivered its first event it counts as away, too.
-    pub(super) fn start(relay: &'a Relay, plan: VecDeque<Kill>) -> Result<Self> {
+    pub(super) fn start(relay: &Relay, plan: VecDeque<Kill>) -> Result<Self> {
         let from_us = now_us();
-        let state = State::Up(relay.start()?);
+        let life = Life::start(relay, plan)?;
         let first = Outage { from_us, restarted_us: Some(from_us), to_us: None };
-        Ok(Self { relay, state, plan, killed: 0, used: Usage::default(), outages: vec![first] })
+        Ok(Self { life, outages: vec![first] })
     }
 
     /// Does what is due `elapsed` after the start of the run; an error if the relay ended by itself.
     pub(super) fn tick(&mut self, elapsed: Duration, seen: &Seen, screen: &Screen) -> Result<()> {
-        match &mut self.state {
-            State::Away(until) if Instant::now() < *until => return Ok(()),
-            State::Away(_) => {
-                self.state = State::Up(self.relay.start()?);
+        match self.life.tick(elapsed)? {
+            Turn::None => self.notice_return(seen, screen),
+            Turn::Started => {
                 if let Some(outage) = self.outages.last_mut() {
                     outage.restarted_us = Some(now_us());
                 }
             }
-            State::Up(process) => {
-                process.check()?;
+            Turn::Killed { lived, away } => {
+                self.outages.push(Outage { from_us: now_us(), restarted_us: None, to_us: None });
+                screen.say(&format!(
+                    "{:6.1} s  kill {}: SIGKILL after {:.1} s of life; back in {} ms",
+                    elapsed.as_secs_f64(),
+                    self.life.killed(),
+                    lived.as_secs_f64(),
+                    away.as_millis()
+                ));
             }
         }
-        self.notice_return(seen, screen);
-        match self.plan.front() {
-            Some(kill) if kill.at <= elapsed => self.kill(elapsed, screen),
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     /// Whether a process runs at the moment.
     pub(super) fn up(&self) -> bool {
-        matches!(self.state, State::Up(_))
+        self.life.up()
     }
 
     /// How often it was killed.
     pub(super) fn killed(&self) -> u64 {
-        self.killed
+        self.life.killed()
     }
 
     /// Lets the relay drain and end by SIGTERM; what all its processes used, and its outages.
     pub(super) fn stop(self) -> Result<(Usage, Vec<Outage>)> {
-        let process = match self.state {
-            State::Up(process) => process,
-            State::Away(_) => self.relay.start()?,
-        };
-        Ok((self.used.then(process.stop()?), self.outages))
-    }
-
-    fn kill(&mut self, elapsed: Duration, screen: &Screen) -> Result<()> {
-        let Some(kill) = self.plan.pop_front() else { return Ok(()) };
-        let State::Up(process) = std::mem::replace(&mut self.state, State::Away(Instant::now() + kill.away)) else {
-            return Ok(());
-        };
-        let lived = process.started().elapsed();
-        self.outages.push(Outage { from_us: now_us(), restarted_us: None, to_us: None });
-        self.used = self.used.then(process.kill()?);
-        self.killed += 1;
-        let (killed, away) = (self.killed, kill.away.as_millis());
-        screen.say(&format!(
-            "{:6.1} s  kill {killed}: SIGKILL after {:.1} s of life; back in {away} ms",
-            elapsed.as_secs_f64(),
-            lived.as_secs_f64()
-        ));
-        Ok(())
+        Ok((self.life.stop()?, self.outages))
     }
 
     /// Closes the last outage once an event arrived that the restarted relay must have sent.

@@ -13,7 +13,7 @@ use crate::state::schema::{Table, quoted};
 const EXAMPLE_LETTERS_MAX: usize = 300;
 
 /// The values of a row, in the order of the table's columns.
-type Values = Vec<Option<String>>;
+pub(crate) type Values = Vec<Option<String>>;
 
 /// What was found.
 #[derive(Debug, Default)]
@@ -46,21 +46,34 @@ impl Comparison {
     }
 
     fn table(&mut self, table: &Table, held: impl Iterator<Item = Values>, folded: &[Row]) {
+        let read = |row: &Row| {
+            let read = read(table, row);
+            read.map_err(|why| self.differ(1, || format!("{}: {why}", table.name))).ok()
+        };
+        let folded: Vec<Values> = folded.iter().filter_map(read).collect();
+        self.sides(table.name, "the records have", held, folded.into_iter(), |values| shown(table, values));
+    }
+
+    /// Compares the rows that Postgres holds with those of another place, `there`, whatever their order; `shown` prints a row in an
+    /// example.
+    pub(crate) fn sides(
+        &mut self,
+        name: &str,
+        there: &str,
+        held: impl Iterator<Item = Values>,
+        found: impl Iterator<Item = Values>,
+        shown: impl Fn(&Values) -> String,
+    ) {
         self.tables += 1;
         let mut counts: HashMap<Values, i64> = HashMap::new();
         for values in held {
             self.rows += 1;
             *counts.entry(values).or_default() += 1;
         }
-        for row in folded {
-            match read(table, row) {
-                Ok(values) => *counts.entry(values).or_default() -= 1,
-                Err(why) => self.differ(1, || format!("{}: {why}", table.name)),
-            }
-        }
+        found.for_each(|values| *counts.entry(values).or_default() -= 1);
         for (values, count) in counts.into_iter().filter(|(_, count)| *count != 0) {
-            let side = if count > 0 { "only Postgres has" } else { "only the records have" };
-            self.differ(count.unsigned_abs(), || format!("{}: {side} {}", table.name, shown(table, &values)));
+            let side = if count > 0 { "only Postgres has".to_owned() } else { format!("only {there}") };
+            self.differ(count.unsigned_abs(), || format!("{name}: {side} {}", shown(&values)));
         }
     }
 
@@ -72,7 +85,7 @@ impl Comparison {
     }
 }
 
-fn query(table: &Table) -> String {
+pub(crate) fn query(table: &Table) -> String {
     let values: Vec<String> = table.all().map(|column| column.kind.told(&quoted(&column.name))).collect();
     format!("select {} from {}", values.join(", "), table.quoted())
 }
@@ -86,7 +99,7 @@ fn read(table: &Table, row: &Row) -> std::result::Result<Values, String> {
     table.all().map(read).collect()
 }
 
-fn shown(table: &Table, values: &Values) -> String {
+pub(crate) fn shown(table: &Table, values: &Values) -> String {
     let parts = table.all().zip(values).map(|(column, value)| {
         let value: String = value.as_deref().unwrap_or("null").chars().take(40).collect();
         format!("{}={value}", column.name)

@@ -16,12 +16,18 @@ pub struct Options {
     /// `state`: how many operations are committed [default: 200000]
     #[arg(long)]
     pub operations: Option<u64>,
-    /// `state`, `large` and `snapshot`: how often the relay is killed with SIGKILL and started again [default: 20, 1, 5]
+    /// `state`, `large`, `snapshot` and `chain`: how often the relay is killed with SIGKILL and started again [default: 20, 1, 5, 10]
     #[arg(long)]
     pub kills: Option<u64>,
-    /// `large` and `snapshot`: how many rows the transaction, or the table, has [default: 5000000]
+    /// `large`, `snapshot` and `poison`: how many rows the transaction, or the table, has [default: 5000000, 5000000, 1000000]
     #[arg(long)]
     pub rows: Option<u64>,
+    /// `chain` and `outage`: how long Nova writes, or ClickHouse is away, in seconds [default: 60, 120]
+    #[arg(long)]
+    pub seconds: Option<u64>,
+    /// `chain`: events a second [default: as many as the machine carries]
+    #[arg(long)]
+    pub rate: Option<u64>,
     /// Where the random choices begin; if not given, each run differs
     #[arg(long)]
     pub seed: Option<u64>,

@@ -115,7 +115,8 @@ impl TableTopics {
         ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create().doing("connecting to Kafka")
     }
 
-    fn partitions(&self) -> impl Iterator<Item = (&str, i32)> {
+    /// Every partition of theirs.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = (&str, i32)> {
         self.names.iter().flat_map(|name| (0..PARTITIONS).map(move |partition| (name.as_str(), partition)))
     }
 }

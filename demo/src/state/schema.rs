@@ -10,7 +10,7 @@ pub(super) const KEYS: u64 = 400;
 pub(super) const LABELS: u64 = 3;
 
 /// The last table to be written: when its row arrives, everything was read.
-pub(super) const FENCE: &str = "fence";
+pub(crate) const FENCE: &str = "fence";
 
 /// A column.
 #[derive(Debug, Clone, PartialEq, Eq)]

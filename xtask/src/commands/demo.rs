@@ -84,7 +84,7 @@ fn hand_over(verb: &[&str], rest: &[String]) -> Outcome {
         let [demo] = cargo::build([cargo::DEMO], "release")?;
         Command::new(demo)
     } else {
-        let only = vec![Service::Postgres, Service::Kafka];
+        let only = needed(verb);
         let wanted = UpOptions { only, progress: Progress::shown(), ..UpOptions::default() };
         let mut environment = services::obtain(&wanted)?;
         // Kept until the demo has ended.
@@ -103,6 +103,14 @@ fn hand_over(verb: &[&str], rest: &[String]) -> Outcome {
         demo
     };
     Ok(exit_code(demo.args(verb).args(rest).status()?))
+}
+
+/// The services that a verb needs: the demo goes on behind Kafka; soaks that need ClickHouse or Redis have their own.
+fn needed(verb: &[&str]) -> Vec<Service> {
+    match verb {
+        ["run"] => Service::ALL.to_vec(),
+        _ => vec![Service::Postgres, Service::Kafka],
+    }
 }
 
 /// Takes `--postgres MAJOR` out of what is passed on.
