@@ -1,6 +1,8 @@
 //! Tests of the relay that need real services, in one binary.
 
 #[cfg(feature = "downstream")]
+mod clickhouse;
+#[cfg(feature = "downstream")]
 mod clickhouse_service;
 mod command_line;
 #[cfg(feature = "fuzzing")]

@@ -123,10 +123,7 @@ impl Failure {
     fn unless_certificate(self, error: &ClientError) -> Self {
         let mut cause = error.source();
         while let Some(error) = cause {
-            let found = error
-                .downcast_ref::<rustls::Error>()
-                .or_else(|| error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>());
-            if matches!(found, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))) {
+            if matches!(tls(error), Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))) {
                 return Self { class: Class::Setup, ..self };
             }
             cause = error.source();
@@ -215,7 +212,7 @@ fn name(message: &str) -> Option<String> {
 fn view(message: &str) -> Option<String> {
     let (_, rest) = message.split_once("while pushing to view ")?;
     let end = rest.find(" (").or_else(|| rest.find([':', ',', '\n'])).unwrap_or(rest.len());
-    Some(rest[..end].trim().to_owned()).filter(|view| !view.is_empty())
+    Some(rest[..end].trim_end_matches(['.', ' ']).to_owned()).filter(|view| !view.is_empty())
 }
 
 /// Without the name and the version that every message ends in.
@@ -238,6 +235,14 @@ fn first_sentence(message: &str) -> String {
 
 fn shortened(message: &str) -> String {
     message_alone(message).trim_end_matches(['.', ' ']).chars().take(WORDS_MAX).collect()
+}
+
+/// The error of TLS that an error is, or that an error of I/O holds: that one shows it, but not as its source.
+fn tls<'e>(error: &'e (dyn std::error::Error + 'static)) -> Option<&'e rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
+    }
+    tls(error.downcast_ref::<std::io::Error>()?.get_ref()?)
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
