@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use postrider_relay::config::fuzzing as config;
+use postrider_relay::encode::fuzzing as encode;
 use postrider_relay::postgres::connection::Connection;
 use postrider_relay::postgres::fuzzing as postgres;
 use postrider_relay::postgres::options::{ConnectOptions, Host, Secret};
@@ -18,12 +19,14 @@ type Target = fn(&[u8]);
 /// Every target of `fuzz/fuzz_targets`, with the function that it calls.
 const TARGETS: &[(&str, Target)] = &[
     ("changes", shape::shape_changes),
+    ("columns", encode::fill_columns),
     ("copies", postgres::copies),
     ("decode", postgres::decode),
     ("envelopes", shape::read_envelopes),
     ("file", config::read_file),
     ("filters", shape::filter_values),
     ("frames", postgres::frames),
+    ("globs", shape::match_globs),
     ("headers", shape::read_headers),
     ("hostile", wal::cut_anything),
     ("messages", shape::read_messages),

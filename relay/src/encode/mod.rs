@@ -2,4 +2,6 @@
 //!
 //! Architecture invariant: nothing here does I/O, and nothing here knows where a value comes from or where the bytes go.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod native;

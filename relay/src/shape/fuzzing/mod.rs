@@ -2,6 +2,7 @@
 
 mod changes;
 mod envelopes;
+mod globs;
 mod router;
 mod types;
 
@@ -27,6 +28,7 @@ use crate::shape::unfit::Unshapable;
 
 pub use changes::shape_changes;
 pub use envelopes::read_envelopes;
+pub use globs::match_globs;
 pub use router::route_rows;
 pub use types::write_types;
 
