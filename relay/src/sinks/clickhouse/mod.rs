@@ -1,12 +1,244 @@
-//! ClickHouse.
+//! The sink that loads tables of ClickHouse: a batch of one partition becomes one insert for each table that its topic fills.
 //!
-//! [`Client`] is the way there, [`Failure`] what goes wrong on it, [`Table`] what stands there already.
+//! # Guarantees
+//! *Exactly once in what is read.* A batch that comes again as it was cut has the same rows and the same tokens, so that
+//! ClickHouse, and every view with a deduplication window, takes it once; a `current` table is right besides even if batches are cut
+//! otherwise, because a row of an older version never replaces a newer one.
+//!
+//! *Nothing is bent to fit.* What a column cannot hold as it is refuses its record ([`Sink::admit`]), before anything of the
+//! batch is sent; null stays null; a value that was left out because it had not changed is looked up, never made up.
+//!
+//! *In order for each partition.* Batches of one partition are inserted one after the other; those of different partitions at
+//! the same time, as many as [`LoadOptions::inserts_in_flight_max`].
+//!
+//! The next batch is encoded while the last is inserted: encoding is done where the pump calls, inserts are tasks of their own.
 
+mod checks;
 mod client;
+mod encode;
 mod errors;
+mod evolve;
+mod insert;
+mod known;
+mod layout;
+mod look_up;
+mod options;
+mod prepare;
+mod readings;
+mod rows;
 mod table;
 mod tls;
+mod token;
+mod unfit;
+mod views;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinSet;
+use tracing::{debug, info};
+
+use crate::pipeline::{Durable, End, Error, Kind, Messages, Progress, Receipt, Refused, Sink};
+use crate::sinks::clickhouse::encode::Fed;
+use crate::sinks::clickhouse::insert::Carrier;
+use crate::sinks::clickhouse::prepare::Prepared;
+use crate::telemetry::Metrics;
 
 pub use client::{ClickHouseOptions, Client, TableName, quoted};
 pub use errors::{Class, Failure};
+pub use options::{Feed, From, LoadOptions, OnTruncate, Part, Rows, Unknown};
 pub use table::{Table, TableColumn, View};
+
+/// The header that carries an event's correlation id.
+const CORRELATION: &str = "correlation-id";
+
+/// Most correlation ids in one line of the log.
+const IDS_IN_A_LINE_MAX: usize = 32;
+
+/// Loads tables of ClickHouse.
+#[derive(Debug)]
+pub struct ClickHouse {
+    client: Client,
+    options: Arc<LoadOptions>,
+    metrics: Arc<Metrics>,
+    database: String,
+    slots: Vec<Slot>,
+    carrier: Carrier,
+    permits: Arc<Semaphore>,
+    /// The newest batch of each partition, while it may be on its way.
+    tails: HashMap<(Arc<str>, i32), oneshot::Receiver<()>>,
+    tasks: JoinSet<()>,
+    /// What was admitted last and is not sent yet.
+    prepared: Option<Prepared>,
+}
+
+/// A feed, and its table once that is there.
+#[derive(Debug)]
+struct Slot {
+    feed: Arc<Feed>,
+    fed: Option<Fed>,
+}
+
+impl ClickHouse {
+    /// Connects, and looks whether every table is as exactly-once results need it.
+    ///
+    /// # Errors
+    /// If ClickHouse is away; if the user may not what it has to; if a table, or one behind a view of it, is not as it must be:
+    /// of kind `Setup`, with the statement that mends it.
+    pub async fn open(server: &ClickHouseOptions, options: LoadOptions, metrics: Arc<Metrics>) -> Result<Self, Error> {
+        let mut client = Client::new(server).map_err(|failure| insert::failed(&failure))?;
+        checks::server(&mut client).await?;
+        let halted = Arc::new(AtomicBool::new(false));
+        let carrier = Carrier { client: client.clone(), metrics: Arc::clone(&metrics), halted };
+        let permits = Arc::new(Semaphore::new(options.inserts_in_flight_max));
+        let slots = options.feeds.iter().map(|feed| Slot { feed: Arc::new(feed.clone()), fed: None }).collect();
+        let mut sink = Self {
+            client,
+            options: Arc::new(options),
+            metrics,
+            database: server.database.clone(),
+            slots,
+            carrier,
+            permits,
+            tails: HashMap::new(),
+            tasks: JoinSet::new(),
+            prepared: None,
+        };
+        for at in 0..sink.slots.len() {
+            sink.look_at(at).await?;
+        }
+        info!(tables = sink.slots.len(), "ClickHouse is ready");
+        Ok(sink)
+    }
+
+    /// Looks at a feed's table, and notes how it is filled. One that is not there yet, and may be made, is left for later.
+    async fn look_at(&mut self, at: usize) -> Result<(), Error> {
+        let feed = Arc::clone(&self.slots[at].feed);
+        self.slots[at].fed = checks::table(&self.client, &self.database, &feed).await?;
+        if let Some(fed) = &self.slots[at].fed {
+            views::keep(&self.client, fed, &self.metrics).await?;
+        }
+        Ok(())
+    }
+
+    /// What is prepared for these messages: by admission just now, or else made.
+    async fn take_prepared(&mut self, messages: &Messages) -> Result<Prepared, Error> {
+        match self.prepared.take().filter(|prepared| prepared.is_for(messages)) {
+            Some(prepared) => Ok(prepared),
+            None => self.prepare(messages).await,
+        }
+    }
+
+    /// The partition that a batch is of; batches of a source without partitions are all of one.
+    fn partition_of(messages: &Messages) -> Option<(Arc<str>, i32)> {
+        match messages.cut() {
+            Some(cut) => Some((Arc::clone(&cut.topic), cut.partition)),
+            None => messages.at(0).map(|first| (Arc::from(first.topic()), -1)),
+        }
+    }
+
+    /// Waits until the partition's batches on their way are durable, or have failed.
+    async fn settled(&mut self, messages: &Messages) {
+        let tail = Self::partition_of(messages).and_then(|partition| self.tails.remove(&partition));
+        if let Some(tail) = tail {
+            // Whether it failed, the next send would tell; here only the table's rows are of interest.
+            let failed = tail.await.is_err();
+            debug!(failed, "waited for the partition's rows");
+        }
+    }
+}
+
+impl Sink for ClickHouse {
+    async fn admit(&mut self, messages: &Messages) -> Result<Vec<Refused>, Error> {
+        if messages.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut prepared = self.prepare(messages).await?;
+        let refused = std::mem::take(&mut prepared.refused);
+        if refused.is_empty() {
+            self.prepared = Some(prepared);
+        }
+        Ok(refused)
+    }
+
+    async fn send(&mut self, messages: Messages) -> Result<Receipt, Error> {
+        let Some(partition) = Self::partition_of(&messages) else { return Ok(Receipt::done()) };
+        let mut prepared = self.take_prepared(&messages).await?;
+        if let Some(refused) = prepared.refused.first() {
+            let error = Error::new(End::Sink, Kind::Refused, format!("a record cannot be loaded: {}", refused.reason));
+            return Err(match &refused.help {
+                Some(help) => error.with_help(help.clone()),
+                None => error,
+            });
+        }
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let Ok(permit) = permit else {
+            return Err(Error::new(End::Sink, Kind::Broken, "the sink is closed"));
+        };
+        while self.tasks.try_join_next().is_some() {}
+        log_correlation(&messages);
+        drop(messages);
+        let (durable, tail) = oneshot::channel();
+        prepared.work.previous = self.tails.insert(partition, tail);
+        let (sender, receipt) = Receipt::pending();
+        let carrier = self.carrier.clone();
+        self.tasks.spawn(async move {
+            let fate = carrier.carry(prepared.work).await;
+            if fate.as_ref().is_ok_and(|fate| *fate == Durable::default()) {
+                // Nobody may wait for it.
+                let _ = durable.send(());
+            }
+            sender.resolve(fate);
+            drop(permit);
+        });
+        Ok(receipt)
+    }
+
+    async fn record(&mut self, _: Progress) -> Result<Receipt, Error> {
+        // What was delivered, the consumer group remembers.
+        Ok(Receipt::done())
+    }
+
+    async fn reset(&mut self) -> Result<(), Error> {
+        self.carrier.halted.store(true, Ordering::Release);
+        self.prepared = None;
+        // What ClickHouse was given may still be written: it is waited for, at most as long as an insert may take.
+        while self.tasks.join_next().await.is_some() {}
+        self.tails.clear();
+        self.carrier.halted.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    async fn probe(&mut self) -> Result<(), Error> {
+        self.client.ping().await.map_err(|failure| insert::failed(&failure))
+    }
+
+    async fn close(mut self, deadline: Duration) -> Result<(), Error> {
+        let waited = tokio::time::timeout(deadline, async { while self.tasks.join_next().await.is_some() {} });
+        waited.await.map_err(|_| {
+            Error::new(End::Sink, Kind::Unavailable, "inserts were still on their way when the deadline passed")
+                .with_help("They are sent again after the next start, and ClickHouse knows them by their tokens.")
+        })
+    }
+}
+
+/// Tells which requests the batch is of: an id leads from the line of the service that wrote the event to this one.
+fn log_correlation(messages: &Messages) {
+    if !tracing::enabled!(tracing::Level::DEBUG) {
+        return;
+    }
+    let mut ids: Vec<&str> = Vec::new();
+    for message in messages.iter() {
+        let id = message.header(CORRELATION).and_then(|id| str::from_utf8(id).ok());
+        ids.extend(id.filter(|id| ids.last() != Some(id)));
+    }
+    let (first, last) = messages.cut().map_or((0, 0), |cut| (cut.first, cut.last));
+    let partition = messages.cut().map_or(-1, |cut| cut.partition);
+    let topic = messages.at(0).map_or("", |message| message.topic());
+    for ids in ids.chunks(IDS_IN_A_LINE_MAX) {
+        debug!(topic, partition, first, last, correlation_ids = ids.join(" "), "inserting");
+    }
+}

@@ -1,0 +1,343 @@
+//! A batch becomes a block for each table that its topic fills.
+//!
+//! Guarantee: a record gives a row to every table that it feeds, or it is refused and gives none.
+
+use std::sync::Arc;
+
+use serde_json::value::RawValue;
+
+use crate::pipeline::{MessageRef, Messages, Refused};
+use crate::shape::record::{Change, Op, Record, Row};
+use crate::sinks::clickhouse::client::TableName;
+use crate::sinks::clickhouse::known::{KnownRow, KnownRows, KnownValue};
+use crate::sinks::clickhouse::layout::Layout;
+use crate::sinks::clickhouse::options::{Feed, OnTruncate, Rows};
+use crate::sinks::clickhouse::readings::Readings;
+use crate::sinks::clickhouse::rows::{Content, Filler, Halt};
+use crate::sinks::clickhouse::unfit::Unfit;
+
+/// A table that is being fed, and what is kept of it from batch to batch.
+#[derive(Debug)]
+pub(super) struct Fed {
+    /// What was configured.
+    pub(super) feed: Arc<Feed>,
+    /// The table.
+    pub(super) table: TableName,
+    /// Whether the table may refuse rows that fit its columns: it has constraints.
+    pub(super) may_refuse: bool,
+    /// Where its columns are filled from.
+    pub(super) layout: Layout,
+    /// The columns of its key, in the order of their names.
+    pub(super) key: Vec<String>,
+    /// Whether a record's key was seen to be the table's.
+    pub(super) key_is_right: bool,
+    /// How values are read.
+    pub(super) readings: Readings,
+    /// What fills rows.
+    pub(super) filler: Filler,
+}
+
+/// What came of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Encoded {
+    /// The records that no table gets, and why each is a kind of its own.
+    pub(super) refused: Vec<(Refused, &'static str)>,
+    /// The newest version at which a captured table was emptied, by feed.
+    pub(super) truncated: Vec<(usize, u128)>,
+}
+
+/// What a batch needs before it can be encoded.
+pub(super) enum Need {
+    /// A column for this field, of the feed at this place, as the message at this index has it.
+    Column { fed: usize, field: String, index: usize },
+    /// The table's version of rows of which values were left out.
+    Rows(Vec<Lookup>),
+    /// A mend by a person: a record is not what the table is for.
+    Mend { what: String, help: String },
+}
+
+/// Rows of one table that must be looked up.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lookup {
+    /// The place of the feed.
+    pub(super) fed: usize,
+    /// The columns of which values were left out.
+    pub(super) columns: Vec<usize>,
+    /// The keys of the rows, as the records have them.
+    pub(super) keys: Vec<Vec<String>>,
+}
+
+/// What a record says, read once for all tables.
+enum Said<'r> {
+    /// Nobody asked.
+    Unread,
+    Nothing,
+    Event(Row<'r>),
+    Change {
+        change: Change<'r>,
+        of_key: Option<Row<'r>>,
+    },
+}
+
+/// Fills the blocks of `feds` with the rows of a batch.
+pub(super) fn encode(feds: &mut [&mut Fed], known: &mut [KnownRows], messages: &Messages) -> Result<Encoded, Need> {
+    let mut encoded = Encoded::default();
+    let mut lookups: Vec<Lookup> = Vec::new();
+    feds.iter_mut().for_each(|fed| fed.layout.block.clear());
+    let mut marks = Vec::with_capacity(feds.len());
+    let reads = feds.iter().any(|fed| fed.layout.reads_records());
+    for (index, message) in messages.iter().enumerate() {
+        let said = match if reads { Said::of(&message) } else { Ok(Said::Unread) } {
+            Ok(said) => said,
+            Err(unfit) => {
+                encoded.refuse(index, &unfit, &feds[0].table);
+                continue;
+            }
+        };
+        marks.clear();
+        for at in 0..feds.len() {
+            marks.push(feds[at].layout.block.rows());
+            match feds[at].take(message, &said, known.get_mut(at)) {
+                Ok(Taken::Row | Taken::Nothing) => {}
+                Ok(Taken::Truncated(version)) => encoded.truncated(at, version),
+                Err(Stop::Mend { what, help }) => return Err(Need::Mend { what, help }),
+                Err(Stop::Halt(Halt::Superseded)) => {}
+                Err(Stop::Halt(Halt::Unknown(field))) => return Err(Need::Column { fed: at, field, index }),
+                Err(Stop::Halt(Halt::LeftOut(column))) if feds[at].look_up(at, column, &said, &mut lookups) => {}
+                Err(Stop::Halt(halt)) => {
+                    encoded.refuse(index, &feds[at].unfit_of(halt), &feds[at].table);
+                    for (fed, rows) in feds.iter_mut().zip(&marks) {
+                        fed.layout.block.truncate(*rows);
+                    }
+                    break;
+                }
+            }
+        }
+    }
+    if lookups.is_empty() { Ok(encoded) } else { Err(Need::Rows(lookups)) }
+}
+
+impl Encoded {
+    fn refuse(&mut self, index: usize, unfit: &Unfit, table: &TableName) {
+        let mut refused = Refused::new(index, unfit.to_string());
+        refused.help = unfit.help(table);
+        self.refused.push((refused, unfit.label()));
+    }
+
+    fn truncated(&mut self, at: usize, version: u128) {
+        match self.truncated.iter_mut().find(|(fed, _)| *fed == at) {
+            Some((_, newest)) => *newest = version.max(*newest),
+            None => self.truncated.push((at, version)),
+        }
+    }
+}
+
+enum Taken {
+    Row,
+    Nothing,
+    Truncated(u128),
+}
+
+enum Stop {
+    Halt(Halt),
+    Mend { what: String, help: String },
+}
+
+impl<E: Into<Halt>> From<E> for Stop {
+    fn from(error: E) -> Self {
+        Self::Halt(error.into())
+    }
+}
+
+impl<'r> Said<'r> {
+    fn of(message: &MessageRef<'r>) -> Result<Self, Unfit> {
+        Ok(match Record::read(message)? {
+            Record::Tombstone => Self::Nothing,
+            Record::Event(row) => Self::Event(row),
+            Record::Change(change) => Self::Change { change, of_key: message.key().and_then(key_row) },
+        })
+    }
+}
+
+/// The fields of a record's key, bare or beside their schema.
+fn key_row(key: &[u8]) -> Option<Row<'_>> {
+    let row = Row::parse(key).ok()?;
+    match (row.len(), row.get("schema"), row.get("payload")) {
+        (2, Some(_), Some(payload)) => Row::parse(payload.get().as_bytes()).ok(),
+        _ => Some(row),
+    }
+}
+
+impl Fed {
+    /// Whether the record gives this table a row.
+    fn makes_row(&self, said: &Said<'_>) -> bool {
+        match (said, &self.feed.rows) {
+            (_, _) if !self.layout.reads_records() => true,
+            (Said::Unread, _) => true,
+            (Said::Nothing, _) => false,
+            (Said::Event(_), rows) => matches!(rows, Rows::Append { .. }),
+            (Said::Change { change, .. }, rows) => match change.op {
+                Op::Truncate | Op::Message => false,
+                _ => match rows {
+                    Rows::Current { .. } => true,
+                    Rows::Append { operations } => operations.iter().any(|of| change.op.letter().starts_with(*of)),
+                },
+            },
+        }
+    }
+
+    fn take(&mut self, message: MessageRef<'_>, said: &Said<'_>, known: Option<&mut KnownRows>) -> Result<Taken, Stop> {
+        if !self.makes_row(said) {
+            return match said {
+                Said::Event(_) => Err(Unfit::NoChange.into()),
+                Said::Change { change, .. } if change.op == Op::Truncate => self.truncate(change),
+                _ => Ok(Taken::Nothing),
+            };
+        }
+        let plain = Content { message, change: None, row: None, before: None, is_deleted: false, known: None };
+        match said {
+            Said::Event(row) => {
+                self.readings.of_event();
+                self.add(&Content { row: Some(row), ..plain })?;
+            }
+            Said::Change { change, of_key } if self.layout.reads_records() => {
+                self.readings.of_change(change.fields.map(RawValue::get));
+                self.check_key(of_key.as_ref())?;
+                self.take_change(message, change, of_key.as_ref(), known)?;
+            }
+            _ => self.add(&plain)?,
+        }
+        Ok(Taken::Row)
+    }
+
+    fn take_change(
+        &mut self,
+        message: MessageRef<'_>,
+        change: &Change<'_>,
+        of_key: Option<&Row<'_>>,
+        known: Option<&mut KnownRows>,
+    ) -> Result<(), Stop> {
+        let is_deleted = change.op == Op::Delete;
+        let row = if is_deleted { change.before.as_ref().or(of_key) } else { change.after.as_ref() };
+        let Some(row) = row else { return Err(Unfit::NoImage(if is_deleted { "before" } else { "after" }).into()) };
+        let known = known.filter(|known| !known.columns.is_empty());
+        let key = if known.is_some() { self.key_of(row) } else { None };
+        let found = known.as_ref().and_then(|known| known.rows.get(key.as_ref()?)).cloned();
+        let content = Content {
+            message,
+            change: Some(change),
+            row: Some(row),
+            before: change.before.as_ref(),
+            is_deleted: is_deleted && matches!(self.feed.rows, Rows::Current { .. }),
+            known: found.as_ref(),
+        };
+        self.add(&content)?;
+        if let (Some(known), Some(key)) = (known, key)
+            && let Some(found) = known.rows.get_mut(&key)
+        {
+            self.follow(found, &content, &known.columns);
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, content: &Content<'_>) -> Result<(), Halt> {
+        self.filler.add(&mut self.layout, content, &self.readings, self.feed.unknown)
+    }
+
+    fn truncate(&self, change: &Change<'_>) -> Result<Taken, Stop> {
+        match self.feed.on_truncate {
+            OnTruncate::Ignore => Ok(Taken::Nothing),
+            OnTruncate::Refuse => Err(Unfit::Truncated.into()),
+            OnTruncate::Delete => Ok(Taken::Truncated(change.version.ok_or(Unfit::NoVersion)?)),
+        }
+    }
+
+    /// Whether rows replace each other by what the source knows them by. Looked at once.
+    fn check_key(&mut self, of_key: Option<&Row<'_>>) -> Result<(), Stop> {
+        let (false, Some(of_key), Rows::Current { .. }) = (self.key_is_right, of_key, &self.feed.rows) else {
+            return Ok(());
+        };
+        let columns = of_key.iter().flat_map(|(field, _)| self.layout.fields.get(field).into_iter().flatten());
+        let mut columns: Vec<String> = columns.map(|at| self.layout.block.columns[*at].name().to_owned()).collect();
+        columns.sort_unstable();
+        if columns == self.key && of_key.len() == columns.len() {
+            self.key_is_right = true;
+            return Ok(());
+        }
+        let fields: Vec<&str> = of_key.iter().map(|(name, _)| name).collect();
+        let what = format!(
+            "table {} is sorted by ({}), but the records of topic {} have the key ({}): rows would not replace each other as they do in the captured table",
+            self.table,
+            self.key.join(", "),
+            self.feed.topic,
+            fields.join(", ")
+        );
+        let help = format!(
+            "Make a table with ORDER BY ({}), fill it from a snapshot, and name it in [load.tables.{}]; a sorting key cannot be altered.",
+            fields.join(", "),
+            self.feed.name
+        );
+        Err(Stop::Mend { what, help })
+    }
+
+    /// The texts of the row's key, in the order of the key's columns.
+    fn key_of(&self, row: &Row<'_>) -> Option<Vec<String>> {
+        let field_of = |column: &String| {
+            let fills = |at: &usize| self.layout.block.columns[*at].name() == column;
+            let mut fields = self.layout.fields.iter().filter(|(_, columns)| columns.iter().any(fills));
+            fields.next().map(|(field, _)| field)
+        };
+        let values = self.key.iter().map(|column| row.get(field_of(column)?).map(|value| value.get().to_owned()));
+        values.collect()
+    }
+
+    /// What makes a record unfit that halted so.
+    fn unfit_of(&self, halt: Halt) -> Unfit {
+        match halt {
+            Halt::Unfit(unfit) => unfit,
+            Halt::Unknown(field) => Unfit::UnknownField(field),
+            Halt::LeftOut(at) => Unfit::Unchanged(self.layout.block.columns[at].name().to_owned()),
+            Halt::Superseded => Unfit::NoVersion,
+        }
+    }
+
+    /// Notes that a row must be looked up; false if it cannot be.
+    fn look_up(&self, at: usize, column: usize, said: &Said<'_>, lookups: &mut Vec<Lookup>) -> bool {
+        let (Said::Change { change, .. }, Rows::Current { .. }) = (said, &self.feed.rows) else { return false };
+        let Some(row) = &change.after else { return false };
+        let Some(key) = self.key_of(row) else { return false };
+        if !lookups.iter().any(|lookup| lookup.fed == at) {
+            lookups.push(Lookup { fed: at, ..Lookup::default() });
+        }
+        for lookup in lookups.iter_mut().filter(|lookup| lookup.fed == at) {
+            // Every column that this record leaves out, so that one look suffices.
+            let left_out = row.iter().filter(|(_, value)| self.readings.is_left_out(value.get()));
+            let columns = left_out.flat_map(|(field, _)| self.layout.fields.get(field).into_iter().flatten());
+            for column in columns.chain([&column]) {
+                if !lookup.columns.contains(column) {
+                    lookup.columns.push(*column);
+                }
+            }
+            if !lookup.keys.contains(&key) {
+                lookup.keys.push(key.clone());
+            }
+        }
+        true
+    }
+
+    /// Follows a row through the batch: what a change says of it is what a later one leaves out.
+    fn follow(&self, found: &mut KnownRow, content: &Content<'_>, columns: &[usize]) {
+        let (Some(change), Some(row)) = (content.change, content.row) else { return };
+        if found.version > change.version {
+            return;
+        }
+        found.version = change.version;
+        found.is_live = !content.is_deleted;
+        for (field, value) in row.iter().filter(|(_, value)| !self.readings.is_left_out(value.get())) {
+            for at in self.layout.fields.get(field).into_iter().flatten().filter(|at| columns.contains(at)) {
+                let (json, reading) = (value.get().to_owned(), self.readings.of(field).clone());
+                found.values.insert(*at, KnownValue { json, reading });
+            }
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! From messages to inserts: encodes a batch, and gets what is missing for it – a column, a table, rows to look at.
+
+use crate::pipeline::{Cut, End, Error, Kind, Messages, Refused};
+use crate::sinks::clickhouse::encode::{self, Encoded, Fed, Need};
+use crate::sinks::clickhouse::insert::{Insert, Removal, Work};
+use crate::sinks::clickhouse::known::KnownRows;
+use crate::sinks::clickhouse::token::Contents;
+use crate::sinks::clickhouse::{ClickHouse, evolve, look_up};
+
+/// A batch, encoded.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    /// What is to be sent.
+    pub(super) work: Work,
+    /// The records that cannot be; then nothing is to be sent.
+    pub(super) refused: Vec<Refused>,
+    cut: Option<Cut>,
+    payload_bytes: usize,
+}
+
+impl Prepared {
+    /// Whether it was made of these messages.
+    pub(super) fn is_for(&self, messages: &Messages) -> bool {
+        self.work.messages == messages.len()
+            && self.cut.as_ref() == messages.cut()
+            && self.payload_bytes == messages.payload_bytes()
+    }
+}
+
+impl ClickHouse {
+    /// Encodes a batch. What it needs and is not there – a table, a column, what the table holds of a row – is got first.
+    pub(super) async fn prepare(&mut self, messages: &Messages) -> Result<Prepared, Error> {
+        let places = self.places_of(messages)?;
+        for place in &places {
+            if self.slots[*place].fed.is_none() {
+                evolve::create(&self.client, &self.database, &self.slots[*place].feed, messages, &self.metrics).await?;
+                self.look_at(*place).await?;
+            }
+        }
+        let mut known = vec![KnownRows::default(); places.len()];
+        let encoded = loop {
+            let mut feds = self.feds(&places);
+            match encode::encode(&mut feds, &mut known.clone(), messages) {
+                Ok(encoded) => break encoded,
+                Err(Need::Rows(lookups)) => {
+                    self.settled(messages).await;
+                    for lookup in lookups {
+                        let Some(fed) = &self.slots[places[lookup.fed]].fed else { continue };
+                        known[lookup.fed] = look_up::rows(&self.client, fed, &lookup, &self.metrics).await?;
+                    }
+                }
+                Err(Need::Column { fed, field, index }) => {
+                    let place = places[fed];
+                    let message = messages.at(index);
+                    if let (Some(fed), Some(message)) = (&self.slots[place].fed, message) {
+                        evolve::add(&self.client, fed, &field, message, &self.metrics).await?;
+                    }
+                    self.look_at(place).await?;
+                }
+                Err(Need::Mend { what, help }) => {
+                    return Err(Error::new(End::Sink, Kind::Setup, what).with_help(help));
+                }
+            }
+        };
+        Ok(self.work(messages, encoded, &places))
+    }
+
+    /// The feeds of the batch's topic.
+    fn places_of(&self, messages: &Messages) -> Result<Vec<usize>, Error> {
+        let topic = messages.at(0).map_or("", |message| message.topic());
+        let places = self.slots.iter().enumerate().filter(|(_, slot)| *slot.feed.topic == *topic);
+        let places: Vec<usize> = places.map(|(place, _)| place).collect();
+        if places.is_empty() {
+            let context = format!("no table is configured for topic {topic}");
+            return Err(Error::new(End::Sink, Kind::Setup, context).with_help("Give it a section [load.tables.NAME]."));
+        }
+        Ok(places)
+    }
+
+    fn feds(&mut self, places: &[usize]) -> Vec<&mut Fed> {
+        let slots = self.slots.iter_mut().enumerate().filter(|(place, _)| places.contains(place));
+        slots.filter_map(|(_, slot)| slot.fed.as_mut()).collect()
+    }
+
+    /// The inserts of what was encoded.
+    fn work(&mut self, messages: &Messages, encoded: Encoded, places: &[usize]) -> Prepared {
+        for (_, label) in &encoded.refused {
+            self.metrics.clickhouse.refused.with_label_values(&[label]).inc();
+        }
+        let refused: Vec<Refused> = encoded.refused.into_iter().map(|(refused, _)| refused).collect();
+        let mut inserts = Vec::new();
+        if refused.is_empty() {
+            let contents = Contents::of(messages, &self.options.salt);
+            for place in places {
+                let Some(fed) = &mut self.slots[*place].fed else { continue };
+                let rows = fed.layout.block.rows();
+                if rows > 0 {
+                    let mut block = Vec::new();
+                    fed.layout.block.write(&mut block);
+                    let columns = fed.layout.block.columns.iter().map(|column| column.name().to_owned()).collect();
+                    let token = contents.token(&fed.table.quoted(), &fed.feed.name);
+                    inserts.push((
+                        fed.may_refuse,
+                        Insert { table: fed.table.clone(), columns, token, block: block.into(), rows },
+                    ));
+                }
+            }
+        }
+        // What may refuse goes first: once a table has the rows, the batch cannot be cut any more.
+        inserts.sort_by_key(|(may_refuse, _)| !may_refuse);
+        let removals = encoded.truncated.iter().filter_map(|(fed, version)| {
+            let fed = self.slots[places[*fed]].fed.as_ref()?;
+            let column = fed.layout.version.map(|at| fed.layout.block.columns[at].name().to_owned())?;
+            Some(Removal { table: fed.table.clone(), column, version: *version })
+        });
+        let work = Work {
+            removals: removals.collect(),
+            inserts: inserts.into_iter().map(|(_, insert)| insert).collect(),
+            messages: messages.len(),
+            oldest_ms: messages.iter().map(|message| message.timestamp_ms()).min().unwrap_or_default(),
+            previous: None,
+        };
+        Prepared { work, refused, cut: messages.cut().cloned(), payload_bytes: messages.payload_bytes() }
+    }
+}

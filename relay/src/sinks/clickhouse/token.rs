@@ -1,0 +1,116 @@
+//! The name by which ClickHouse knows an insert again: `insert_deduplication_token`.
+//!
+//! Guarantee: the same records of the same cut, for the same table and with the same salt, always have the same token;
+//! anything else has another. The records' bytes are part of it, because an offset alone does not name a record for ever:
+//! a topic that was deleted and made again begins at 0, and a token used twice with other rows would lose them.
+
+use std::fmt::Write as _;
+
+use sha2::{Digest, Sha256};
+
+use crate::pipeline::Messages;
+
+/// What is hashed first: another version of this form must never meet a token of this one.
+const FORM: &[u8] = b"postrider-load-1";
+
+/// The part of a token that all tables of a batch share: what is sent, and from where.
+#[derive(Debug, Clone)]
+pub(super) struct Contents(Sha256);
+
+impl Contents {
+    /// Of the messages that are sent.
+    pub(super) fn of(messages: &Messages, salt: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(FORM);
+        part(&mut hash, Some(salt.as_bytes()));
+        match messages.cut() {
+            Some(cut) => {
+                part(&mut hash, Some(cut.topic.as_bytes()));
+                hash.update(cut.partition.to_le_bytes());
+                hash.update(cut.first.to_le_bytes());
+                hash.update(cut.last.to_le_bytes());
+            }
+            None => part(&mut hash, None),
+        }
+        for message in messages.iter() {
+            hash.update(message.position().to_le_bytes());
+            part(&mut hash, message.key());
+            part(&mut hash, message.value());
+        }
+        Self(hash)
+    }
+
+    /// The token of these messages for `table`, which is named with its database.
+    pub(super) fn token(&self, table: &str, feed: &str) -> String {
+        let mut hash = self.0.clone();
+        part(&mut hash, Some(table.as_bytes()));
+        part(&mut hash, Some(feed.as_bytes()));
+        let mut token = String::with_capacity(64);
+        for byte in hash.finalize() {
+            // Writing to a string does not fail.
+            let _ = write!(token, "{byte:02x}");
+        }
+        token
+    }
+}
+
+/// Length first, so that no two lists of parts give the same bytes; what is absent has a length that nothing has.
+fn part(hash: &mut Sha256, bytes: Option<&[u8]>) {
+    hash.update(bytes.map_or(u64::MAX, |bytes| bytes.len() as u64).to_le_bytes());
+    hash.update(bytes.unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::pipeline::{Cut, Message};
+
+    fn batch(first: i64, records: &[(Option<&str>, Option<&str>)]) -> Messages {
+        let mut messages = Messages::default();
+        let topic: Arc<str> = Arc::from("t");
+        for (offset, (key, value)) in (first..).zip(records) {
+            let key = key.map(|key| messages.keep(key.as_bytes()));
+            let value = value.map(|value| messages.keep(value.as_bytes()));
+            messages.push(Message {
+                topic: Arc::clone(&topic),
+                key,
+                value,
+                headers: 0..0,
+                timestamp_ms: 0,
+                position: offset as u128,
+                route: 0,
+            });
+        }
+        messages.set_cut(Cut { topic, partition: 0, first, last: first + records.len() as i64 - 1 });
+        messages
+    }
+
+    #[test]
+    fn the_same_records_of_the_same_cut_have_the_same_token_and_nothing_else_has() {
+        let records = [(Some("k"), Some("v")), (None, Some("w"))];
+        let token = |messages: &Messages, salt: &str, table: &str| Contents::of(messages, salt).token(table, "feed");
+        let one = token(&batch(7, &records), "", "db.a");
+        assert_eq!(one, token(&batch(7, &records), "", "db.a"));
+        let mut partition = batch(7, &records);
+        partition.set_cut(Cut { topic: Arc::from("t"), partition: 1, first: 7, last: 8 });
+        let mut longer = batch(7, &records);
+        longer.set_cut(Cut { topic: Arc::from("t"), partition: 0, first: 7, last: 9 });
+        let others = [
+            token(&batch(7, &records), "again", "db.a"),
+            token(&batch(7, &records), "", "db.b"),
+            token(&batch(8, &records), "", "db.a"),
+            token(&partition, "", "db.a"),
+            token(&longer, "", "db.a"),
+            token(&batch(7, &[(Some("k"), Some("v")), (None, Some("x"))]), "", "db.a"),
+            token(&batch(7, &[(Some("kv"), Some("")), (None, Some("w"))]), "", "db.a"),
+            token(&batch(7, &[(Some("k"), Some("v")), (None, None)]), "", "db.a"),
+            token(&batch(7, &[(Some("k"), Some("v")), (Some(""), Some("w"))]), "", "db.a"),
+        ];
+        let distinct: BTreeSet<&String> = others.iter().chain([&one]).collect();
+        assert_eq!(distinct.len(), others.len() + 1);
+        assert!(one.len() == 64 && one.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+}
