@@ -4,6 +4,8 @@ mod capture;
 pub(crate) mod care;
 pub mod check;
 #[cfg(feature = "downstream")]
+mod consumer;
+#[cfg(feature = "downstream")]
 pub mod invalidate;
 pub(crate) mod kafka;
 mod parking;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use tracing::info_span;
 
+use crate::app::consumer::Reading;
 use crate::app::worker::Worker;
-use crate::app::{kafka, redis};
+use crate::app::{consumer, redis};
 use crate::config::worker::InvalidateConfig;
-use crate::pipeline::{Ends, Error, Limits, Progress, Status};
+use crate::pipeline::{Assigned, Ends, Error, Limits, Progress, Status};
 use crate::sinks::{InvalidatorOptions, Redis};
-use crate::sources::kafka::{Cuts, KafkaSource, KafkaSourceOptions, Topic};
+use crate::sources::kafka::{Cuts, KafkaSource, KafkaSourceOptions};
 use crate::telemetry::Metrics;
 
 /// Batches in flight at most. Each waits for its second pass, and at a low rate a batch is a single record: this holds what
@@ -62,15 +63,15 @@ pub async fn run(config: InvalidateConfig, accept_gap: bool) -> Result<(), Error
         progress_interval: PROGRESS_INTERVAL,
         drain_deadline: config.process.shutdown.drain_deadline,
     };
-    let source = KafkaSourceOptions {
-        client_id: config.kafka.client_id.clone(),
-        topics: topics.into_iter().map(|name| Topic { name, route: 0 }).collect(),
+    let reading = Reading {
+        group: &group,
+        topics: names.iter().map(|name| (*name, 0)).collect(),
         cuts: CUTS,
+        repeatable: false,
         accept_gap,
-        security: kafka::security(&config.kafka.security),
-        properties: config.kafka.properties.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
-        ..KafkaSourceOptions::new(&config.kafka.bootstrap_servers, &group)
+        assigned: Assigned::default(),
     };
+    let source = consumer::options(&config.kafka, &config.consumer, reading);
     let ends = KafkaToRedis { source, sink, metrics: Arc::clone(&worker.metrics) };
     worker.work(&ends, limits, info_span!("invalidate", group)).await
 }

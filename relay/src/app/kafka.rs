@@ -60,7 +60,7 @@ fn creation(topics: &config::topics::Topics) -> TopicCreation {
     }
 }
 
-/// How brokers are reached safely.
+/// How brokers are reached safely, to write or to read.
 pub(super) fn security(security: &config::kafka::Security) -> KafkaSecurity {
     let tls = security.tls.as_ref().map(|tls| {
         let own = tls.certificate.as_ref();

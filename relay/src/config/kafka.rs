@@ -185,6 +185,12 @@ impl Compression {
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Properties(BTreeMap<String, String>);
 
+impl From<BTreeMap<String, String>> for Properties {
+    fn from(properties: BTreeMap<String, String>) -> Self {
+        Self(properties)
+    }
+}
+
 impl Properties {
     /// The properties, in the order of their names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -265,6 +271,6 @@ fn properties(settings: &mut Settings, security: &Security) -> Properties {
 }
 
 /// Whether `pattern`, exact or the start of a name with a `*`, means `name`.
-fn matches_property(pattern: &str, name: &str) -> bool {
+pub(super) fn matches_property(pattern: &str, name: &str) -> bool {
     pattern.strip_suffix('*').map_or(name == pattern, |prefix| name.starts_with(prefix))
 }

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::config::{
-    admin, breaker, capture, clickhouse, invalidate, kafka, load, log, outbox, parking, partitions, postgres, process,
-    redis, source, topics, tracing,
+    admin, breaker, capture, clickhouse, consumer, invalidate, kafka, load, log, outbox, parking, partitions, postgres,
+    process, redis, source, topics, tracing,
 };
 
 /// One key of the configuration.
@@ -109,6 +109,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         topics::KEYS,
         parking::KEYS,
         partitions::KEYS,
+        consumer::KEYS,
         clickhouse::KEYS,
         load::KEYS,
         load::TABLE_KEYS,

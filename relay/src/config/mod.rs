@@ -8,6 +8,7 @@ pub mod admin;
 pub mod breaker;
 pub mod capture;
 pub mod clickhouse;
+pub mod consumer;
 mod document;
 mod environment;
 pub mod error;

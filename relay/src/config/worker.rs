@@ -6,6 +6,7 @@ use crate::config::{
     admin::Admin,
     breaker::Breaker,
     clickhouse::ClickHouse,
+    consumer::Consumer,
     error::ConfigError,
     invalidate::Invalidate,
     kafka::Kafka,
@@ -42,6 +43,8 @@ pub struct Process {
 pub struct LoadConfig {
     /// Where the records are.
     pub kafka: Kafka,
+    /// How they are read.
+    pub consumer: Consumer,
     /// Where the tables are.
     pub clickhouse: ClickHouse,
     /// What is read, and where it goes.
@@ -55,6 +58,8 @@ pub struct LoadConfig {
 pub struct InvalidateConfig {
     /// Where the records are.
     pub kafka: Kafka,
+    /// How they are read.
+    pub consumer: Consumer,
     /// Where things are cached.
     pub redis: Redis,
     /// What is read, and what becomes stale.
@@ -90,8 +95,10 @@ impl LoadConfig {
     ) -> Result<Self, ConfigError> {
         let (name, text) = read_configuration(path)?;
         let mut settings = merge(&name, &text, environment)?;
+        let kafka = Kafka::from_settings(&mut settings, &read_file);
         let config = Self {
-            kafka: Kafka::from_settings(&mut settings, &read_file),
+            consumer: Consumer::from_settings(&mut settings, &kafka.security),
+            kafka,
             clickhouse: ClickHouse::from_settings(&mut settings, &read_file),
             load: Load::from_settings(&mut settings),
             process: Process::from_settings(&mut settings, &read_file),
@@ -114,8 +121,10 @@ impl InvalidateConfig {
         let mut settings = merge(&name, &text, environment)?;
         let invalidate = Invalidate::from_settings(&mut settings);
         let asks = invalidate.rules.iter().any(|rule| rule.query.is_some());
+        let kafka = Kafka::from_settings(&mut settings, &read_file);
         let config = Self {
-            kafka: Kafka::from_settings(&mut settings, &read_file),
+            consumer: Consumer::from_settings(&mut settings, &kafka.security),
+            kafka,
             redis: Redis::from_settings(&mut settings, &read_file),
             invalidate,
             postgres: asks.then(|| Postgres::from_settings(&mut settings, &read_file)),

@@ -164,7 +164,10 @@ pub enum Password {
 }
 
 impl Security {
-    pub(super) fn from_settings(settings: &mut Settings, read: &impl Fn(&Path) -> io::Result<String>) -> Self {
+    pub(in crate::config) fn from_settings(
+        settings: &mut Settings,
+        read: &impl Fn(&Path) -> io::Result<String>,
+    ) -> Self {
         let security = Self { tls: tls(settings, read), sasl: sasl(settings, read) };
         let shows = matches!(&security.sasl, Some(Sasl::Token { .. } | Sasl::Password { mechanism: "PLAIN", .. }));
         let allowed = settings.boolean(&SASL_WITHOUT_TLS);
@@ -178,7 +181,7 @@ impl Security {
     }
 
     /// Whether the property `name` says what one of these keys says already, and which.
-    pub(super) fn contradicts(&self, name: &str) -> Option<&'static str> {
+    pub(in crate::config) fn contradicts(&self, name: &str) -> Option<&'static str> {
         let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
         let is_protocol = name == "security.protocol";
         match self {

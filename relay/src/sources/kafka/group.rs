@@ -181,6 +181,7 @@ impl Worker {
         }
         self.assignments += 1;
         self.lanes.retain(|lane| lane.partition != partition || lane.topic != topic);
+        self.options.assigned.add(&topic.name, partition);
         self.lanes.push(Lane::new((topic, partition, self.assignments), queue, arrived, book));
         Ok(())
     }
@@ -191,6 +192,7 @@ impl Worker {
         };
         for lane in self.lanes.iter().filter(|lane| goes(lane)) {
             lane.alive.store(false, Ordering::Release);
+            self.options.assigned.remove(&lane.topic.name, lane.partition);
         }
         if lost {
             warn!(partitions = parts.len(), "partitions lost: others may read them already");

@@ -10,7 +10,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use tracing::level_filters::LevelFilter;
 
 use crate::kafka::KafkaSecurity;
-use crate::pipeline::Error;
+use crate::pipeline::{Assigned, Error};
 
 /// The most that is fetched ahead of a partition, in bytes.
 const AHEAD_BYTES_MAX: usize = 8 << 20;
@@ -56,6 +56,8 @@ pub struct KafkaSourceOptions {
     pub queue_bytes_max: usize,
     /// Whether to go on where records are missing that were never read.
     pub accept_gap: bool,
+    /// Kept in step with the partitions that this member holds.
+    pub assigned: Assigned,
     /// How brokers are reached safely.
     pub security: KafkaSecurity,
     /// Further librdkafka properties by name. The fixed ones win.
@@ -134,6 +136,7 @@ impl KafkaSourceOptions {
             repeatable: false,
             queue_bytes_max: 64 << 20,
             accept_gap: false,
+            assigned: Assigned::default(),
             security: KafkaSecurity::default(),
             properties: Vec::new(),
         }

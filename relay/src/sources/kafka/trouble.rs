@@ -29,7 +29,7 @@ impl Whereabouts<'_> {
             Unreadable::Foreign => (
                 "was committed by another program",
                 format!(
-                    "Give this worker a group of its own (consumer.group); or, if the other program has left the group for good, take its offset over: {set}"
+                    "Give this worker a group of its own (load.group, invalidate.group); or, if the other program has left the group for good, take its offset over: {set}"
                 ),
             ),
             Unreadable::Newer => (
@@ -121,10 +121,10 @@ pub(super) fn of_consumer(code: Code, reason: &str, group: &str, is_fatal: bool)
         Code::InconsistentGroupProtocol => setup(
             format!("the consumer group {group:?} has members that share partitions in another way"),
             format!(
-                "Give this worker a group of its own (consumer.group), or end the other members first; they show by kafka-consumer-groups.sh --bootstrap-server … --describe --members --verbose --group {group}. All members must have the same consumer.protocol."
+                "Give this worker a group of its own (load.group, invalidate.group), or end the other members first; they show by kafka-consumer-groups.sh --bootstrap-server … --describe --members --verbose --group {group}. All members must have the same consumer.protocol."
             ),
         ),
-        Code::InvalidGroupId => setup(format!("the broker does not take the group name {group:?}"), "Set consumer.group to another name.".into()),
+        Code::InvalidGroupId => setup(format!("the broker does not take the group name {group:?}"), "Set load.group or invalidate.group to another name.".into()),
         Code::InvalidSessionTimeout => setup(
             "the broker does not take the session timeout".into(),
             "Set consumer.session_timeout_ms between the broker's group.min.session.timeout.ms and group.max.session.timeout.ms.".into(),
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn each_error_says_what_where_and_what_to_do() {
         for (error, words) in [
-            (HERE.note(7, Unreadable::Foreign), vec!["another program", "consumer.group", "--to-offset 7"]),
+            (HERE.note(7, Unreadable::Foreign), vec!["another program", "load.group", "--to-offset 7"]),
             (HERE.note(7, Unreadable::Newer), vec!["later version"]),
             (HERE.note(7, Unreadable::Damaged), vec!["damaged", "--topic cdc.users:2"]),
             (HERE.lost(10, 30), vec!["20 offsets", "stands at 10", "is 30", "--accept-gap", "retention"]),

@@ -34,7 +34,7 @@ const ROUND_RECORDS: usize = 1000;
 const WAITING_MAX: usize = 2;
 
 /// Batches of a partition that may be unacknowledged where cuts need not be repeatable.
-const TAKEN_MAX: usize = 1024;
+const TAKEN_MAX: usize = 1 << 16;
 
 /// Without need, offsets are committed at most this often.
 const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
@@ -436,6 +436,7 @@ impl Worker {
         for lane in &self.lanes {
             lane.alive.store(false, Ordering::Release);
         }
+        self.options.assigned.clear();
         self.finish_changes();
         self.consumer.context().leave();
         let Self { consumer, committer, lanes, changes, metrics, options, .. } = self;
