@@ -41,7 +41,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
 use tracing::{debug, info};
 
-use crate::pipeline::{Durable, End, Error, Kind, Messages, Progress, Receipt, Refused, Sink};
+use crate::pipeline::{End, Error, Kind, Messages, Progress, Receipt, Refused, Sink};
 use crate::sinks::clickhouse::encode::Fed;
 use crate::sinks::clickhouse::insert::Carrier;
 use crate::sinks::clickhouse::prepare::Prepared;
@@ -187,7 +187,7 @@ impl Sink for ClickHouse {
         let carrier = self.carrier.clone();
         self.tasks.spawn(async move {
             let fate = carrier.carry(prepared.work).await;
-            if fate.as_ref().is_ok_and(|fate| *fate == Durable::default()) {
+            if fate.as_ref().is_ok_and(|fate| fate.split.is_none()) {
                 // Nobody may wait for it.
                 let _ = durable.send(());
             }

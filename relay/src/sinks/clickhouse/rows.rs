@@ -30,8 +30,10 @@ pub(super) struct Content<'r> {
 /// What filling the rows of one table needs beside the layout, and keeps between records.
 #[derive(Debug, Default)]
 pub(super) struct Filler {
-    /// The row for which each column was filled last, from 1.
-    filled: Vec<usize>,
+    /// Attempts at a row so far.
+    attempts: u64,
+    /// The attempt in which each column was filled last, from 1.
+    filled: Vec<u64>,
     /// The fields of the last record and the columns that each filled: the next one has mostly the same.
     order: Vec<(Option<Box<str>>, Vec<usize>)>,
     /// Fields without a column that were told.
@@ -68,7 +70,8 @@ impl Filler {
     ) -> Result<(), Halt> {
         let rows = layout.block.rows();
         self.filled.resize(layout.targets.len(), 0);
-        let added = self.fill(layout, rows + 1, content, readings, unknown);
+        self.attempts += 1;
+        let added = self.fill(layout, self.attempts, content, readings, unknown);
         if added.is_err() {
             layout.block.truncate(rows);
         }
@@ -78,14 +81,11 @@ impl Filler {
     fn fill(
         &mut self,
         layout: &mut Layout,
-        row: usize,
+        row: u64,
         content: &Content<'_>,
         readings: &Readings,
         unknown: Unknown,
     ) -> Result<(), Halt> {
-        if row == 1 {
-            self.filled.fill(0);
-        }
         if let Some(fields) = content.row {
             self.fill_fields(layout, row, fields, content, readings, unknown)?;
         }
@@ -111,7 +111,7 @@ impl Filler {
     }
 
     /// The version of the row, and whether it is gone.
-    fn mark(&mut self, layout: &mut Layout, row: usize, content: &Content<'_>) -> Result<(), Halt> {
+    fn mark(&mut self, layout: &mut Layout, row: u64, content: &Content<'_>) -> Result<(), Halt> {
         if let Some(at) = layout.version {
             let version = content.change.and_then(|change| change.version).ok_or(Unfit::NoVersion)?;
             layout.block.columns[at].push_u128(version).map_err(Unfit::from)?;
@@ -127,7 +127,7 @@ impl Filler {
     fn fill_fields(
         &mut self,
         layout: &mut Layout,
-        row: usize,
+        row: u64,
         fields: &Row<'_>,
         content: &Content<'_>,
         readings: &Readings,
@@ -177,7 +177,7 @@ impl Filler {
     fn fill_befores(
         &mut self,
         layout: &mut Layout,
-        row: usize,
+        row: u64,
         before: &Row<'_>,
         readings: &Readings,
     ) -> Result<(), Halt> {
