@@ -4,10 +4,14 @@ mod capture;
 pub(crate) mod care;
 pub mod check;
 #[cfg(feature = "downstream")]
+mod clickhouse;
+#[cfg(feature = "downstream")]
 mod consumer;
 #[cfg(feature = "downstream")]
 pub mod invalidate;
 pub(crate) mod kafka;
+#[cfg(feature = "downstream")]
+pub mod load;
 mod parking;
 pub(crate) mod postgres;
 #[cfg(feature = "downstream")]

@@ -7,6 +7,8 @@ mod error;
 mod init;
 #[cfg(feature = "downstream")]
 mod invalidate;
+#[cfg(feature = "downstream")]
+mod load;
 mod migrate;
 mod outbox;
 mod parked;
@@ -54,6 +56,8 @@ enum Verb {
     Init(init::Init),
     #[cfg(feature = "downstream")]
     Invalidate(invalidate::Invalidate),
+    #[cfg(feature = "downstream")]
+    Load(load::Load),
     Migrate(migrate::Migrate),
     Outbox(outbox::Outbox),
     Parked(parked::Parked),
@@ -74,6 +78,8 @@ impl Cli {
             Verb::Init(init) => init.execute(config),
             #[cfg(feature = "downstream")]
             Verb::Invalidate(invalidate) => invalidate.execute(config),
+            #[cfg(feature = "downstream")]
+            Verb::Load(load) => load.execute(config),
             Verb::Migrate(migrate) => migrate.execute(config),
             Verb::Outbox(outbox) => outbox.execute(config),
             Verb::Parked(parked) => parked.execute(config),
@@ -147,6 +153,7 @@ mod tests {
                 "init --backlog-block-ms-max",
                 "init --admin-url",
                 "invalidate --accept-gap",
+                "load --accept-gap",
                 "migrate --partition-by",
                 "migrate --admin-url",
                 "run --accept-gap",

@@ -27,6 +27,12 @@ const INSERTS_IN_FLIGHT_MAX: Key = Key {
     fallback: Fallback::Value("4"),
     meaning: "Most batches that are inserted at the same time, each of another partition: never two of one.",
 };
+const IN_FLIGHT_BYTES_MAX: Key = Key {
+    path: "load.in_flight_bytes_max",
+    kind: Kind::Integer { min: 1_048_576, max: 17_179_869_184 },
+    fallback: Fallback::Value("134217728"),
+    meaning: "Batches are read only while those that are not durable yet are smaller together than this, in bytes.",
+};
 const REPLAY_SALT: Key = Key {
     path: "load.replay_salt",
     kind: Kind::Text("a string of at most 128 bytes"),
@@ -100,7 +106,7 @@ const CURRENT_VIEW: Key = Key {
     meaning: "For `current`: whether the view `TABLE__current` is kept, which shows the live rows as they are now.",
 };
 
-pub(super) const KEYS: &[Key] = &[GROUP, INSERTS_IN_FLIGHT_MAX, REPLAY_SALT];
+pub(super) const KEYS: &[Key] = &[GROUP, IN_FLIGHT_BYTES_MAX, INSERTS_IN_FLIGHT_MAX, REPLAY_SALT];
 pub(super) const TABLE_KEYS: &[Key] =
     &[TOPIC, TABLE, KIND, COLUMNS, FROM, UNKNOWN, OPERATIONS, ON_TRUNCATE, CREATE, ORDER_BY, CURRENT_VIEW];
 
@@ -112,6 +118,8 @@ const SALT_BYTES_MAX: usize = 128;
 pub struct Load {
     /// The consumer group.
     pub group: String,
+    /// Bytes that may be read and not yet durable.
+    pub in_flight_bytes_max: usize,
     /// Most batches that are inserted at the same time.
     pub inserts_in_flight_max: usize,
     /// Goes into every deduplication token.
@@ -191,7 +199,8 @@ impl Load {
         Self {
             tables: tables.collect(),
             group: settings.checked(&GROUP, is_topic_name),
-            inserts_in_flight_max: usize::try_from(settings.unsigned(&INSERTS_IN_FLIGHT_MAX)).unwrap_or(1),
+            in_flight_bytes_max: number(settings, &IN_FLIGHT_BYTES_MAX),
+            inserts_in_flight_max: number(settings, &INSERTS_IN_FLIGHT_MAX),
             replay_salt: settings.checked(&REPLAY_SALT, |salt| salt.len() <= SALT_BYTES_MAX),
         }
     }
@@ -221,6 +230,10 @@ impl Table {
             current_view: settings.boolean(&CURRENT_VIEW) && kind == TableKind::Current,
         }
     }
+}
+
+fn number(settings: &mut Settings, key: &Key) -> usize {
+    usize::try_from(settings.unsigned(key)).unwrap_or(usize::MAX)
 }
 
 fn sources(settings: &mut Settings) -> BTreeMap<String, ColumnSource> {

@@ -119,7 +119,7 @@ pub(super) fn encode(feds: &mut [&mut Fed], known: &mut [KnownRows], messages: &
 
 impl Encoded {
     fn refuse(&mut self, index: usize, unfit: &Unfit, table: &TableName) {
-        let mut refused = Refused::new(index, unfit.to_string());
+        let mut refused = Refused::new(index, unfit.to_string()).with_code(unfit.code());
         refused.help = unfit.help(table);
         self.refused.push((refused, unfit.label()));
     }

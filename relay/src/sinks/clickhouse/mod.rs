@@ -25,6 +25,7 @@ mod look_up;
 mod options;
 mod prepare;
 mod readings;
+pub mod refreshes;
 mod rows;
 mod table;
 mod tls;

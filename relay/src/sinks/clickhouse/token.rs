@@ -23,6 +23,7 @@ impl Contents {
         let mut hash = Sha256::new();
         hash.update(FORM);
         part(&mut hash, Some(salt.as_bytes()));
+        hash.update(messages.salt().to_le_bytes());
         match messages.cut() {
             Some(cut) => {
                 part(&mut hash, Some(cut.topic.as_bytes()));
@@ -98,7 +99,10 @@ mod tests {
         partition.set_cut(Cut { topic: Arc::from("t"), partition: 1, first: 7, last: 8 });
         let mut longer = batch(7, &records);
         longer.set_cut(Cut { topic: Arc::from("t"), partition: 0, first: 7, last: 9 });
+        let mut replayed = batch(7, &records);
+        replayed.set_salt(1);
         let others = [
+            token(&replayed, "", "db.a"),
             token(&batch(7, &records), "again", "db.a"),
             token(&batch(7, &records), "", "db.b"),
             token(&batch(8, &records), "", "db.a"),

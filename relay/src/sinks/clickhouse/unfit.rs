@@ -58,6 +58,17 @@ impl Unfit {
         }
     }
 
+    /// The class of its reason, as dead letters tell it.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::Unreadable(_) | Self::Twice(_) => "parse",
+            Self::Misfit(_) | Self::Header(_) => "type",
+            Self::Unchanged(_) => "toast",
+            Self::Truncated => "refused",
+            _ => "schema",
+        }
+    }
+
     /// What a person can do about it, as a sentence.
     pub(super) fn help(&self, table: &TableName) -> Option<String> {
         Some(match self {

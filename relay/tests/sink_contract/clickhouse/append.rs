@@ -13,7 +13,8 @@ const EVENTS: &str = "create table events (
     received DateTime64(3, 'UTC')
 ) engine = MergeTree order by (user_id, event_time) settings non_replicated_deduplication_window = 1000";
 
-const V1: &str = r#"{"event_time":"2025-10-18T10:30:45.123Z","user_id":"0b54e1f2-7c1c-4c8e-9d0c-3c7f3c6b9d10","action":"like"}"#;
+const V1: &str =
+    r#"{"event_time":"2025-10-18T10:30:45.123Z","user_id":"0b54e1f2-7c1c-4c8e-9d0c-3c7f3c6b9d10","action":"like"}"#;
 const V2: &str = r#"{"event_time":"2025-10-18T10:30:45.123Z","user_id":"0b54e1f2-7c1c-4c8e-9d0c-3c7f3c6b9d10","action":"view","device_id":"abc","dwell_ms":2500,"tags":["a","ß"],"unheard":{"of":1}}"#;
 
 fn events(first: i64, values: &[&str]) -> Messages {
@@ -35,7 +36,8 @@ async fn events_of_two_versions_go_into_one_batch_and_what_is_missing_is_null_or
     let place = Place::with(&[EVENTS]).await;
     let mut sink = place.open(&[feed()]).await;
     assert_eq!(load(&mut sink, events(5, &[V1, V2])).await.unwrap(), Durable::default());
-    let rows = place.rows("select action, dwell_ms, device_id, tags, kind, place, received from events order by place").await;
+    let rows =
+        place.rows("select action, dwell_ms, device_id, tags, kind, place, received from events order by place").await;
     assert_eq!(
         rows,
         [
@@ -65,7 +67,9 @@ async fn what_does_not_fit_is_refused_with_its_column_and_its_mend_and_the_rest_
     values.push(V2);
     let refused = sink.admit(&events(0, &values)).await.unwrap();
     assert_eq!(refused.iter().map(|refused| refused.index).collect::<Vec<_>>(), (1..=bad.len()).collect::<Vec<_>>());
-    for (refused, column) in refused.iter().zip(["action", "user_id", "dwell_ms", "dwell_ms", "event_time", "action", "device_id"]) {
+    for (refused, column) in
+        refused.iter().zip(["action", "user_id", "dwell_ms", "dwell_ms", "event_time", "action", "device_id"])
+    {
         assert!(refused.reason.contains(&format!("column {column}")), "{}", refused.reason);
         assert!(refused.help.as_ref().unwrap().contains("ALTER TABLE"), "{refused:?}");
         assert!(!refused.reason.contains("yesterday") && !refused.reason.contains("4294967296"), "{}", refused.reason);
@@ -98,7 +102,8 @@ async fn changes_of_a_captured_table_can_be_appended_each_with_its_kind_and_posi
         Change { op: "d", key: "{\"post_id\":1}", before: old, after: "null", at: (1 << 100) + 1 },
     ];
     assert_eq!(load(&mut sink, changes(0, &batch)).await.unwrap(), Durable::default());
-    let rows = place.rows("select op, post_id, user_id, was, toString(position), at from likes order by position").await;
+    let rows =
+        place.rows("select op, post_id, user_id, was, toString(position), at from likes order by position").await;
     assert_eq!(
         rows,
         [

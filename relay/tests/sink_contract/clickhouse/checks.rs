@@ -21,7 +21,8 @@ async fn a_table_without_a_window_is_refused_and_so_is_the_target_of_a_view_behi
         let (what, help) = place.refusal(feed.clone()).await;
         assert!(what.contains(named), "{what}");
         let database = &place.options.database;
-        let mend = format!("ALTER TABLE `{database}`.`{table}` MODIFY SETTING non_replicated_deduplication_window = 1000");
+        let mend =
+            format!("ALTER TABLE `{database}`.`{table}` MODIFY SETTING non_replicated_deduplication_window = 1000");
         assert_eq!(help, mend);
         place.run(&help).await;
     }
@@ -33,21 +34,32 @@ async fn a_table_that_cannot_keep_current_rows_is_refused_with_the_reason() {
     let columns = "id Int64, at DateTime, _version UInt128, _deleted Bool";
     for (table, reason) in [
         (format!("create table t ({columns}) engine = MergeTree order by id {WINDOW}"), "cannot keep the current rows"),
-        (format!("create table t ({columns}) engine = ReplacingMergeTree(_version) order by id {WINDOW}"), "cannot keep the current rows"),
         (
-            format!("create table t (id Int64, _version UInt64, _deleted Bool) engine = ReplacingMergeTree(_version) order by id {WINDOW}"),
+            format!("create table t ({columns}) engine = ReplacingMergeTree(_version) order by id {WINDOW}"),
             "cannot keep the current rows",
         ),
         (
-            format!("create table t (id Int64, _version UInt64, _deleted UInt8) engine = ReplacingMergeTree(_version, _deleted) order by id {WINDOW}"),
+            format!(
+                "create table t (id Int64, _version UInt64, _deleted Bool) engine = ReplacingMergeTree(_version) order by id {WINDOW}"
+            ),
+            "cannot keep the current rows",
+        ),
+        (
+            format!(
+                "create table t (id Int64, _version UInt64, _deleted UInt8) engine = ReplacingMergeTree(_version, _deleted) order by id {WINDOW}"
+            ),
             "is UInt64 and must be UInt128",
         ),
         (
-            format!("create table t ({columns}) engine = ReplacingMergeTree(_version, _deleted) partition by toYYYYMM(at) order by id {WINDOW}"),
+            format!(
+                "create table t ({columns}) engine = ReplacingMergeTree(_version, _deleted) partition by toYYYYMM(at) order by id {WINDOW}"
+            ),
             "is partitioned by at, which is not part of its key (id)",
         ),
         (
-            format!("create table t ({columns}) engine = ReplacingMergeTree(_version, _deleted) order by intHash64(id) {WINDOW}"),
+            format!(
+                "create table t ({columns}) engine = ReplacingMergeTree(_version, _deleted) order by intHash64(id) {WINDOW}"
+            ),
             "sorted by the columns of the captured table's key",
         ),
         (format!("create table t ({columns}) engine = Log"), "is a Log"),

@@ -1,0 +1,81 @@
+//! The role `load`: Kafka's records fill tables of ClickHouse.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::info_span;
+
+use crate::app::consumer::Reading;
+use crate::app::worker::Worker;
+use crate::app::{clickhouse, consumer};
+use crate::config::worker::LoadConfig;
+use crate::pipeline::{Assigned, Ends, Error, Limits, Progress, Status};
+use crate::sinks::clickhouse::{ClickHouse, ClickHouseOptions, LoadOptions};
+use crate::sources::kafka::{Cuts, KafkaSource, KafkaSourceOptions};
+use crate::telemetry::Metrics;
+
+/// Batches in flight at most: as many partitions as one process may reasonably have at once. Bytes are the bound under load.
+const IN_FLIGHT_BATCHES_MAX: usize = 512;
+
+/// Records and bytes of a batch, and how long they wait for each other: ClickHouse wants large inserts, and few.
+const CUTS: Cuts = Cuts { records_max: 100_000, bytes_max: 32 << 20, age_max: Duration::from_secs(1) };
+
+/// Progress is kept by the consumer group: nothing is recorded.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// From Kafka to ClickHouse.
+struct KafkaToClickHouse {
+    source: KafkaSourceOptions,
+    server: ClickHouseOptions,
+    load: LoadOptions,
+    metrics: Arc<Metrics>,
+}
+
+impl Ends for KafkaToClickHouse {
+    type Source = KafkaSource;
+    type Sink = ClickHouse;
+
+    async fn open_sink(&self) -> Result<(ClickHouse, Option<Progress>), Error> {
+        Ok((ClickHouse::open(&self.server, self.load.clone(), Arc::clone(&self.metrics)).await?, None))
+    }
+
+    async fn open_source(&self, _progress: Option<Progress>) -> Result<KafkaSource, Error> {
+        KafkaSource::open(self.source.clone(), Arc::clone(&self.metrics)).await
+    }
+}
+
+/// Loads until SIGTERM or SIGINT, then waits for what ClickHouse was given.
+///
+/// # Errors
+/// What only a person can mend; all else is waited for and overcome.
+pub async fn run(config: LoadConfig, accept_gap: bool) -> Result<(), Error> {
+    let load = &config.load;
+    let topics: BTreeSet<&str> = load.tables.iter().map(|table| table.topic.as_str()).collect();
+    let names: Vec<&str> = topics.into_iter().collect();
+    let group = load.group.clone();
+    let status = Status::new(
+        format!("group {group} of topics {}", names.join(", ")),
+        format!("clickhouse {} database {}", config.clickhouse.url, config.clickhouse.database),
+    );
+    let worker = Worker::start(&config.process, status, &group).await?;
+    let limits = Limits {
+        in_flight_bytes_max: load.in_flight_bytes_max,
+        in_flight_batches_max: IN_FLIGHT_BATCHES_MAX,
+        progress_interval: PROGRESS_INTERVAL,
+        drain_deadline: config.process.shutdown.drain_deadline,
+    };
+    let reading = Reading {
+        group: &group,
+        topics: load.tables.iter().map(|table| (table.topic.as_str(), 0)).collect(),
+        cuts: CUTS,
+        repeatable: true,
+        accept_gap,
+        assigned: Assigned::default(),
+    };
+    let source = consumer::options(&config.kafka, &config.consumer, reading);
+    let (server, load) = (clickhouse::options(&config.clickhouse), clickhouse::load(load));
+    clickhouse::watch_views(&server, &worker.metrics, worker.stop.clone());
+    let ends = KafkaToClickHouse { source, server, load, metrics: Arc::clone(&worker.metrics) };
+    worker.work(&ends, limits, info_span!("load", group)).await
+}
