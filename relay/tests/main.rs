@@ -7,6 +7,8 @@ mod clickhouse_service;
 mod command_line;
 #[cfg(feature = "fuzzing")]
 mod corpus;
+#[cfg(feature = "downstream")]
+mod invalidation;
 mod lot_contract;
 mod postgres_client;
 mod sink_contract;
