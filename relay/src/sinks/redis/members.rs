@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use redis::{Cmd, Value, cmd};
 use tokio::time::timeout;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{Format, IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Statement};
@@ -63,7 +64,7 @@ impl Members {
         for question in questions {
             match rules.all().get(question.0).map(|rule| &rule.action) {
                 Some(Action::Forget { fan_out: Some(FanOut::Query { query, .. }), .. }) => {
-                    queries.push((question, query))
+                    queries.push((question, query));
                 }
                 Some(Action::Forget { fan_out: Some(FanOut::Kept { keeper, .. }), .. }) => {
                     let keeper = rules.all().get(*keeper).map(|rule| Arc::clone(&rule.name)).unwrap_or_default();
@@ -159,7 +160,7 @@ impl Session {
             }
             // Class 22: the parameter is not what its type can be, whoever asks.
             Err(error) if error.code().is_some_and(|code| code.code().starts_with("22")) => {
-                let code = error.code().map(|code| code.code()).unwrap_or_default();
+                let code = error.code().map(SqlState::code).unwrap_or_default();
                 Ok(Err(format!("its query does not take the parameters that the record gives (SQLSTATE {code})")))
             }
             Err(error) => Err(failed("ask for the members of a fan-out", &error)),
