@@ -11,6 +11,8 @@ mod corpus;
 mod invalidation;
 mod lot_contract;
 mod postgres_client;
+#[cfg(feature = "downstream")]
+mod redis_counts;
 mod sink_contract;
 mod source_contract;
 mod type_mapping;

@@ -6,6 +6,7 @@
 mod breaker;
 mod clickhouse;
 mod consumer;
+mod deduplication;
 mod flow;
 mod incremental;
 mod kafka;
@@ -32,6 +33,7 @@ use crate::telemetry::metrics::section::Set;
 pub use breaker::BreakerMetrics;
 pub use clickhouse::{CLASS, ClickHouseMetrics, REASON};
 pub use consumer::{ConsumerMetrics, TOPIC};
+pub use deduplication::DeduplicationMetrics;
 pub use flow::{DELIVERY_BUCKETS_SECONDS, END, FlowMetrics, KIND};
 pub use incremental::IncrementalMetrics;
 pub use kafka::KafkaMetrics;
@@ -61,6 +63,7 @@ pub const ALL: &[&[Description]] = &[
     RedisMetrics::ALL,
     WorkerMetrics::ALL,
     ClickHouseMetrics::ALL,
+    DeduplicationMetrics::ALL,
     ProcessMetrics::ALL,
     TraceMetrics::ALL,
 ];
@@ -94,6 +97,8 @@ pub struct Metrics {
     pub worker: WorkerMetrics,
     /// The loader.
     pub clickhouse: ClickHouseMetrics,
+    /// Events that are here already.
+    pub deduplication: DeduplicationMetrics,
     /// Care of the outbox table.
     pub outbox: OutboxMetrics,
     /// What is invalidated in Redis.
@@ -122,6 +127,7 @@ impl Metrics {
             parking: ParkingMetrics::new(&set),
             worker: WorkerMetrics::new(&set),
             clickhouse: ClickHouseMetrics::new(&set),
+            deduplication: DeduplicationMetrics::new(&set),
             outbox: OutboxMetrics::new(&set),
             redis: RedisMetrics::new(&set),
             traces: TraceMetrics::new(&set),

@@ -6,6 +6,9 @@ use crate::shape::rules::options::{Does, RuleOptions, WrongRule};
 use crate::shape::rules::template::{Template, Use};
 use crate::shape::rules::{Action, FanOut, Rule, Rules};
 
+/// Steps in which a window moves on: a day by minutes.
+const BUCKETS_MAX: u128 = 1440;
+
 /// Collects what is wrong with one rule.
 struct Check<'a> {
     rule: &'a RuleOptions,
@@ -45,7 +48,7 @@ impl Check<'_> {
             Does::Pattern => self.forget(Strategy::Pattern, all),
             Does::Keep => self.keep(),
             Does::Add => self.tally(),
-            Does::Score => self.tally(),
+            Does::Score => self.score(all),
         };
         let (when, action) = (when?, action?);
         let chooses_op = when.iter().any(Condition::is_about_op);
@@ -160,6 +163,28 @@ impl Check<'_> {
         let set = self.required("key", rule.key.as_deref(), Use::Value);
         let member = self.required("member", rule.member.as_deref(), Use::Value);
         Some(Action::Keep { set: set?, member: member?, present: present? })
+    }
+
+    fn score(&mut self, all: &[RuleOptions]) -> Option<Action> {
+        let rule = self.rule;
+        let thousandths = rule.weight * 1000.0;
+        if (thousandths - thousandths.round()).abs() > 1e-6 || thousandths.round() == 0.0 || thousandths.abs() > 1e9 {
+            self.refuse("weight", "must be a multiple of 0.001 other than 0, and at most a million");
+        }
+        let (window, bucket) = (rule.window.as_millis(), rule.bucket.as_millis());
+        if bucket == 0 || window == 0 || window % bucket != 0 || window / bucket > BUCKETS_MAX {
+            self.refuse("window", format!("must be a multiple of `bucket`, at most {BUCKETS_MAX} of them"));
+        }
+        if rule.top == 0 || rule.ttl.is_zero() {
+            self.refuse(if rule.top == 0 { "top" } else { "ttl" }, "must not be 0");
+        }
+        let terms = |of: &RuleOptions| (of.window, of.bucket, of.top, of.ttl);
+        let same_key = |other: &&RuleOptions| other.does == Does::Score && other.key == rule.key;
+        if let Some(other) = all.iter().filter(same_key).find(|other| terms(other) != terms(rule)) {
+            let what = format!("is also the rule `{}`'s, which has another window, bucket, top or ttl", other.name);
+            self.refuse("key", what);
+        }
+        self.tally()
     }
 
     fn tally(&mut self) -> Option<Action> {

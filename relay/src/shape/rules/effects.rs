@@ -76,8 +76,10 @@ pub struct Kept {
 pub struct Tally {
     /// The rule, by its place.
     pub rule: usize,
-    /// The record's place in its batch.
-    pub message: usize,
+    /// The record's offset in its partition.
+    pub offset: i64,
+    /// When it happened, in milliseconds since 1970.
+    pub time_ms: i64,
     /// The key.
     pub key: String,
     /// The member.

@@ -99,6 +99,10 @@ pub struct Seen<'a> {
     pub position: Option<u128>,
     /// Its place in its batch.
     pub message: usize,
+    /// Its offset in its partition.
+    pub offset: i64,
+    /// When it was committed, or made, in milliseconds since 1970: the record's own time.
+    pub time_ms: i64,
 }
 
 impl Rules {
@@ -156,7 +160,8 @@ impl Rule {
             }
             Action::Tally { key, member } => {
                 if let (Some(key), Some(member)) = (key.text(&seen.facts)?, member.text(&seen.facts)?) {
-                    effects.tallies.push(Tally { rule: place, message: seen.message, key, member });
+                    let Seen { offset, time_ms, .. } = seen;
+                    effects.tallies.push(Tally { rule: place, offset, time_ms, key, member });
                 }
                 Ok(())
             }

@@ -18,6 +18,12 @@ pub fn kept(rule: &str, set: &str) -> String {
     name(&format!("postrider:kept:{rule}:"), set)
 }
 
+/// A part of what a sorted set of points is made of.
+#[must_use]
+pub fn score(key: &str, part: &str) -> String {
+    format!("{}:{part}", name("postrider:score:", key))
+}
+
 /// A position as scripts compare it.
 #[must_use]
 pub fn position(position: Option<u128>) -> String {

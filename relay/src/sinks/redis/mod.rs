@@ -9,12 +9,14 @@
 mod errors;
 pub mod keys;
 mod members;
+mod once;
 mod options;
 mod passes;
 mod pending;
 mod scripts;
 mod stream;
 mod sweep;
+mod tally;
 mod targets;
 pub mod wire;
 
@@ -38,6 +40,7 @@ use crate::sinks::redis::stream::Origin;
 use crate::sinks::redis::wire::Wire;
 use crate::telemetry::Metrics;
 
+pub use once::{Once, OnceOptions};
 pub use options::{InvalidatorOptions, Password, RedisOptions, RedisTls};
 
 /// The header by which a person follows an event from its writer to here.
@@ -119,7 +122,9 @@ impl Redis {
             }
         };
         let mark = effects.mark();
-        self.options.rules.apply(message.topic(), Seen { facts, position, message: place }, effects)?;
+        let (offset, time_ms) = (message.position() as i64, message.timestamp_ms());
+        let seen = Seen { facts, position, message: place, offset, time_ms };
+        self.options.rules.apply(message.topic(), seen, effects)?;
         let applied = mark != effects.mark();
         Ok(applied.then(|| committed_us.unwrap_or_else(|| message.timestamp_ms().saturating_mul(1000))))
     }

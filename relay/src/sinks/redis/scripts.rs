@@ -11,6 +11,10 @@ pub(super) struct Scripts {
     pub(super) remove: Script,
     /// Keeps a set.
     pub(super) keep: Script,
+    /// Adds to a set.
+    pub(super) add: Script,
+    /// Adds points.
+    pub(super) score: Script,
 }
 
 impl Scripts {
@@ -19,10 +23,12 @@ impl Scripts {
             invalidate: Script::new(include_str!("lua/invalidate.lua")),
             remove: Script::new(include_str!("lua/remove.lua")),
             keep: Script::new(include_str!("lua/keep.lua")),
+            add: Script::new(include_str!("lua/add.lua")),
+            score: Script::new(include_str!("lua/score.lua")),
         }
     }
 
     pub(super) fn all(&self) -> Vec<Script> {
-        vec![self.invalidate.clone(), self.remove.clone(), self.keep.clone()]
+        [&self.invalidate, &self.remove, &self.keep, &self.add, &self.score].map(Script::clone).into()
     }
 }

@@ -1,8 +1,9 @@
-//! What is kept in Redis from the stream itself: sets to fan out over.
+//! What is kept in Redis from the stream itself: what was seen, points, and sets to fan out over.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use redis::Cmd;
 
@@ -10,6 +11,7 @@ use crate::pipeline::Error;
 use crate::shape::rules::effects::Kept;
 use crate::sinks::redis::keys;
 use crate::sinks::redis::passes::{Tools, Work};
+use crate::sinks::redis::tally;
 use crate::sinks::redis::wire::{call, number};
 
 /// Members of one call of a script.
@@ -32,8 +34,9 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Brings the kept sets up to date, before anything fans out over them.
+/// Counts what is to be counted, and brings the kept sets up to date, before anything fans out over them.
 pub(super) async fn apply(tools: &mut Tools, works: &mut [Work]) -> Result<(), Error> {
+    count(tools, works).await?;
     let keeps: Vec<Kept> = works.iter_mut().flat_map(|work| std::mem::take(&mut work.effects.keeps)).collect();
     if keeps.is_empty() {
         return Ok(());
@@ -43,6 +46,23 @@ pub(super) async fn apply(tools: &mut Tools, works: &mut [Work]) -> Result<(), E
     let changed = values.iter().filter_map(number).filter_map(|changed| u64::try_from(changed).ok()).sum();
     tools.metrics.redis.kept.inc_by(changed);
     Ok(())
+}
+
+async fn count(tools: &mut Tools, works: &[Work]) -> Result<(), Error> {
+    let batches = works.iter().map(|work| (&work.origin, work.effects.tallies.as_slice()));
+    let commands = tally::commands(&tools.scripts, &tools.rules, batches, now_ms());
+    if commands.is_empty() {
+        return Ok(());
+    }
+    let values = tools.wire.run("count what was seen", &commands).await?;
+    let counted = values.iter().filter_map(number).filter_map(|counted| u64::try_from(counted).ok()).sum();
+    tools.metrics.redis.tallied.inc_by(counted);
+    Ok(())
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn commands(tools: &Tools, keeps: Vec<Kept>) -> Vec<Cmd> {

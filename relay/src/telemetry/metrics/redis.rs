@@ -32,6 +32,7 @@ section! {
         fan_out_seconds: Histogram = histogram("postrider_fan_out_seconds", "How long asking for the members of a batch's fan-outs took.", &BUCKETS_SECONDS);
         fan_out_members: IntCounter = counter("postrider_fan_out_members_total", "Members that fan-outs named.");
         kept: IntCounter = counter("postrider_kept_members_total", "Members of kept sets that changed.");
+        tallied: IntCounter = counter("postrider_tallied_members_total", "Members that were added to sets, and records that were given points.");
         sweeps: IntCounter = counter("postrider_sweeps_total", "Searches of all keys for patterns.");
         sweep_keys: IntCounter = counter("postrider_sweep_keys_total", "Keys that searches looked at.");
         sweep_seconds: Histogram = histogram("postrider_sweep_seconds", "How long a search took.", &[0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 120.0]);

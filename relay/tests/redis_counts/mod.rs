@@ -1,0 +1,8 @@
+//! What is counted in Redis from a stream: each record once, however often and in whatever cuts it is delivered.
+
+#![expect(clippy::unwrap_used, reason = "what these helpers cannot do is a failure of the test that asks for it")]
+
+mod once;
+mod scene;
+mod score;
+mod seen;
