@@ -10,6 +10,7 @@ use crate::app::worker::Worker;
 use crate::app::{consumer, redis};
 use crate::config::worker::InvalidateConfig;
 use crate::pipeline::{Assigned, Ends, Error, Limits, Progress, Status};
+use crate::sinks::redis::{Once, OnceOptions};
 use crate::sinks::{InvalidatorOptions, Redis};
 use crate::sources::kafka::{Cuts, KafkaSource, KafkaSourceOptions};
 use crate::telemetry::Metrics;
@@ -28,15 +29,17 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 struct KafkaToRedis {
     source: KafkaSourceOptions,
     sink: InvalidatorOptions,
+    once: OnceOptions,
     metrics: Arc<Metrics>,
 }
 
 impl Ends for KafkaToRedis {
     type Source = KafkaSource;
-    type Sink = Redis;
+    type Sink = Once<Redis>;
 
-    async fn open_sink(&self) -> Result<(Redis, Option<Progress>), Error> {
-        Ok((Redis::open(self.sink.clone(), Arc::clone(&self.metrics)).await?, None))
+    async fn open_sink(&self) -> Result<(Once<Redis>, Option<Progress>), Error> {
+        let sink = Redis::open(self.sink.clone(), Arc::clone(&self.metrics)).await?;
+        Ok((Once::new(sink, self.once.clone(), Arc::clone(&self.metrics)), None))
     }
 
     async fn open_source(&self, _progress: Option<Progress>) -> Result<KafkaSource, Error> {
@@ -72,6 +75,7 @@ pub async fn run(config: InvalidateConfig, accept_gap: bool) -> Result<(), Error
         assigned: Assigned::default(),
     };
     let source = consumer::options(&config.kafka, &config.consumer, reading);
-    let ends = KafkaToRedis { source, sink, metrics: Arc::clone(&worker.metrics) };
+    let once = redis::once(&config);
+    let ends = KafkaToRedis { source, sink, once, metrics: Arc::clone(&worker.metrics) };
     worker.work(&ends, limits, info_span!("invalidate", group)).await
 }

@@ -10,7 +10,7 @@ use crate::pipeline::{End, Error, Kind};
 use crate::postgres::options::Secret;
 use crate::shape::rules::Rules;
 use crate::shape::rules::options::{Does, RuleOptions};
-use crate::sinks::redis::{InvalidatorOptions, Password, RedisOptions, RedisTls};
+use crate::sinks::redis::{InvalidatorOptions, OnceOptions, Password, RedisOptions, RedisTls};
 
 /// How Redis is reached.
 pub(super) fn options(config: &redis::Redis) -> RedisOptions {
@@ -49,6 +49,15 @@ pub(super) fn invalidator(config: &InvalidateConfig) -> Result<InvalidatorOption
         sweep_keys_per_second: config.invalidate.sweep_keys_per_second,
         postgres: config.postgres.as_ref().map(|config| postgres::options(config, false)),
     })
+}
+
+/// What is left out, and where that is remembered.
+pub(super) fn once(config: &InvalidateConfig) -> OnceOptions {
+    OnceOptions {
+        redis: options(&config.redis),
+        topics: config.invalidate.deduplicate.iter().map(|topic| topic.as_str().into()).collect(),
+        remember: config.invalidate.remember,
+    }
 }
 
 fn rule(rule: &Rule) -> RuleOptions {

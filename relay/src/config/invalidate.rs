@@ -36,6 +36,18 @@ const SWEEP_KEYS_PER_SECOND: Key = Key {
     fallback: Fallback::Value("500000"),
     meaning: "How many keys a second the search for patterns looks at, on each master.",
 };
+const DEDUPLICATE: Key = Key {
+    path: "invalidate.deduplicate",
+    kind: Kind::List("names of topics"),
+    fallback: Fallback::Value(""),
+    meaning: "Topics of events whose header `id` is theirs alone: an event that came before, as another record with the same id and time, is left out.",
+};
+const REMEMBER_MS: Key = Key {
+    path: "invalidate.remember_ms",
+    kind: Kind::Integer { min: 1000, max: 2_678_400_000 },
+    fallback: Fallback::Value("86400000"),
+    meaning: "How long an event of `deduplicate` is remembered in Redis, in milliseconds; some 200 bytes each.",
+};
 const TOPIC: Key = Key {
     path: "invalidate.rules.NAME.topic",
     kind: Kind::Text("the name of a topic"),
@@ -133,7 +145,8 @@ const MEMBERS_MAX: Key = Key {
     meaning: "How many members the set may have (`add`).",
 };
 
-pub(super) const KEYS: &[Key] = &[GROUP, SECOND_PASS_MS, PENDING_BYTES_MAX, SWEEP_KEYS_PER_SECOND];
+pub(super) const KEYS: &[Key] =
+    &[GROUP, SECOND_PASS_MS, PENDING_BYTES_MAX, SWEEP_KEYS_PER_SECOND, DEDUPLICATE, REMEMBER_MS];
 pub(super) const RULE_KEYS: &[Key] = &[
     TOPIC,
     WHEN,
@@ -164,6 +177,10 @@ pub struct Invalidate {
     pub pending_bytes_max: u64,
     /// Keys that a search looks at in a second, on each master.
     pub sweep_keys_per_second: u64,
+    /// Topics whose events are left out where they came before.
+    pub deduplicate: Vec<String>,
+    /// How long their events are remembered.
+    pub remember: Duration,
     /// The rules, in the order of their names; at least one.
     pub rules: Vec<Rule>,
 }
@@ -250,6 +267,10 @@ impl Invalidate {
             second_pass: settings.milliseconds(&SECOND_PASS_MS),
             pending_bytes_max: settings.unsigned(&PENDING_BYTES_MAX),
             sweep_keys_per_second: settings.unsigned(&SWEEP_KEYS_PER_SECOND),
+            deduplicate: settings
+                .list(&DEDUPLICATE, |topic| Some(topic.to_owned()).filter(|topic| is_topic_name(topic)))
+                .unwrap_or_default(),
+            remember: settings.milliseconds(&REMEMBER_MS),
         }
     }
 }

@@ -64,7 +64,6 @@ pub(super) fn rule(name: &str, does: Does, key: &str) -> RuleOptions {
         key: Some(key.to_owned()),
         member: Some("{post_id}".to_owned()),
         present: Vec::new(),
-        eventual: false,
         weight: 1.0,
         window: Duration::from_secs(3600),
         bucket: Duration::from_secs(60),
