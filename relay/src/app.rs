@@ -12,6 +12,8 @@ pub mod invalidate;
 pub(crate) mod kafka;
 #[cfg(feature = "downstream")]
 pub mod load;
+#[cfg(feature = "downstream")]
+pub(crate) mod migrate;
 mod parking;
 pub(crate) mod postgres;
 #[cfg(feature = "downstream")]

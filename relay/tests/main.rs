@@ -10,6 +10,8 @@ mod corpus;
 #[cfg(feature = "downstream")]
 mod invalidation;
 mod lot_contract;
+#[cfg(feature = "downstream")]
+mod nova;
 mod postgres_client;
 #[cfg(feature = "downstream")]
 mod redis_counts;

@@ -28,6 +28,18 @@ pub enum Error {
     /// A migration failed.
     #[error("cannot migrate")]
     Migrate(#[source] postrider::Error),
+    /// ClickHouse's tables could not be made, or not all of them.
+    #[cfg(feature = "downstream")]
+    #[error("cannot migrate ClickHouse")]
+    MigrateClickHouse(#[source] Box<crate::app::migrate::MigrateError>),
+    /// ClickHouse is asked for, and this program was built without it.
+    #[cfg(not(feature = "downstream"))]
+    #[error("this program was built without ClickHouse (its feature `downstream`)")]
+    WithoutClickHouse,
+    /// No folder of migrations is named.
+    #[cfg(feature = "downstream")]
+    #[error("no folder of migrations: name one with --clickhouse FOLDER, or with `clickhouse.migrations`")]
+    NoMigrations,
     /// The relay stopped because going on would lose events or change nothing.
     #[error("{error}")]
     Run {

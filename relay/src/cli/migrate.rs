@@ -1,6 +1,9 @@
-//! `postrider migrate`: creates or upgrades the outbox table and what belongs to it.
+//! `postrider migrate`: creates or upgrades the outbox table and what belongs to it, and the tables of ClickHouse.
 
-use std::{env, path::Path};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     app::care,
@@ -23,6 +26,9 @@ use crate::{
 ///
 /// It needs the right to create in the database and in the schema public: connect with --admin-url as
 /// the database's owner. A table of your own, such as one made for Debezium, needs no migration.
+///
+/// Where clickhouse.migrations names a folder, its files are applied to ClickHouse afterwards, each once
+/// and in the order of their numbers: V1__what_it_does.sql, V2__more.sql.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Migrate {
@@ -32,6 +38,10 @@ pub(crate) struct Migrate {
     /// id and created_at together, so that Postgres no longer refuses a second event of the same id.
     #[arg(long, value_name = "PERIOD", value_enum, verbatim_doc_comment)]
     partition_by: Option<Period>,
+    /// Migrate ClickHouse alone: with the files of FOLDER, or of clickhouse.migrations.
+    #[arg(long, value_name = "FOLDER", num_args = 0..=1, conflicts_with_all = ["partition_by", "admin_url"])]
+    #[allow(clippy::option_option, reason = "the option may be absent, given alone, or given with a folder")]
+    clickhouse: Option<Option<PathBuf>>,
     #[command(flatten)]
     administrator: Administrator,
 }
@@ -45,8 +55,19 @@ enum Period {
 
 impl Migrate {
     pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+        let only = self.clickhouse.clone();
+        let mut said = if only.is_none() { self.postgres(config)? } else { Vec::new() };
+        said.extend(clickhouse(config, only)?);
+        match said.is_empty() {
+            true => print("nothing to do: every migration was applied before\n"),
+            false => print(&said.iter().map(|line| format!("{line}\n")).collect::<String>()),
+        }
+    }
+
+    /// Migrates the database of the outbox; tells what it did.
+    fn postgres(self, config: Option<&Path>) -> Result<Vec<String>, Error> {
         let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
-        let applied = block_on(async {
+        block_on(async {
             let mut client = self.administrator.connect(&config.postgres).await?;
             let mut said: Vec<_> = postrider::migrations::run(&mut client).await.map_err(Error::Migrate)?;
             for name in &mut said {
@@ -66,10 +87,27 @@ impl Migrate {
                 said.extend(outcomes.into_iter().map(|Outcome { what, .. }| format!("done: {what}")));
             }
             Ok(said)
-        })?;
-        match applied.is_empty() {
-            true => print("nothing to do: every migration was applied before\n"),
-            false => print(&applied.iter().map(|line| format!("{line}\n")).collect::<String>()),
-        }
+        })
     }
+}
+
+/// Nothing: this program was built without ClickHouse.
+#[cfg(not(feature = "downstream"))]
+fn clickhouse(_: Option<&Path>, only: Option<Option<PathBuf>>) -> Result<Vec<String>, Error> {
+    if only.is_some() { Err(Error::WithoutClickHouse) } else { Ok(Vec::new()) }
+}
+
+/// Migrates ClickHouse, if a folder of migrations is named; tells what it did.
+#[cfg(feature = "downstream")]
+fn clickhouse(config: Option<&Path>, only: Option<Option<PathBuf>>) -> Result<Vec<String>, Error> {
+    let clickhouse = crate::config::clickhouse::ClickHouse::load(config, env::vars_os()).map_err(Error::Config)?;
+    let is_wanted = only.is_some();
+    let Some(folder) = only.flatten().or_else(|| clickhouse.migrations.clone()) else {
+        return if is_wanted { Err(Error::NoMigrations) } else { Ok(Vec::new()) };
+    };
+    let applied = block_on(async {
+        let migrated = crate::app::migrate::migrate(&clickhouse, &folder).await;
+        migrated.map_err(|error| Error::MigrateClickHouse(Box::new(error)))
+    })?;
+    Ok(applied.into_iter().map(|name| format!("applied to ClickHouse: {name}")).collect())
 }

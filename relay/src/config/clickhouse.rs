@@ -2,13 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     io,
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use crate::config::{
+    error::ConfigError,
     key::{Fallback, Key, Kind},
+    merge, read_configuration, read_file,
     secret::Secret,
     settings::Settings,
 };
@@ -92,6 +95,12 @@ const SETTINGS: Key = Key {
     fallback: Fallback::Absent("none"),
     meaning: "Further settings of ClickHouse for each insert, such as `max_insert_threads`. Those on which exactly-once results rest cannot be given.",
 };
+const MIGRATIONS: Key = Key {
+    path: "clickhouse.migrations",
+    kind: Kind::Text("the path of a folder with files named V1__what_it_does.sql"),
+    fallback: Fallback::Absent("`postrider migrate` leaves ClickHouse alone"),
+    meaning: "The tables and views, which `postrider migrate` creates and upgrades. [clickhouse.md](clickhouse.md#migrations) says how.",
+};
 
 pub(super) const KEYS: &[Key] = &[
     URL,
@@ -107,6 +116,7 @@ pub(super) const KEYS: &[Key] = &[
     QUERY_TIMEOUT_MS,
     COMPRESSION,
     SETTINGS,
+    MIGRATIONS,
 ];
 
 /// Settings that the loader gives each insert itself, because its guarantees rest on them.
@@ -156,9 +166,26 @@ pub struct ClickHouse {
     pub compressed: bool,
     /// Further settings for each insert.
     pub settings: BTreeMap<String, String>,
+    /// The folder of migrations.
+    pub migrations: Option<PathBuf>,
 }
 
 impl ClickHouse {
+    /// Reads the same file and variables as [`Config::load`](crate::config::Config::load), unknown keys refused; only this
+    /// section is checked further.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let (name, text) = read_configuration(path)?;
+        let mut settings = merge(&name, &text, environment)?;
+        let clickhouse = Self::from_settings(&mut settings, &read_file);
+        settings.into_result(clickhouse)
+    }
+
     pub(super) fn from_settings(settings: &mut Settings, read: &impl Fn(&Path) -> io::Result<String>) -> Self {
         let url = settings.checked(&URL, is_plain_url);
         let tls_files = [&TLS_CA_FILE, &TLS_CERTIFICATE_FILE, &TLS_KEY_FILE];
@@ -185,6 +212,7 @@ impl ClickHouse {
             query_timeout: settings.milliseconds(&QUERY_TIMEOUT_MS),
             compressed: settings.choice(&COMPRESSION) == 0,
             settings: further(settings),
+            migrations: settings.optional_text(&MIGRATIONS).map(PathBuf::from),
         }
     }
 }

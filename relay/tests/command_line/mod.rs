@@ -8,6 +8,6 @@ mod init;
 mod outbox;
 mod outbox_partitions;
 mod parked;
-mod program;
+pub(crate) mod program;
 mod status;
 mod usage;

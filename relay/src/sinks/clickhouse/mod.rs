@@ -22,6 +22,7 @@ mod insert;
 mod known;
 mod layout;
 mod look_up;
+pub mod migrations;
 mod options;
 mod prepare;
 mod readings;
