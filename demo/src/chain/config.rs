@@ -41,11 +41,11 @@ impl Names<'_> {
         quoted(&format!("{}.{EVENTS}", self.run))
     }
 
-    /// What both workers are told.
-    fn common(&self) -> String {
+    /// What each worker is told. Killed and started again, it is the same member of its group, which need not wait for its session's end.
+    fn common(&self, role: &str) -> String {
         let (bootstrap, letters) = (quoted(&self.environment.kafka.bootstrap), quoted(&self.letters()));
         format!(
-            "[kafka]\nbootstrap_servers = {bootstrap}\n\n[dead_letter]\ntopic = {letters}\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n"
+            "[kafka]\nbootstrap_servers = {bootstrap}\n\n[consumer]\ninstance_id = \"{role}\"\n\n[dead_letter]\ntopic = {letters}\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n"
         )
     }
 
@@ -85,7 +85,7 @@ pub(super) fn load(names: &Names<'_>) -> String {
         "{}[clickhouse]\nurl = {url}\ndatabase = {database}\n\n[load]\ngroup = {group}\n\n{tables}\
          [load.tables.post_events]\ntopic = {}\nkind = \"append\"\n\
          from = {{ event_id = \"header:id\", received_at = \"record:timestamp\" }}\n",
-        names.common(),
+        names.common(Relay::LOAD),
         names.events()
     )
 }
@@ -123,7 +123,7 @@ pub(super) fn invalidate(names: &Names<'_>) -> String {
     );
     format!(
         "{}{}[redis]\nurl = {url}\n\n[invalidate]\ngroup = {group}\n\n{}{seen}",
-        names.common(),
+        names.common(Relay::INVALIDATE),
         names.postgres(),
         rules.concat()
     )
