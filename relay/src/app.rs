@@ -41,6 +41,10 @@ use crate::telemetry::Metrics;
 /// for an idle outbox, whose batches are single events.
 const IN_FLIGHT_BATCHES_MAX: usize = 512;
 
+/// What helps when the broker takes nothing and says nothing.
+const STALL_HELP: &str = "Is the broker up, and are as many replicas in sync as the topic's min.insync.replicas demands? \
+                          `postrider check` looks. Nothing is lost; delivery goes on when it can.";
+
 /// Progress is made durable, and then confirmed to Postgres, at most this often.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -98,7 +102,10 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         format!("kafka {}", config.kafka.bootstrap_servers),
     );
     let slot = &config.source.slot;
-    let worker = Worker::start(&config.process, status.of_slot(slot), slot).await?.without_breakers();
+    let worker = Worker::start(&config.process, status.of_slot(slot), slot)
+        .await?
+        .without_breakers()
+        .with_stall_help(STALL_HELP);
     care::keep(&config, &worker.metrics, &worker.stop);
     let limits = Limits {
         in_flight_bytes_max: config.source.in_flight_bytes_max,

@@ -18,6 +18,10 @@ use crate::pipeline::{End, Ends, Error, Kind, Limits, Source, Status, Stop, Stop
 use crate::telemetry::traces::Flush;
 use crate::telemetry::{Metrics, Traces};
 
+/// What helps when a worker's service takes nothing and says nothing.
+const STALL_HELP: &str = "Is the service up, and does it answer? Its own log may tell what it waits for. Nothing is lost: what is \
+                          not durable is not committed, and delivery goes on when it can.";
+
 /// How long the last spans may take to reach the collector when the process stops.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
@@ -34,6 +38,7 @@ pub(super) struct Worker {
     flush: Option<Flush>,
     retry: Bounds,
     breaker: Option<Thresholds>,
+    stall_help: &'static str,
 }
 
 impl Worker {
@@ -56,7 +61,13 @@ impl Worker {
         let (traces, flush) = traces::start(&process.tracing, name, &metrics)?;
         let retry = Bounds { initial: process.retry.initial, max: process.retry.max };
         let breaker = Some(thresholds(&process.breaker));
-        Ok(Self { metrics, status, stop, order, traces, flush, retry, breaker })
+        Ok(Self { metrics, status, stop, order, traces, flush, retry, breaker, stall_help: STALL_HELP })
+    }
+
+    /// With other words of help when what is in flight does not become durable.
+    pub(super) fn with_stall_help(mut self, help: &'static str) -> Self {
+        self.stall_help = help;
+        self
     }
 
     /// Without circuit breakers, as a relay is: its producer waits for its brokers by itself, and the slot keeps what waits.
@@ -84,6 +95,7 @@ impl Worker {
             limits,
             retry: self.retry,
             breaker: self.breaker,
+            stall_help: self.stall_help,
             metrics: &self.metrics,
             traces: &self.traces,
             status: &self.status,

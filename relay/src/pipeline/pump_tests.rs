@@ -160,6 +160,7 @@ impl Rig {
                 limits,
                 retry,
                 breaker: None,
+                stall_help: "",
                 metrics: &metrics,
                 traces: &Traces::off(),
                 status: &status,

@@ -1,5 +1,5 @@
-//! Tells when what is in flight does not become durable: a broker that takes nothing and says nothing would else look
-//! like an idle outbox.
+//! Tells when what is in flight does not become durable: a service that takes nothing and says nothing would else look
+//! like a source where nothing happens.
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -19,8 +19,8 @@ const LOOK: Duration = Duration::from_secs(1);
 /// While a stall lasts it is told again at most this often.
 const TELL_AGAIN: Duration = Duration::from_secs(60);
 
-/// Looks for ever. Cancel safe.
-pub(super) async fn watch(status: &Status, metrics: &Metrics) -> Infallible {
+/// Looks for ever; `help` is what a person can do. Cancel safe.
+pub(super) async fn watch(status: &Status, metrics: &Metrics, help: &'static str) -> Infallible {
     let mut stall = Stall::new(Instant::now());
     loop {
         sleep(LOOK).await;
@@ -31,15 +31,7 @@ pub(super) async fn watch(status: &Status, metrics: &Metrics) -> Infallible {
                 let seconds = waited.as_secs();
                 let (batches, bytes) = (now.in_flight_batches, now.in_flight_bytes);
                 let sink = now.sink;
-                warn!(
-                    sink,
-                    batches,
-                    bytes,
-                    seconds,
-                    help = "Is the broker up, and are as many replicas in sync as the topic's min.insync.replicas demands? \
-                            `postrider check` looks. Nothing is lost; delivery goes on when it can.",
-                    "nothing becomes durable"
-                );
+                warn!(sink, batches, bytes, seconds, help, "nothing becomes durable");
                 metrics.flow.stalled.set(1);
                 status.stalled(Some(format!(
                     "nothing has become durable at {sink} for {seconds} s, {batches} batches wait"

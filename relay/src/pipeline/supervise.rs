@@ -46,6 +46,8 @@ pub struct Supervision<'a> {
     pub retry: Bounds,
     /// When to take a service for away, and then only to probe it; `None` tries again for ever, by `retry` alone.
     pub breaker: Option<Thresholds>,
+    /// What a person can do when what is in flight does not become durable, as sentences.
+    pub stall_help: &'static str,
     /// Where to count.
     pub metrics: &'a Metrics,
     /// Where to trace.
@@ -125,7 +127,7 @@ where
         self.with.metrics.flow.up.set(1);
         let outcome = tokio::select! {
             outcome = Pump::new(source, sink, self.with, &mut self.reached).run(stop) => outcome,
-            never = stall::watch(self.with.status, self.with.metrics) => match never {},
+            never = stall::watch(self.with.status, self.with.metrics, self.with.stall_help) => match never {},
         };
         self.with.metrics.flow.stalled.set(0);
         self.with.metrics.flow.up.set(0);

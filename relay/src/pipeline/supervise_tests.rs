@@ -180,7 +180,15 @@ async fn run_with_gaps(
         drain_deadline: Duration::from_secs(5),
     };
     let retry = Bounds { initial: Duration::from_millis(100), max: Duration::from_secs(10) };
-    let with = Supervision { limits, retry, breaker: None, metrics: &metrics, traces: &Traces::off(), status: &status };
+    let with = Supervision {
+        limits,
+        retry,
+        breaker: None,
+        stall_help: "",
+        metrics: &metrics,
+        traces: &Traces::off(),
+        status: &status,
+    };
     let outcome = supervise(&told, with, stop).await;
     assert_eq!(status.snapshot().state, State::Stopped);
     let log = told.log.lock().expect("no test panics with it").clone();
@@ -259,7 +267,15 @@ async fn an_order_to_stop_is_heard_while_waiting_to_retry() {
         drain_deadline: Duration::ZERO,
     };
     let retry = Bounds { initial: Duration::from_secs(3600), max: Duration::from_secs(3600) };
-    let with = Supervision { limits, retry, breaker: None, metrics: &metrics, traces: &Traces::off(), status: &status };
+    let with = Supervision {
+        limits,
+        retry,
+        breaker: None,
+        stall_help: "",
+        metrics: &metrics,
+        traces: &Traces::off(),
+        status: &status,
+    };
     let order = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(status.snapshot().state, State::Retrying);
@@ -298,7 +314,7 @@ async fn run_with_breaker(
     };
     let retry = Bounds { initial: Duration::from_millis(100), max: Duration::from_millis(100) };
     let (traces, breaker) = (Traces::off(), Some(THRESHOLDS));
-    let with = Supervision { limits, retry, breaker, metrics, traces: &traces, status: &status };
+    let with = Supervision { limits, retry, breaker, stall_help: "", metrics, traces: &traces, status: &status };
     let (outcome, ()) = tokio::join!(supervise(told, with, stop), watch(&status));
     let log = told.log.lock().expect("no test panics with it").clone();
     (log, outcome)
