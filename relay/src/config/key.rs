@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::config::{
-    admin, breaker, capture, clickhouse, consumer, invalidate, kafka, load, log, outbox, parking, partitions, postgres,
-    process, redis, source, topics, tracing,
+    admin, breaker, capture, clickhouse, consumer, dead_letter, invalidate, kafka, load, log, outbox, parking,
+    partitions, postgres, process, redis, source, topics, tracing,
 };
 
 /// One key of the configuration.
@@ -118,6 +118,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         invalidate::RULE_KEYS,
         admin::KEYS,
         process::KEYS,
+        dead_letter::KEYS,
         breaker::KEYS,
         log::KEYS,
         tracing::KEYS,

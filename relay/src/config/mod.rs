@@ -9,6 +9,7 @@ pub mod breaker;
 pub mod capture;
 pub mod clickhouse;
 pub mod consumer;
+pub mod dead_letter;
 mod document;
 mod environment;
 pub mod error;

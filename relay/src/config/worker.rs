@@ -7,6 +7,7 @@ use crate::config::{
     breaker::Breaker,
     clickhouse::ClickHouse,
     consumer::Consumer,
+    dead_letter::DeadLetter,
     error::ConfigError,
     invalidate::Invalidate,
     kafka::Kafka,
@@ -49,6 +50,8 @@ pub struct LoadConfig {
     pub clickhouse: ClickHouse,
     /// What is read, and where it goes.
     pub load: Load,
+    /// Where records go that it gives up.
+    pub dead_letter: DeadLetter,
     /// What every role is told.
     pub process: Process,
 }
@@ -64,6 +67,8 @@ pub struct InvalidateConfig {
     pub redis: Redis,
     /// What is read, and what becomes stale.
     pub invalidate: Invalidate,
+    /// Where records go that it gives up.
+    pub dead_letter: DeadLetter,
     /// The database that rules ask, if one of them does.
     pub postgres: Option<Postgres>,
     /// What every role is told.
@@ -101,6 +106,7 @@ impl LoadConfig {
             kafka,
             clickhouse: ClickHouse::from_settings(&mut settings, &read_file),
             load: Load::from_settings(&mut settings),
+            dead_letter: DeadLetter::from_settings(&mut settings),
             process: Process::from_settings(&mut settings, &read_file),
         };
         settings.into_result(config)
@@ -127,6 +133,7 @@ impl InvalidateConfig {
             kafka,
             redis: Redis::from_settings(&mut settings, &read_file),
             invalidate,
+            dead_letter: DeadLetter::from_settings(&mut settings),
             postgres: asks.then(|| Postgres::from_settings(&mut settings, &read_file)),
             process: Process::from_settings(&mut settings, &read_file),
         };

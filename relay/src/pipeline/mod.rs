@@ -8,6 +8,8 @@
 pub mod assigned;
 pub mod backoff;
 pub mod breaker;
+#[cfg(feature = "downstream")]
+pub mod dead_letters;
 pub mod error;
 pub mod message;
 pub mod parking;
@@ -21,6 +23,8 @@ pub mod supervise;
 pub mod times;
 
 pub use assigned::Assigned;
+#[cfg(feature = "downstream")]
+pub use dead_letters::{DeadLetterOptions, DeadLetters, Letters};
 pub use error::{Disposition, End, Error, Kind};
 pub use message::{Cut, Header, HeaderName, Message, MessageRef, Messages, Span, Unfit};
 pub use parking::{Lot, Parking, ParkingOptions};

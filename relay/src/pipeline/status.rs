@@ -100,8 +100,10 @@ pub struct StatusSnapshot {
     pub acknowledged: Option<String>,
     /// Events that are parked, those that wait behind another included.
     pub parked_events: usize,
-    /// Keys whose events wait because an earlier one is parked.
+    /// Keys whose events wait because an earlier one is parked, or a dead letter.
     pub held_keys: usize,
+    /// Dead letters of the worker's group that are neither replayed nor dropped.
+    pub dead_letters: usize,
     /// The initial snapshot, while one is being read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotStatus>,
@@ -148,6 +150,7 @@ impl Status {
             acknowledged: None,
             parked_events: 0,
             held_keys: 0,
+            dead_letters: 0,
             snapshot: None,
             breakers: Vec::new(),
         };
@@ -230,6 +233,12 @@ impl Status {
     pub fn parked(&self, events: usize, held_keys: usize) {
         let mut status = self.lock();
         (status.parked_events, status.held_keys) = (events, held_keys);
+    }
+
+    /// Notes what was given up, and what waits for it.
+    pub fn dead_letters(&self, letters: usize, held_keys: usize) {
+        let mut status = self.lock();
+        (status.dead_letters, status.held_keys) = (letters, held_keys);
     }
 
     /// Notes how far the initial snapshot is; `None`: none is being read.

@@ -6,6 +6,7 @@
 mod breaker;
 mod clickhouse;
 mod consumer;
+mod dead_letters;
 mod deduplication;
 mod flow;
 mod incremental;
@@ -33,6 +34,7 @@ use crate::telemetry::metrics::section::Set;
 pub use breaker::BreakerMetrics;
 pub use clickhouse::{CLASS, ClickHouseMetrics, REASON};
 pub use consumer::{ConsumerMetrics, TOPIC};
+pub use dead_letters::DeadLetterMetrics;
 pub use deduplication::DeduplicationMetrics;
 pub use flow::{DELIVERY_BUCKETS_SECONDS, END, FlowMetrics, KIND};
 pub use incremental::IncrementalMetrics;
@@ -59,6 +61,7 @@ pub const ALL: &[&[Description]] = &[
     KafkaMetrics::ALL,
     ConsumerMetrics::ALL,
     ParkingMetrics::ALL,
+    DeadLetterMetrics::ALL,
     OutboxMetrics::ALL,
     RedisMetrics::ALL,
     WorkerMetrics::ALL,
@@ -93,6 +96,8 @@ pub struct Metrics {
     pub consumer: ConsumerMetrics,
     /// What is set aside.
     pub parking: ParkingMetrics,
+    /// What workers give up.
+    pub dead_letters: DeadLetterMetrics,
     /// What the workers behind Kafka share.
     pub worker: WorkerMetrics,
     /// The loader.
@@ -125,6 +130,7 @@ impl Metrics {
             kafka: KafkaMetrics::new(&set),
             consumer: ConsumerMetrics::new(&set),
             parking: ParkingMetrics::new(&set),
+            dead_letters: DeadLetterMetrics::new(&set),
             worker: WorkerMetrics::new(&set),
             clickhouse: ClickHouseMetrics::new(&set),
             deduplication: DeduplicationMetrics::new(&set),
@@ -189,6 +195,8 @@ mod tests {
         metrics.redis.second_pass_hits.with_label_values(&["keys"]).inc();
         metrics.redis.pass_seconds.with_label_values(&["first"]).observe(0.0);
         metrics.parking.retried.with_label_values(&["delivered"]).inc();
+        metrics.dead_letters.condemned.with_label_values(&["type"]).inc();
+        metrics.dead_letters.replayed.with_label_values(&["delivered"]).inc();
         metrics.worker.processing_errors.with_label_values(&["away"]).inc();
         metrics.clickhouse.errors.with_label_values(&["away"]).inc();
         metrics.clickhouse.query_errors.with_label_values(&["away"]).inc();

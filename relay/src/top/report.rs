@@ -44,6 +44,9 @@ pub struct Report {
     /// Keys whose events wait because one is parked.
     #[serde(default)]
     pub held_keys: u64,
+    /// Dead letters that are neither replayed nor dropped.
+    #[serde(default)]
+    pub dead_letters: u64,
     /// The circuit breakers of its ends.
     #[serde(default)]
     pub breakers: Vec<Breaker>,
@@ -146,6 +149,10 @@ impl fmt::Display for Report {
             let more = "see `postrider parked list`";
             row("parked", format!("{} events, {} keys wait; {more}", self.parked_events, self.held_keys))?;
         }
+        if self.dead_letters > 0 {
+            let more = "see `postrider dlq list`";
+            row("dead letters", format!("{}, {} keys wait; {more}", self.dead_letters, self.held_keys))?;
+        }
         for breaker in self.breakers.iter().filter(|breaker| breaker.state != "closed" || breaker.opened > 0) {
             let (since, opened) = (unit::duration(Self::since(breaker.since_ms)), breaker.opened);
             row("breaker", format!("{} {} for {since}; opened {opened} times", breaker.end, breaker.state))?;
@@ -175,7 +182,7 @@ pub(super) mod tests {
     pub(crate) const ANSWER: &str = r#"{"version":"0.1.0","slot":"orders","source":"slot orders in database shop",
         "sink":"kafka b:9092","state":"retrying","state_since_ms":0,"uptime_ms":61000,"ready":false,"reason":"gone",
         "last_error":{"at_ms":0,"end":"sink","message":"broker gone","help":"Start it."},"in_flight_batches":2,
-        "in_flight_bytes":2048,"parked_events":3,"held_keys":1,
+        "in_flight_bytes":2048,"parked_events":3,"held_keys":1,"dead_letters":4,
         "breakers":[{"end":"source","state":"closed","since_ms":0,"opened":0},{"end":"sink","state":"open","since_ms":0,"opened":2,"probe_in_ms":2000}],"delivered_messages":7,"acknowledged":"commit 0/1","lag_seconds":1.5,"lag_bytes":1024,
         "retained_bytes":3145728,"safe_bytes":1048576,"broker_reachable":false,"told_by_a_newer_one":1,
         "delivery":{"count":7,"p50_ms":1.25,"p99_ms":2.5},"stages":[{"stage":"read","count":7,"p50_ms":0.5,"p99_ms":null}]}"#;
@@ -190,6 +197,7 @@ pub(super) mod tests {
             "retained     3.0 MiB of WAL; 1.0 MiB more may be written before the slot is lost\n",
             "in flight    2 batches, 2.0 KiB\n",
             "parked       3 events, 1 keys wait; see `postrider parked list`\n",
+            "dead letters 4, 1 keys wait; see `postrider dlq list`\n",
             "; opened 2 times\n",
             "delivered    7 events; commit to durable p50 1.25 ms, p99 2.50 ms\n",
             "  read       p50 0.50 ms, p99 - ms\n",

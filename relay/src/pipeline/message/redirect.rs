@@ -31,6 +31,11 @@ impl Messages {
         original
     }
 
+    /// Sends all messages by the route of this number.
+    pub fn set_route(&mut self, route: u16) {
+        self.list.iter_mut().for_each(|message| message.route = route);
+    }
+
     /// Puts the message at `index` back as [`Messages::redirect`] found it.
     ///
     /// # Panics

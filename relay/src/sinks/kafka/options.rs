@@ -135,7 +135,7 @@ impl KafkaOptions {
     }
 
     /// The properties of the consumer that reads the progress topic once. It joins no group and commits nothing.
-    pub(super) fn reader(&self) -> ClientConfig {
+    pub(crate) fn reader(&self) -> ClientConfig {
         let mut config = self.client();
         config
             // librdkafka assigns partitions only to a client that names a group.
@@ -154,7 +154,7 @@ impl KafkaOptions {
     }
 
     /// The properties of the client that creates the progress topic.
-    pub(super) fn admin(&self) -> ClientConfig {
+    pub(crate) fn admin(&self) -> ClientConfig {
         self.client()
     }
 

@@ -8,7 +8,7 @@ use crate::telemetry::metrics::section::section;
 /// The label that says what an error of ClickHouse means: `away`, `busy`, `data`, `setup` or `unknown`.
 pub const CLASS: &str = "class";
 /// The label that says why a record was refused before it was sent: `unreadable`, `misfit`, `missing`, `unknown_field`,
-/// `unchanged` or `truncate`.
+/// `unchanged` or `truncate`; or why it became a dead letter.
 pub const REASON: &str = "reason";
 
 /// Upper bounds of the buckets of a statement's duration, in seconds: from a select of one row to an outage.
