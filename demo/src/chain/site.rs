@@ -2,6 +2,7 @@
 //! workers with their configuration and groups.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use redis::AsyncCommands;
 use xtask::services::Environment;
@@ -19,6 +20,8 @@ use crate::state::reader::TableTopics;
 const DATABASES: std::ops::RangeInclusive<u32> = 1..=15;
 /// How long a logical database belongs to a run that did not give it back, in seconds.
 const CLAIM_S: u64 = 7_200;
+/// How long a topic that was created may take to be known.
+const VISIBLE_MAX: Duration = Duration::from_secs(30);
 /// Says whose a logical database is.
 const CLAIM: &str = "nova:claimed";
 
@@ -68,11 +71,26 @@ impl Downstream {
         })
     }
 
+    /// Waits until everybody is told of the topics: a worker that starts before would read them a moment later.
+    async fn visible(&self) -> Result<()> {
+        let (events, since) = (self.events.clone(), Instant::now());
+        blocking(move || {
+            while let Err(error) = events.ends() {
+                if since.elapsed() > VISIBLE_MAX {
+                    return Err(error);
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// The database of ClickHouse with its tables, and the topic of the clients' events.
     pub(crate) async fn furnish(&self) -> Result<()> {
-        self.clickhouse.create().await?;
         self.events.create().await?;
-        self.load.ask(&["migrate", "clickhouse"]).map(drop)
+        self.visible().await?;
+        let folder = xtask::root().join("clickhouse").display().to_string();
+        self.load.ask(&["migrate", "--clickhouse", &folder]).map(drop)
     }
 
     /// Removes everything.

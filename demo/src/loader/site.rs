@@ -70,10 +70,9 @@ impl Site {
         let (group, letters) = (format!("{name}.load"), format!("{name}.dlq"));
         let port = free_port()?;
         let toml = format!(
-            "[kafka]\nbootstrap_servers = {}\n\n[consumer]\ninstance_id = \"load\"\n\n[dead_letter]\ntopic = {}\n\n[admin]\nlisten = \"127.0.0.1:{port}\"\n\n\
+            "[kafka]\nbootstrap_servers = {}\n\n[consumer]\ninstance_id = \"load\"\n\n[admin]\nlisten = \"127.0.0.1:{port}\"\n\n\
              [clickhouse]\nurl = {}\ndatabase = {}\n\n[load]\ngroup = {}\n\n[load.tables.{TABLE}]\ntopic = {}\nkind = \"append\"\n",
             quoted(&bootstrap),
-            quoted(&letters),
             quoted(&server.url()),
             quoted(&name),
             quoted(&group),

@@ -15,7 +15,7 @@ pub struct Options {
     #[arg(long, default_value_t = 3)]
     pub kills: u64,
     /// Only Postgres, the relay and Kafka: no workers, no ClickHouse and no Redis
-    #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(long)]
     pub relay_only: bool,
     /// Where the random choices begin; if not given, each run differs
     #[arg(long)]

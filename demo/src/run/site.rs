@@ -48,6 +48,8 @@ impl Site {
         let relay = Relay::configure(&folder, &config)?
             .with("POSTRIDER_CAPTURE_TABLES", &captured.join(", "))
             .with("POSTRIDER_CAPTURE_TOPIC", &format!("{name}.cdc.{{table}}"));
+        // The tables are empty when the slot is made: each row is a change, and what is behind Kafka hears of every change.
+        let relay = if chain { relay.with("POSTRIDER_CAPTURE_SNAPSHOT_MODE", "no_data") } else { relay };
         let tables = TableTopics::new(&environment.kafka.bootstrap, &format!("{name}.cdc."), &names);
         let downstream = match chain {
             true => Some(Downstream::open(environment, &name, &folder, &tables).await?),
