@@ -121,6 +121,12 @@ impl Rules {
         topics
     }
 
+    /// Whether there is any rule for a topic.
+    #[must_use]
+    pub fn are_for(&self, topic: &str) -> bool {
+        self.rules.iter().any(|rule| &*rule.topic == topic)
+    }
+
     /// Adds to `effects` what the rules of `topic` make of a record.
     ///
     /// # Errors
@@ -247,3 +253,6 @@ fn keep(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

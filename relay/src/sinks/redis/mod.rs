@@ -28,7 +28,7 @@ use tokio::time::timeout;
 use tracing::Level;
 
 use crate::pipeline::{End, Error, Kind, MessageRef, Messages, Progress, Receipt, Refused, Sink};
-use crate::shape::record::{self, Op, Record, Row};
+use crate::shape::record::{self, Op, Record, Row, Unreadable};
 use crate::shape::rules::Seen;
 use crate::shape::rules::effects::Effects;
 use crate::shape::rules::field::{Facts, Fields};
@@ -57,6 +57,9 @@ pub struct Redis {
     /// What `admit` found, for the `send` that follows it.
     planned: Option<Planned>,
 }
+
+/// The class of a reason for which a record is refused, and the reason.
+type Unfit = (&'static str, String);
 
 /// What rules make of a batch.
 struct Planned {
@@ -94,7 +97,7 @@ impl Redis {
         for (index, message) in messages.iter().enumerate() {
             let accepted = planned.accepted.0;
             match self.look(&message, accepted, &mut planned.effects) {
-                Err(reason) => planned.refused.push(Refused::new(index, reason)),
+                Err((code, reason)) => planned.refused.push(Refused::new(index, reason).with_code(code)),
                 Ok(committed_us) => {
                     planned.committed_us.extend(committed_us);
                     let first = if accepted == 0 { message.position() } else { planned.accepted.1 };
@@ -106,8 +109,12 @@ impl Redis {
     }
 
     /// What rules make of one record; when it was committed, if any of them was for it.
-    fn look(&self, message: &MessageRef<'_>, place: usize, effects: &mut Effects) -> Result<Option<i64>, String> {
-        let record = Record::read(message).map_err(|unreadable| unreadable.to_string())?;
+    fn look(&self, message: &MessageRef<'_>, place: usize, effects: &mut Effects) -> Result<Option<i64>, Unfit> {
+        if !self.options.rules.are_for(message.topic()) {
+            return Ok(None);
+        }
+        let unreadable = |unreadable: Unreadable| ("parse", unreadable.to_string());
+        let record = Record::read(message).map_err(unreadable)?;
         let (facts, position, committed_us) = match &record {
             Record::Tombstone => return Ok(None),
             Record::Change(change) if change.op == Op::Message => return Ok(None),
@@ -117,14 +124,14 @@ impl Redis {
                 (facts, change.version, change.committed_us)
             }
             Record::Event(row) => {
-                let position = record::position(message).map_err(|unreadable| unreadable.to_string())?;
+                let position = record::position(message).map_err(unreadable)?;
                 (Facts { op: None, before: None, after: Some(fields(row)) }, position, None)
             }
         };
         let mark = effects.mark();
         let (offset, time_ms) = (message.position() as i64, message.timestamp_ms());
         let seen = Seen { facts, position, message: place, offset, time_ms };
-        self.options.rules.apply(message.topic(), seen, effects)?;
+        self.options.rules.apply(message.topic(), seen, effects).map_err(|reason| ("schema", reason))?;
         let applied = mark != effects.mark();
         Ok(applied.then(|| committed_us.unwrap_or_else(|| message.timestamp_ms().saturating_mul(1000))))
     }

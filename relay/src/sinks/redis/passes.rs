@@ -208,7 +208,8 @@ async fn fan_out(tools: &mut Tools, members: &mut Members, works: &mut [Work]) -
             };
             if let Err(why) = outcome {
                 let rule = tools.rules.all().get(rule).map(|rule| Arc::clone(&rule.name)).unwrap_or_default();
-                work.refused.push(Refused::new(message, format!("the rule `{rule}` cannot be applied: {why}")));
+                let reason = format!("the rule `{rule}` cannot be applied: {why}");
+                work.refused.push(Refused::new(message, reason).with_code("schema"));
             }
         }
         work.refused.sort_by_key(|refused| refused.index);
