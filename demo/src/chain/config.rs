@@ -43,9 +43,9 @@ impl Names<'_> {
 
     /// What each worker is told. Killed and started again, it is the same member of its group, which need not wait for its session's end.
     fn common(&self, role: &str) -> String {
-        let bootstrap = quoted(&self.environment.kafka.bootstrap);
+        let (bootstrap, letters) = (quoted(&self.environment.kafka.bootstrap), quoted(&self.letters()));
         format!(
-            "[kafka]\nbootstrap_servers = {bootstrap}\n\n[consumer]\ninstance_id = \"{role}\"\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n"
+            "[kafka]\nbootstrap_servers = {bootstrap}\n\n[consumer]\ninstance_id = \"{role}\"\n\n[dead_letter]\ntopic = {letters}\n\n[admin]\nlisten = \"127.0.0.1:0\"\n\n"
         )
     }
 

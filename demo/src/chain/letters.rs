@@ -7,6 +7,7 @@ use rdkafka::message::BorrowedMessage;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::error::{Doing, Error, Result};
+use crate::state::reader::TableTopics;
 
 /// How long a request to the broker may take.
 const REQUEST_MAX: Duration = Duration::from_secs(15);
@@ -16,16 +17,17 @@ const NO_PROGRESS_MAX: Duration = Duration::from_secs(60);
 
 /// How many records a topic holds; none where it was never created.
 pub(crate) fn count(bootstrap: &str, topic: &str) -> Result<u64> {
-    let consumer = consumer(bootstrap)?;
-    let metadata = consumer.fetch_metadata(None, REQUEST_MAX).doing("asking Kafka for its topics")?;
-    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(0) };
+    let metadata = consumer(bootstrap)?.fetch_metadata(None, REQUEST_MAX).doing("asking Kafka for its topics")?;
     let mut records = 0;
-    for partition in found.partitions() {
-        let marks = consumer.fetch_watermarks(topic, partition.id(), REQUEST_MAX);
-        let (low, high) = marks.doing(format!("asking for the end of {topic}"))?;
-        records += (high - low).unsigned_abs();
+    if metadata.topics().iter().any(|found| found.name() == topic) {
+        each(bootstrap, topic, |_| records += 1)?;
     }
     Ok(records)
+}
+
+/// Deletes the topic of dead letters, and the one beside it that says what was replayed; neither need be there.
+pub(crate) async fn delete(bootstrap: &str, topic: &str) -> Result<()> {
+    TableTopics::new(bootstrap, "", &[topic.to_owned(), format!("{topic}-orders")]).delete().await
 }
 
 /// Shows every record of a topic to `take`.

@@ -97,7 +97,7 @@ impl Downstream {
     pub(crate) async fn clear(&self) -> Result<()> {
         self.clickhouse.drop().await?;
         self.events.delete().await?;
-        TableTopics::new(&self.bootstrap, "", std::slice::from_ref(&self.letters)).delete().await?;
+        letters::delete(&self.bootstrap, &self.letters).await?;
         let mut redis = connect(&self.redis_url).await?;
         redis::cmd("FLUSHDB").exec_async(&mut redis).await.doing("emptying the run's database of Redis")
     }

@@ -3,15 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rdkafka::message::{BorrowedMessage, Headers, Message};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 use xtask::services::Environment;
 
 use crate::chain::{blocking, letters};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::loader::events::{Events, good, id};
 use crate::loader::site::Site;
 use crate::screen::Screen;
@@ -22,6 +22,10 @@ const RECORDS: u64 = 1_000_000;
 const ONE_OF: u64 = 1_000;
 /// Of so many that are poison, one cannot be read by anybody.
 const UNREADABLE_ONE_OF: u64 = 10;
+/// How long a replay may take.
+const REPLAY_MAX: Duration = Duration::from_secs(300);
+/// How often it is asked how far it is.
+const LOOK: Duration = Duration::from_secs(1);
 /// What the mended table needs to take the others.
 const MEND: [&str; 4] = [
     "alter table clicks modify column dwell_ms UInt32",
@@ -46,6 +50,7 @@ pub struct Report {
     poor_reasons: u64,
     rows_after_replay: u64,
     distinct_after_replay: u64,
+    dead_after_replay: u64,
     /// Records that nobody can read.
     unreadable: u64,
     records_per_s: f64,
@@ -133,7 +138,7 @@ async fn play(site: &Site, records: u64, screen: &Screen) -> Result<Report> {
     for sql in MEND {
         site.clickhouse.run(sql).await?;
     }
-    let (rows_after_replay, distinct_after_replay) = replay(site, screen).await?;
+    let ((rows_after_replay, distinct_after_replay), dead_after_replay) = replay(site, screen).await?;
     let unreadable = poison.values().filter(|poison| matches!(poison, Poison::Unreadable(_))).count() as u64;
     let seconds = loaded.as_secs_f64();
     let mut report = Report {
@@ -146,6 +151,7 @@ async fn play(site: &Site, records: u64, screen: &Screen) -> Result<Report> {
         poor_reasons: judged.poor,
         rows_after_replay,
         distinct_after_replay,
+        dead_after_replay,
         unreadable,
         records_per_s: (records as f64 / seconds).round(),
         seconds: (seconds * 1000.0).round() / 1000.0,
@@ -158,14 +164,30 @@ async fn play(site: &Site, records: u64, screen: &Screen) -> Result<Report> {
     Ok(report)
 }
 
-/// Replays every dead letter; what the table holds then.
-async fn replay(site: &Site, screen: &Screen) -> Result<(u64, u64)> {
+/// Replays every dead letter; what the table holds then, and how many letters stay dead.
+async fn replay(site: &Site, screen: &Screen) -> Result<((u64, u64), u64)> {
     let mut process = site.load.start()?;
     let said = site.load.ask(&["dlq", "replay", "--all"])?;
     screen.say(&format!("          {}", said.trim().lines().last().unwrap_or_default()));
-    site.catch_up(&mut process, screen).await?;
+    let since = Instant::now();
+    let dead = loop {
+        process.check()?;
+        let letters: Vec<Letter> = serde_json::from_str(&site.load.ask(&["dlq", "list", "--output", "json"])?)
+            .map_err(|error| Error::Relay(format!("postrider dlq list answers what cannot be read: {error}")))?;
+        let of = |state: &str| letters.iter().filter(|letter| letter.state == state).count() as u64;
+        if of("replaying") == 0 || since.elapsed() > REPLAY_MAX {
+            break of("dead") + of("replaying");
+        }
+        tokio::time::sleep(LOOK).await;
+    };
     process.stop()?;
-    site.rows().await
+    Ok((site.rows().await?, dead))
+}
+
+/// A dead letter as `postrider dlq list` tells it.
+#[derive(Debug, Deserialize)]
+struct Letter {
+    state: String,
 }
 
 #[derive(Debug, Default)]
@@ -235,6 +257,7 @@ impl Report {
         let loaded = self.rows == self.records - self.poison && self.distinct == self.rows;
         let letters = self.dead_letters == self.poison && self.wrong_letters == 0 && self.poor_reasons == 0;
         let replayed = self.rows_after_replay == self.records - self.unreadable;
+        let replayed = replayed && self.dead_after_replay == self.unreadable;
         loaded && letters && replayed && self.distinct_after_replay == self.rows_after_replay
     }
 
@@ -270,8 +293,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "  after replay  {:>12}   rows, of {} events\n",
-            self.rows_after_replay, self.distinct_after_replay
+            "  after replay  {:>12}   rows, of {} events; {} letters stay dead\n",
+            self.rows_after_replay, self.distinct_after_replay, self.dead_after_replay
         )?;
         for example in &self.examples {
             writeln!(f, "  {example}")?;

@@ -70,9 +70,10 @@ impl Site {
         let (group, letters) = (format!("{name}.load"), format!("{name}.dlq"));
         let port = free_port()?;
         let toml = format!(
-            "[kafka]\nbootstrap_servers = {}\n\n[consumer]\ninstance_id = \"load\"\n\n[admin]\nlisten = \"127.0.0.1:{port}\"\n\n\
+            "[kafka]\nbootstrap_servers = {}\n\n[consumer]\ninstance_id = \"load\"\n\n[dead_letter]\ntopic = {}\n\n[admin]\nlisten = \"127.0.0.1:{port}\"\n\n\
              [clickhouse]\nurl = {}\ndatabase = {}\n\n[load]\ngroup = {}\n\n[load.tables.{TABLE}]\ntopic = {}\nkind = \"append\"\n",
             quoted(&bootstrap),
+            quoted(&letters),
             quoted(&server.url()),
             quoted(&name),
             quoted(&group),
@@ -142,7 +143,7 @@ impl Site {
     /// Removes everything.
     pub(super) async fn clear(self) -> Result<()> {
         self.topics.delete().await?;
-        TableTopics::new(&self.bootstrap, "", std::slice::from_ref(&self.letters)).delete().await?;
+        letters::delete(&self.bootstrap, &self.letters).await?;
         std::fs::remove_dir_all(&self.folder).doing(format!("removing {}", self.folder.display()))
     }
 
