@@ -16,49 +16,67 @@ const SAME: &str = "same";
 const VALUE_MAX: usize = 300;
 
 /// The document, line by line.
-pub(super) struct Document {
+pub(crate) struct Document {
     lines: Vec<String>,
 }
 
 /// A row of the table.
-pub(super) struct Row {
+pub(crate) struct Row {
     /// Its line, from 0: the number of its row in Postgres.
-    pub(super) line: usize,
+    pub(crate) line: usize,
     /// The column's type, and what follows it in `create table`.
-    pub(super) column: String,
+    pub(crate) column: String,
     /// `name=value`, with blanks between.
-    pub(super) options: String,
+    pub(crate) options: String,
     /// The value in SQL; before it may stand what happens next to its row.
-    pub(super) value: String,
-    pub(super) debezium: Written,
-    pub(super) why: String,
+    pub(crate) value: String,
+    pub(crate) debezium: Written,
+    /// What the cell says that Postrider writes.
+    pub(crate) postrider: String,
+    pub(crate) why: String,
+}
+
+impl Row {
+    /// What Postrider writes; none where the cell is cut, or there is no value.
+    pub(crate) fn ours(&self) -> Option<Written> {
+        let code =
+            |text: &str| text.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')).unwrap_or(text).to_owned();
+        let (json, schema) = match self.postrider.split_once(" as `") {
+            Some((json, schema)) => (json.trim_end_matches(','), format!("`{schema}")),
+            None => (self.postrider.as_str(), self.debezium.schema.clone()),
+        };
+        let json = if json == SAME { self.debezium.json.clone() } else { code(json) };
+        let is_value = !json.starts_with('(') && !json.ends_with('…');
+        let schema = code(&schema);
+        (is_value && !schema.is_empty()).then_some(Written { schema, json })
+    }
 }
 
 /// A value as JSON and its schema; an empty schema if there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Written {
-    pub(super) schema: String,
-    pub(super) json: String,
+pub(crate) struct Written {
+    pub(crate) schema: String,
+    pub(crate) json: String,
 }
 
-pub(super) fn path() -> PathBuf {
+pub(crate) fn path() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/types.md")
 }
 
 impl Document {
-    pub(super) fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let text = std::fs::read_to_string(path()).expect("the document");
         Self { lines: text.lines().map(str::to_owned).collect() }
     }
 
     /// The statements that make the types.
-    pub(super) fn setup(&self) -> String {
+    pub(crate) fn setup(&self) -> String {
         let block = self.lines.iter().skip_while(|line| *line != "```sql").skip(1);
         let lines: Vec<&str> = block.take_while(|line| *line != "```").map(String::as_str).collect();
         lines.join("\n")
     }
 
-    pub(super) fn rows(&self) -> Vec<Row> {
+    pub(crate) fn rows(&self) -> Vec<Row> {
         let (mut rows, mut inside, mut schema) = (Vec::new(), false, String::new());
         for (line, text) in self.lines.iter().enumerate() {
             inside = text == HEAD || inside && text.starts_with('|');
@@ -66,7 +84,7 @@ impl Document {
                 continue;
             }
             let cells = cells(text);
-            let [column, options, value, said, json, _, why] = cells.as_slice() else {
+            let [column, options, value, said, json, postrider, why] = cells.as_slice() else {
                 panic!("line {}: {} cells", line + 1, cells.len())
             };
             if said != DITTO {
@@ -78,6 +96,7 @@ impl Document {
                 options: options.clone(),
                 value: value.clone(),
                 debezium: Written { schema: schema.clone(), json: json.clone() },
+                postrider: postrider.clone(),
                 why: why.clone(),
             });
         }
@@ -85,7 +104,7 @@ impl Document {
     }
 
     /// With what Postrider wrote in its cells.
-    pub(super) fn filled(&self, rows: &[Row], written: &BTreeMap<usize, Written>) -> String {
+    pub(crate) fn filled(&self, rows: &[Row], written: &BTreeMap<usize, Written>) -> String {
         let mut lines = self.lines.clone();
         for row in rows {
             let ours = cell(&row.debezium, &written[&row.line]);

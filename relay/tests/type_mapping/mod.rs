@@ -1,7 +1,7 @@
 //! `docs/types.md` is the test: each of its rows is written into a table, read from a slot, described from the catalog and
 //! published, and what comes out is what stands there.
 
-mod document;
+pub(crate) mod document;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;

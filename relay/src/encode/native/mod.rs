@@ -14,6 +14,7 @@ mod block;
 mod calendar;
 mod column;
 mod connect;
+pub mod derive;
 mod fields;
 mod fixed;
 mod float;
@@ -29,6 +30,7 @@ mod types;
 mod unavailable;
 mod value;
 mod wide;
+mod wkt;
 
 pub use block::Block;
 pub use column::Column;

@@ -6,6 +6,7 @@ use crate::encode::native::misfit::What;
 use crate::encode::native::number::Number;
 use crate::encode::native::reading::Reading;
 use crate::encode::native::value::{Text, Value};
+use crate::encode::native::wkt;
 
 /// Appends the text or the bytes that a value is. After an error a part of them may be there.
 pub(super) fn append(value: Value<'_>, reading: &Reading, out: &mut Vec<u8>) -> Result<(), What> {
@@ -31,6 +32,7 @@ pub(super) fn append(value: Value<'_>, reading: &Reading, out: &mut Vec<u8>) -> 
         }
         (Value::Object(json), Reading::Captured) => match scaled(json)? {
             Some(number) => number.print(out),
+            None if wkt::append(json, out)? => Ok(()),
             None => {
                 out.extend_from_slice(json.as_bytes());
                 Ok(())

@@ -32,6 +32,11 @@ impl Type {
         Ok(Self { text: text.to_owned(), shape })
     }
 
+    /// `String`, which holds anything as text.
+    pub(super) fn string() -> Self {
+        Self { text: "String".to_owned(), shape: Shape::String }
+    }
+
     /// Its text, as it was read.
     #[must_use]
     pub fn text(&self) -> &str {
