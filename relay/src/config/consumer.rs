@@ -14,7 +14,7 @@ const INSTANCE_ID: Key = Key {
     path: "consumer.instance_id",
     kind: Kind::Text("1 to 249 letters, digits, `.`, `_` and `-`"),
     fallback: Fallback::Absent("each start is a new member of the group"),
-    meaning: "A name of this process that survives its restart, such as a pod's in a StatefulSet: the group waits for it, for `session_timeout_ms`, before its partitions go to others.",
+    meaning: "A name of this process alone that survives its restart, such as its pod's in a StatefulSet. Killed and started again it goes on at once; without it the group first waits for the dead member, for `session_timeout_ms` and more.",
 };
 const START: Key = Key {
     path: "consumer.start",
@@ -35,11 +35,11 @@ const PROTOCOL: Key = Key {
     fallback: Fallback::Value("classic"),
     meaning: "Who says which member reads what: `classic` a member (cooperative-sticky), `consumer` the broker (KIP-848, brokers from 4.0 on). All members of a group must have the same.",
 };
-/// The default of Java's clients: a rolling update of a static member takes less.
+/// A process that was killed without `instance_id` holds its group up for as long; its heartbeats have a thread of their own.
 const SESSION_TIMEOUT_MS: Key = Key {
     path: "consumer.session_timeout_ms",
     kind: Kind::Integer { min: 1000, max: 1_800_000 },
-    fallback: Fallback::Value("45000"),
+    fallback: Fallback::Value("10000"),
     meaning: "How long the group waits for a member that went silent before others get its partitions, in milliseconds. With `protocol = \"consumer\"` the broker says it.",
 };
 const BATCH_RECORDS_MAX: Key = Key {

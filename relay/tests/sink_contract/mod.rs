@@ -15,7 +15,7 @@ mod outage;
 mod partitions;
 mod progress;
 mod refusal;
-mod secure;
+pub(crate) mod secure;
 pub(crate) mod topic;
 
 use std::time::Duration;

@@ -17,11 +17,11 @@ use super::batch::{batch, keyed};
 use super::topic::unique;
 use super::{PATIENCE, durable};
 
-const PASSWORD: &str = "only-for-this-test";
+pub(crate) const PASSWORD: &str = "only-for-this-test";
 
 /// The broker with its listeners, and files that clients need.
-struct Secured {
-    broker: PrivateKafka,
+pub(crate) struct Secured {
+    pub(crate) broker: PrivateKafka,
     folder: PathBuf,
 }
 
@@ -107,7 +107,7 @@ impl Secured {
     }
 
     /// Options for a listener, with TLS.
-    fn options(&self, listener: &str) -> KafkaOptions {
+    pub(crate) fn options(&self, listener: &str) -> KafkaOptions {
         let mut options = self.options_at(self.broker.address(listener));
         options.security.tls = Some(KafkaTls {
             ca_file: Some(self.file("ca.pem")),
@@ -128,7 +128,7 @@ impl Secured {
         options
     }
 
-    fn login(&self, mechanism: &'static str, username: &str, password: &str) -> Option<KafkaLogin> {
+    pub(crate) fn login(&self, mechanism: &'static str, username: &str, password: &str) -> Option<KafkaLogin> {
         Some(KafkaLogin::Password {
             mechanism,
             username: username.into(),
@@ -164,7 +164,7 @@ fn base64url(bytes: &[u8]) -> String {
 }
 
 /// The broker of these tests; it stops when the last of them lets go of it.
-async fn secured() -> Arc<Secured> {
+pub(crate) async fn secured() -> Arc<Secured> {
     static RUNNING: Mutex<Weak<Secured>> = Mutex::new(Weak::new());
     tokio::task::spawn_blocking(|| {
         let mut running = RUNNING.lock().unwrap_or_else(PoisonError::into_inner);

@@ -129,7 +129,7 @@ impl KafkaSourceOptions {
             start: Start::Earliest,
             missing: Missing::Wait,
             protocol: Protocol::Classic,
-            session_timeout: Duration::from_secs(45),
+            session_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             cuts: Cuts { records_max: 100_000, bytes_max: 32 << 20, age_max: Duration::ZERO },

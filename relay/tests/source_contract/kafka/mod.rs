@@ -1,6 +1,8 @@
 //! The Kafka source under the contract, on the shared broker with topics and groups of its own.
 
 mod cuts;
+mod members;
+mod trouble;
 
 use std::ops::Range;
 use std::sync::Arc;
