@@ -176,7 +176,8 @@ impl Worker {
             poller.unpark();
         });
         if let Some(index) = self.missing.iter().position(|name| *name == topic.name) {
-            info!(topic = &*self.missing.remove(index), "the topic exists now");
+            let appeared = self.missing.remove(index);
+            info!(topic = &*appeared, "the topic exists now");
             self.metrics.consumer.missing_topics.set(self.missing.len() as i64);
         }
         self.assignments += 1;
@@ -230,8 +231,16 @@ impl Worker {
         Err(Error::new(End::Source, Kind::Unavailable, context))
     }
 
-    /// Tells librdkafka where to read again.
+    /// Tells librdkafka again where to read, where it did not take it.
+    pub(super) fn seek_again(&mut self) {
+        if Instant::now() >= self.seek_at && self.lanes.iter().any(|lane| lane.seek.is_some()) {
+            self.seek();
+        }
+    }
+
+    /// Tells librdkafka where to read.
     pub(super) fn seek(&mut self) {
+        self.seek_at = Instant::now() + ASK_AGAIN;
         let mut list = TopicPartitionList::new();
         for lane in &self.lanes {
             if let Some(offset) = lane.seek {
@@ -245,14 +254,25 @@ impl Worker {
         match self.consumer.seek_partitions(list, ASK_PATIENCE) {
             Ok(sought) => {
                 for part in sought.elements() {
-                    match part.error() {
-                        Ok(()) => self.sought(part.topic(), part.partition()),
-                        Err(error) => debug!(%error, topic = part.topic(), "seeking again"),
+                    let (topic, partition) = (part.topic(), part.partition());
+                    match part.error().or_else(|_| self.take_again(topic, partition, part.offset())) {
+                        Ok(()) => self.sought(topic, partition),
+                        Err(error) => debug!(%error, topic, partition, "seeking again"),
                     }
                 }
             }
             Err(error) => debug!(%error, "seeking again"),
         }
+    }
+
+    /// Gives a partition back and takes it anew, within this member: after an offset that was out of range there is no fetching
+    /// that could seek.
+    fn take_again(&self, topic: &str, partition: i32, offset: Offset) -> Result<(), KafkaError> {
+        let mut list = TopicPartitionList::with_capacity(1);
+        list.add_partition_offset(topic, partition, offset)?;
+        self.consumer.incremental_unassign(&list)?;
+        self.consumer.incremental_assign(&list)?;
+        if self.paused { self.consumer.pause(&list) } else { Ok(()) }
     }
 
     fn sought(&mut self, topic: &str, partition: i32) {

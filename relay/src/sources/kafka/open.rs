@@ -21,6 +21,9 @@ use crate::telemetry::Metrics;
 /// How long to wait before asking a broker again.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
+/// How long one question waits at first, and at last: between two of them the client tells what is wrong.
+const QUESTION: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
+
 /// How long it takes at most to hand a token over.
 const TOKEN_HANDOVER: Duration = Duration::from_millis(20);
 
@@ -122,15 +125,19 @@ fn partitions_of(
     deadline: Instant,
 ) -> Result<Option<usize>, Error> {
     let is_refused = || reachability.diagnosis().is_some_and(|diagnosis| diagnosis.certain);
+    let mut patience = QUESTION.0;
     loop {
-        let metadata = match client.fetch_metadata(Some(topic), remaining(deadline)) {
+        let metadata = match client.fetch_metadata(Some(topic), remaining(deadline).min(patience)) {
             Ok(metadata) => metadata,
-            // A connection that just failed is tried again, unless it is known that this will not help.
-            Err(_) if !is_refused() && Instant::now() < deadline => {
-                thread::sleep(ASK_AGAIN);
+            Err(error) => {
+                drop(client.poll(ASK_AGAIN));
+                // A connection that just failed is tried again, unless it is known that this will not help.
+                if is_refused() || Instant::now() >= deadline {
+                    return Err(unavailable(options, reachability, &error));
+                }
+                patience = (patience * 2).min(QUESTION.1);
                 continue;
             }
-            Err(error) => return Err(unavailable(options, reachability, &error)),
         };
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(None) };
         match found.error().map(RDKafkaErrorCode::from) {

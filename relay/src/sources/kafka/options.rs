@@ -142,11 +142,18 @@ impl KafkaSourceOptions {
         }
     }
 
-    /// The properties of the client that looks whether the topics are there.
+    /// The properties of the client that looks whether the topics are there. It is in no group, whose properties must be in
+    /// accord with each other all the same.
     ///
     /// # Errors
     /// If a secret cannot be read.
     pub(super) fn client(&self) -> Result<ClientConfig, Error> {
+        let mut config = self.connection()?;
+        config.set("max.poll.interval.ms", "300000");
+        Ok(config)
+    }
+
+    fn connection(&self) -> Result<ClientConfig, Error> {
         let mut config = ClientConfig::new();
         // A broker that comes back is noticed within a second, whatever its absence.
         config.set("reconnect.backoff.ms", "20").set("reconnect.backoff.max.ms", "1000");
@@ -175,7 +182,7 @@ impl KafkaSourceOptions {
     /// # Errors
     /// If a secret cannot be read.
     pub(super) fn consumer(&self, partitions: usize) -> Result<ClientConfig, Error> {
-        let mut config = self.client()?;
+        let mut config = self.connection()?;
         // With a queue of its own for each partition, the limit holds for each.
         let ahead = (self.queue_bytes_max / partitions.max(1)).clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX);
         config

@@ -107,6 +107,8 @@ pub(super) struct Worker {
     /// Changes of the group that could not be handled yet.
     pub(super) changes: VecDeque<Change>,
     pub(super) changes_at: Instant,
+    /// When a place that librdkafka did not take is told again.
+    pub(super) seek_at: Instant,
     /// How many assignments there were.
     pub(super) assignments: u64,
     pub(super) paused: bool,
@@ -148,6 +150,7 @@ impl Worker {
             lanes: Vec::new(),
             changes: VecDeque::new(),
             changes_at: now,
+            seek_at: now,
             assignments: 0,
             paused: false,
             missing,
@@ -174,6 +177,7 @@ impl Worker {
             }
             self.poll();
             self.rebalance();
+            self.seek_again();
             let has_more = self.fill();
             self.hand_over();
             self.commit();
