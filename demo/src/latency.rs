@@ -2,14 +2,14 @@
 //! the benchmark that measures them from the commit to the consumer at a steady rate.
 
 mod arrivals;
-mod bench;
-mod place;
+pub(crate) mod bench;
+pub(crate) mod place;
 mod report;
-mod writers;
+pub(crate) mod writers;
 
 use std::time::Duration;
 
-pub use bench::{Options, bench};
+pub use bench::{Connections, Options, bench};
 pub use report::Report;
 
 /// Every measured latency, in microseconds. Eight bytes each: ten million events cost 80 MB, and no figure is rounded to a bucket.

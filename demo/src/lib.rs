@@ -6,7 +6,7 @@
 //! what was read with the [`outbox`]. [`drain`] measures how fast a backlog goes; [`soak`] names the long forms.
 //! [`state`] does the same with ordinary tables, whose records are folded back into tables; [`large`] and [`churn`] look at one
 //! large transaction and at schemas that change all the time; [`snapshot`] at the
-//! rows that are there before.
+//! rows that are there before; [`invalidation`] at how fast Redis forgets.
 //!
 //! Architecture invariant: the judge knows neither Kafka nor Postgres, and nothing here links the relay: it is only ever a process.
 
@@ -18,6 +18,7 @@ pub mod database;
 pub mod drain;
 pub mod error;
 pub mod findings;
+pub mod invalidation;
 pub mod judge;
 pub mod large;
 pub mod latency;

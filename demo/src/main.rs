@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use demo::error::{Error, Result};
 use demo::screen::{Screen, print};
 use demo::soak::{Form as SoakForm, SOAKS, Soak};
-use demo::{churn, compare, drain, large, latency, loader, run, snapshot, state};
+use demo::{churn, compare, drain, invalidation, large, latency, loader, run, snapshot, state};
 
 /// Nova, a small social network, writes; the relay carries; the verdict is counted.
 #[derive(Debug, Parser)]
@@ -40,6 +40,13 @@ enum Command {
     Latency {
         #[command(flatten)]
         options: latency::Options,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// How fast Redis forgets, beside redis-benchmark; from the commit to a key that is gone; patterns in a million keys
+    Invalidate {
+        #[command(flatten)]
+        options: invalidation::Options,
         #[command(flatten)]
         form: Form,
     },
@@ -123,6 +130,11 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
         }
         Command::Latency { options, form } => {
             let report = latency::bench(&options, screen).await?;
+            form.show(&report, || report.json(), screen);
+            Ok(true)
+        }
+        Command::Invalidate { options, form } => {
+            let report = invalidation::bench(&options, screen).await?;
             form.show(&report, || report.json(), screen);
             Ok(true)
         }

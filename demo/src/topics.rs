@@ -94,7 +94,7 @@ impl Topics {
     }
 }
 
-fn admin(bootstrap: &str) -> Result<AdminClient<DefaultClientContext>> {
+pub(crate) fn admin(bootstrap: &str) -> Result<AdminClient<DefaultClientContext>> {
     ClientConfig::new().set("bootstrap.servers", bootstrap).create().doing("connecting to Kafka")
 }
 

@@ -100,7 +100,7 @@ async fn measure(connections: Connections, options: &Options, screen: &Screen) -
 }
 
 /// When each event's transaction committed, in microseconds since 1970, by its number.
-async fn committed(place: &Place) -> Result<HashMap<u64, i64>> {
+pub(crate) async fn committed(place: &Place) -> Result<HashMap<u64, i64>> {
     let client = place.database.connect().await?;
     let sql = "select (payload ->> 'n')::bigint, (extract(epoch from pg_xact_commit_timestamp(xmin)) * 1000000)::bigint \
                from outbox_events";

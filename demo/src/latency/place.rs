@@ -1,6 +1,6 @@
 //! Where a measurement takes place: servers of its own, with or without TLS, and a relay configured for them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rdkafka::ClientConfig;
 use xtask::services::certificates::{Authority, Certificate, CertificateError, Subject};
@@ -27,10 +27,10 @@ const HOST: &str = "127.0.0.1";
 const HBA: &str = "hostssl all postrider 127.0.0.1/32 scram-sha-256\nhost all postgres 127.0.0.1/32 scram-sha-256";
 
 /// Everything that a measurement needs.
-pub(super) struct Place {
-    pub(super) database: Database,
-    pub(super) topics: Topics,
-    pub(super) relay: Relay,
+pub(crate) struct Place {
+    pub(crate) database: Database,
+    pub(crate) topics: Topics,
+    pub(crate) relay: Relay,
     broker: Broker,
     folder: PathBuf,
     /// Last, so that they outlive what is connected to them.
@@ -46,7 +46,7 @@ struct Broker {
 
 impl Place {
     /// Starts the servers, and sets up outbox, slot and topics.
-    pub(super) async fn open(connections: Connections) -> Result<Self> {
+    pub(crate) async fn open(connections: Connections) -> Result<Self> {
         let name = format!("latency_{:x}_{:x}", std::process::id(), now_us() / 1000 % 0x1000_0000);
         let folder = std::env::temp_dir().join(&name);
         std::fs::create_dir_all(&folder).doing(format!("creating {}", folder.display()))?;
@@ -96,7 +96,7 @@ impl Place {
     }
 
     /// What a Kafka client needs to connect as the relay does.
-    pub(super) fn client(&self) -> ClientConfig {
+    pub(crate) fn client(&self) -> ClientConfig {
         let mut client = ClientConfig::new();
         client.set("bootstrap.servers", &self.broker.bootstrap);
         if let Some(authority) = &self.broker.authority {
@@ -105,8 +105,18 @@ impl Place {
         client
     }
 
+    /// Where the broker is.
+    pub(crate) fn bootstrap(&self) -> &str {
+        &self.broker.bootstrap
+    }
+
+    /// A folder of the measurement's own, which [`Place::clear`] removes.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Removes everything.
-    pub(super) async fn clear(self) -> Result<()> {
+    pub(crate) async fn clear(self) -> Result<()> {
         self.database.drop().await?;
         std::fs::remove_dir_all(&self.folder).doing(format!("removing {}", self.folder.display()))
     }

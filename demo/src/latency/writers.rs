@@ -22,34 +22,34 @@ const INSERT: &str = "select postrider.emit('order', $1, 'OrderPlaced', $2::text
 
 /// When each event is due.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     start: Instant,
     start_us: i64,
     interval: Duration,
     first: u64,
     /// How many there are.
-    pub(super) events: u64,
+    pub(crate) events: u64,
 }
 
 impl Schedule {
     /// All of them now, numbered from 0.
-    pub(super) fn at_once(events: u64) -> Self {
+    pub(crate) fn at_once(events: u64) -> Self {
         Self { start: Instant::now(), start_us: now_us(), interval: Duration::ZERO, first: 0, events }
     }
 
     /// `events` events at `per_s` a second from now on, numbered after the one that was written before.
-    pub(super) fn from_now(per_s: u64, events: u64) -> Self {
+    pub(crate) fn from_now(per_s: u64, events: u64) -> Self {
         let interval = Duration::from_secs_f64(1.0 / per_s as f64);
         Self { start: Instant::now(), start_us: now_us(), interval, first: 1, events }
     }
 
     /// The number in the payload of event `n`.
-    pub(super) fn number(&self, n: u64) -> u64 {
+    pub(crate) fn number(&self, n: u64) -> u64 {
         self.first + n
     }
 
     /// When event `n` is due, in microseconds since 1970.
-    pub(super) fn due_us(&self, n: u64) -> i64 {
+    pub(crate) fn due_us(&self, n: u64) -> i64 {
         self.start_us + i64::try_from(self.after(n).as_micros()).unwrap_or(i64::MAX)
     }
 
@@ -59,7 +59,7 @@ impl Schedule {
 }
 
 /// Writes every event when it is due; how long all of it took.
-pub(super) async fn write(place: &Place, schedule: Schedule) -> Result<Duration> {
+pub(crate) async fn write(place: &Place, schedule: Schedule) -> Result<Duration> {
     let mut turns = Vec::new();
     let mut writers = tokio::task::JoinSet::new();
     for _ in 0..WRITERS.min(schedule.events as usize) {

@@ -5,3 +5,5 @@ mod events;
 pub mod outage;
 pub mod poison;
 mod site;
+
+pub(crate) use site::Metrics;

@@ -36,7 +36,7 @@ settings non_replicated_deduplication_window = 1000";
 const NO_PROGRESS_MAX: Duration = Duration::from_secs(120);
 /// How often the run looks how far the loader is.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long the loader may take to answer for its metrics.
+/// How long a worker may take to answer for its metrics.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 /// Everything that such a run made.
@@ -93,13 +93,7 @@ impl Site {
 
     /// The metrics of the loader that runs; none if it does not answer.
     pub(super) async fn metrics(&self) -> Option<Metrics> {
-        let url = self.metrics_url.clone();
-        let asked = blocking(move || {
-            let agent: Agent = Agent::config_builder().timeout_global(Some(ANSWER_MAX)).build().into();
-            let answer = agent.get(&url).call().and_then(|mut answer| answer.body_mut().read_to_string());
-            Ok(answer.ok())
-        });
-        asked.await.ok().flatten().map(|text| Metrics::parse(&text))
+        Metrics::ask(&self.metrics_url).await
     }
 
     /// How many records the loader has not committed yet.
@@ -162,9 +156,20 @@ fn free_port() -> Result<u16> {
 
 /// The numbers of a process, by their name with its labels.
 #[derive(Debug, Default)]
-pub(super) struct Metrics(BTreeMap<String, f64>);
+pub(crate) struct Metrics(BTreeMap<String, f64>);
 
 impl Metrics {
+    /// Those that are served there; none if nobody answers.
+    pub(crate) async fn ask(url: &str) -> Option<Self> {
+        let url = url.to_owned();
+        let asked = blocking(move || {
+            let agent: Agent = Agent::config_builder().timeout_global(Some(ANSWER_MAX)).build().into();
+            let answer = agent.get(&url).call().and_then(|mut answer| answer.body_mut().read_to_string());
+            Ok(answer.ok())
+        });
+        asked.await.ok().flatten().map(|text| Self::parse(&text))
+    }
+
     fn parse(text: &str) -> Self {
         let number = |line: &str| {
             let (name, value) = line.rsplit_once(' ')?;
@@ -174,7 +179,7 @@ impl Metrics {
     }
 
     /// The sum of a metric over its labels, of which each must be in the line's text; 0 if there is none.
-    pub(super) fn sum(&self, name: &str, label: &str) -> f64 {
+    pub(crate) fn sum(&self, name: &str, label: &str) -> f64 {
         let of = |line: &str| line.split('{').next() == Some(name) && line.contains(label);
         // Adding to -0.0, which an empty sum is, would print its sign.
         self.0.iter().filter(|(line, _)| of(line)).map(|(_, value)| value).sum::<f64>() + 0.0
