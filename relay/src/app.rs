@@ -8,6 +8,10 @@ mod clickhouse;
 #[cfg(feature = "downstream")]
 mod consumer;
 #[cfg(feature = "downstream")]
+mod dead_letters;
+#[cfg(feature = "downstream")]
+pub mod dlq;
+#[cfg(feature = "downstream")]
 pub mod invalidate;
 pub(crate) mod kafka;
 #[cfg(feature = "downstream")]

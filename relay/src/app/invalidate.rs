@@ -6,10 +6,12 @@ use std::time::Duration;
 use tracing::info_span;
 
 use crate::app::consumer::Reading;
+use crate::app::dead_letters::Around;
 use crate::app::worker::Worker;
 use crate::app::{consumer, redis};
 use crate::config::worker::InvalidateConfig;
-use crate::pipeline::{Assigned, Ends, Error, Limits, Progress, Status};
+use crate::pipeline::{Assigned, DeadLetters, Ends, Error, Limits, Progress, Status};
+use crate::sinks::lots::KafkaLetters;
 use crate::sinks::redis::{Once, OnceOptions};
 use crate::sinks::{InvalidatorOptions, Redis};
 use crate::sources::kafka::{Cuts, KafkaSource, KafkaSourceOptions};
@@ -30,16 +32,18 @@ struct KafkaToRedis {
     source: KafkaSourceOptions,
     sink: InvalidatorOptions,
     once: OnceOptions,
+    dead_letters: Around,
     metrics: Arc<Metrics>,
 }
 
 impl Ends for KafkaToRedis {
     type Source = KafkaSource;
-    type Sink = Once<Redis>;
+    type Sink = DeadLetters<Once<Redis>, KafkaLetters>;
 
-    async fn open_sink(&self) -> Result<(Once<Redis>, Option<Progress>), Error> {
+    async fn open_sink(&self) -> Result<(Self::Sink, Option<Progress>), Error> {
         let sink = Redis::open(self.sink.clone(), Arc::clone(&self.metrics)).await?;
-        Ok((Once::new(sink, self.once.clone(), Arc::clone(&self.metrics)), None))
+        let sink = Once::new(sink, self.once.clone(), Arc::clone(&self.metrics));
+        Ok((self.dead_letters.open(sink, &self.metrics).await?, None))
     }
 
     async fn open_source(&self, _progress: Option<Progress>) -> Result<KafkaSource, Error> {
@@ -66,16 +70,20 @@ pub async fn run(config: InvalidateConfig, accept_gap: bool) -> Result<(), Error
         progress_interval: PROGRESS_INTERVAL,
         drain_deadline: config.process.shutdown.drain_deadline,
     };
+    let assigned = Assigned::default();
+    // What makes a key stale does so in any order: nothing waits for a letter, or what it would invalidate stayed stale.
+    let unordered = names.iter().map(|name| (*name, false));
+    let dead_letters = Around::new((&config.kafka, &config.dead_letter), &group, unordered, &assigned, &worker)?;
     let reading = Reading {
         group: &group,
         topics: names.iter().map(|name| (*name, 0)).collect(),
         cuts: CUTS,
         repeatable: false,
         accept_gap,
-        assigned: Assigned::default(),
+        assigned,
     };
     let source = consumer::options(&config.kafka, &config.consumer, reading);
     let once = redis::once(&config);
-    let ends = KafkaToRedis { source, sink, once, metrics: Arc::clone(&worker.metrics) };
+    let ends = KafkaToRedis { source, sink, once, dead_letters, metrics: Arc::clone(&worker.metrics) };
     worker.work(&ends, limits, info_span!("invalidate", group)).await
 }

@@ -14,6 +14,12 @@ const MESSAGE_BYTES_MAX: &str = "message.max.bytes";
 
 /// What the sink is told.
 pub(crate) fn options(kafka: &config::kafka::Kafka, topics: &config::topics::Topics) -> Result<KafkaOptions, Error> {
+    let topic_refresh_interval = topics.refresh_interval;
+    Ok(KafkaOptions { topics: creation(topics), topic_refresh_interval, ..writing(kafka)? })
+}
+
+/// What a sink is told that writes to topics of our own.
+pub(crate) fn writing(kafka: &config::kafka::Kafka) -> Result<KafkaOptions, Error> {
     let defaults = KafkaOptions::new(&kafka.bootstrap_servers);
     let message_bytes_max = match kafka.properties.iter().find(|(name, _)| *name == MESSAGE_BYTES_MAX) {
         None => defaults.message_bytes_max,
@@ -35,8 +41,6 @@ pub(crate) fn options(kafka: &config::kafka::Kafka, topics: &config::topics::Top
             config::kafka::Compression::None => Compression::None,
         },
         request_timeout: kafka.request_timeout,
-        topics: creation(topics),
-        topic_refresh_interval: topics.refresh_interval,
         untimely: match kafka.untimely {
             config::kafka::Untimely::Clamp => Untimely::Clamp,
             config::kafka::Untimely::Refuse => Untimely::Refuse,

@@ -7,11 +7,14 @@ use std::time::Duration;
 use tracing::info_span;
 
 use crate::app::consumer::Reading;
+use crate::app::dead_letters::Around;
 use crate::app::worker::Worker;
 use crate::app::{clickhouse, consumer};
+use crate::config::load::TableKind;
 use crate::config::worker::LoadConfig;
-use crate::pipeline::{Assigned, Ends, Error, Limits, Progress, Status};
+use crate::pipeline::{Assigned, DeadLetters, Ends, Error, Limits, Progress, Status};
 use crate::sinks::clickhouse::{ClickHouse, ClickHouseOptions, LoadOptions};
+use crate::sinks::lots::KafkaLetters;
 use crate::sources::kafka::{Cuts, KafkaSource, KafkaSourceOptions};
 use crate::telemetry::Metrics;
 
@@ -29,15 +32,17 @@ struct KafkaToClickHouse {
     source: KafkaSourceOptions,
     server: ClickHouseOptions,
     load: LoadOptions,
+    dead_letters: Around,
     metrics: Arc<Metrics>,
 }
 
 impl Ends for KafkaToClickHouse {
     type Source = KafkaSource;
-    type Sink = ClickHouse;
+    type Sink = DeadLetters<ClickHouse, KafkaLetters>;
 
-    async fn open_sink(&self) -> Result<(ClickHouse, Option<Progress>), Error> {
-        Ok((ClickHouse::open(&self.server, self.load.clone(), Arc::clone(&self.metrics)).await?, None))
+    async fn open_sink(&self) -> Result<(Self::Sink, Option<Progress>), Error> {
+        let sink = ClickHouse::open(&self.server, self.load.clone(), Arc::clone(&self.metrics)).await?;
+        Ok((self.dead_letters.open(sink, &self.metrics).await?, None))
     }
 
     async fn open_source(&self, _progress: Option<Progress>) -> Result<KafkaSource, Error> {
@@ -65,17 +70,20 @@ pub async fn run(config: LoadConfig, accept_gap: bool) -> Result<(), Error> {
         progress_interval: PROGRESS_INTERVAL,
         drain_deadline: config.process.shutdown.drain_deadline,
     };
+    let assigned = Assigned::default();
+    let captured = load.tables.iter().map(|table| (table.topic.as_str(), table.kind == TableKind::Current));
+    let dead_letters = Around::new((&config.kafka, &config.dead_letter), &group, captured, &assigned, &worker)?;
     let reading = Reading {
         group: &group,
         topics: load.tables.iter().map(|table| (table.topic.as_str(), 0)).collect(),
         cuts: CUTS,
         repeatable: true,
         accept_gap,
-        assigned: Assigned::default(),
+        assigned,
     };
     let source = consumer::options(&config.kafka, &config.consumer, reading);
     let (server, load) = (clickhouse::options(&config.clickhouse), clickhouse::load(load));
     clickhouse::watch_views(&server, &worker.metrics, worker.stop.clone());
-    let ends = KafkaToClickHouse { source, server, load, metrics: Arc::clone(&worker.metrics) };
+    let ends = KafkaToClickHouse { source, server, load, dead_letters, metrics: Arc::clone(&worker.metrics) };
     worker.work(&ends, limits, info_span!("load", group)).await
 }

@@ -3,6 +3,8 @@
 mod administrator;
 mod adopt;
 mod check;
+#[cfg(feature = "downstream")]
+mod dlq;
 mod error;
 mod init;
 #[cfg(feature = "downstream")]
@@ -53,6 +55,8 @@ pub struct Cli {
 enum Verb {
     Adopt(adopt::Adopt),
     Check(check::Check),
+    #[cfg(feature = "downstream")]
+    Dlq(dlq::DeadLetters),
     Init(init::Init),
     #[cfg(feature = "downstream")]
     Invalidate(invalidate::Invalidate),
@@ -75,6 +79,8 @@ impl Cli {
         let done = match self.verb {
             Verb::Adopt(adopt) => adopt.execute(config),
             Verb::Check(check) => check.execute(config),
+            #[cfg(feature = "downstream")]
+            Verb::Dlq(dlq) => dlq.execute(config),
             Verb::Init(init) => init.execute(config),
             #[cfg(feature = "downstream")]
             Verb::Invalidate(invalidate) => invalidate.execute(config),

@@ -24,7 +24,7 @@ const ORDER: Key = Key {
     path: "dead_letter.order",
     kind: Kind::Choice(&["auto", "key", "none"]),
     fallback: Fallback::Value("auto"),
-    meaning: "Whether later records of a key become dead letters too while an earlier one is (`key`), or go on (`none`). `auto`: they wait where rows of captured tables are kept, and events go on.",
+    meaning: "Whether later records of a key become dead letters too while an earlier one is (`key`), or go on (`none`). `auto`: they wait where the rows of captured tables are loaded; events, and whatever makes a cached page stale, go on.",
 };
 const SHAPE: Key = Key {
     path: "dead_letter.shape",

@@ -189,6 +189,11 @@ pub enum OnTruncate {
 }
 
 impl Load {
+    /// The consumer group alone, for who looks at its dead letters.
+    pub(super) fn group(settings: &mut Settings) -> String {
+        settings.checked(&GROUP, is_topic_name)
+    }
+
     pub(super) fn from_settings(settings: &mut Settings) -> Self {
         let names = settings.names(TABLES);
         if names.is_empty() {

@@ -75,6 +75,53 @@ pub struct InvalidateConfig {
     pub process: Process,
 }
 
+/// What looking at the dead letters of a worker needs: where they are, and whose they are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DeadLetterConfig {
+    /// Where the records are.
+    pub kafka: Kafka,
+    /// Where records go that are given up.
+    pub dead_letter: DeadLetter,
+    /// The consumer group that gives them up.
+    pub group: String,
+}
+
+/// A worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// The loader.
+    Load,
+    /// The invalidator.
+    Invalidate,
+}
+
+impl DeadLetterConfig {
+    /// Reads the same file and variables as [`Config::load`](crate::config::Config::load), unknown keys refused; only these
+    /// sections are checked further. Without a `role` it is the loader's if one is configured, else the invalidator's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load(
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        role: Option<Role>,
+    ) -> Result<Self, ConfigError> {
+        let (name, text) = read_configuration(path)?;
+        let mut settings = merge(&name, &text, environment)?;
+        let loads = settings.is_given("load") || !settings.is_given("invalidate");
+        let group = match role.unwrap_or(if loads { Role::Load } else { Role::Invalidate }) {
+            Role::Load => Load::group(&mut settings),
+            Role::Invalidate => Invalidate::group(&mut settings),
+        };
+        let config = Self {
+            kafka: Kafka::from_settings(&mut settings, &read_file),
+            dead_letter: DeadLetter::from_settings(&mut settings),
+            group,
+        };
+        settings.into_result(config)
+    }
+}
+
 impl Process {
     pub(super) fn from_settings(settings: &mut Settings, read: &impl Fn(&Path) -> io::Result<String>) -> Self {
         Self {

@@ -1,0 +1,130 @@
+//! Which letters are meant.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use crate::pipeline::dead_letters::Identity;
+use crate::sinks::lots::letters::Details;
+
+/// Milliseconds of a day, an hour, a minute and a second.
+const UNITS: [(char, i64); 4] = [('d', 86_400_000), ('h', 3_600_000), ('m', 60_000), ('s', 1000)];
+
+/// What must hold of a letter; what is not said, any does.
+#[derive(Debug, Clone, Default)]
+pub struct Selection {
+    /// It is one of these.
+    pub positions: HashSet<Identity>,
+    /// Its record's topic.
+    pub topic: Option<String>,
+    /// Its record's partition.
+    pub partition: Option<i32>,
+    /// Its record's key.
+    pub key: Option<String>,
+    /// What its reason contains.
+    pub reason: Option<String>,
+    /// The class of its reason.
+    pub code: Option<String>,
+    /// It became a letter then or later, in milliseconds since 1970.
+    pub since_ms: Option<i64>,
+    /// It became a letter before then, in milliseconds since 1970.
+    pub until_ms: Option<i64>,
+}
+
+impl Selection {
+    /// Whether it holds of `letter`, whose newest reason is `reason`.
+    pub(super) fn fits(&self, letter: &Details, reason: &str) -> bool {
+        let identity = &letter.noted.identity;
+        (self.positions.is_empty() || self.positions.contains(identity))
+            && self.topic.as_ref().is_none_or(|topic| **topic == *identity.topic)
+            && self.partition.is_none_or(|partition| partition == identity.partition)
+            && self.key.as_ref().is_none_or(|key| letter.key.as_deref() == Some(key.as_bytes()))
+            && self.reason.as_ref().is_none_or(|part| reason.contains(part.as_str()))
+            && self.code.as_ref().is_none_or(|code| *code == letter.code)
+            && self.since_ms.is_none_or(|since| letter.written_at_ms >= since)
+            && self.until_ms.is_none_or(|until| letter.written_at_ms < until)
+    }
+}
+
+/// Reads a position as `list` prints it.
+///
+/// # Errors
+/// What would be one.
+pub fn position(text: &str) -> Result<Identity, &'static str> {
+    let wrong = "a position is topic/partition/offset, as `postrider dlq list` shows it";
+    let mut parts = text.rsplitn(3, '/');
+    let offset = parts.next().and_then(|offset| offset.parse().ok()).ok_or(wrong)?;
+    let partition = parts.next().and_then(|partition| partition.parse().ok()).ok_or(wrong)?;
+    let topic: Arc<str> = parts.next().filter(|topic| !topic.is_empty()).ok_or(wrong)?.into();
+    Ok(Identity { topic, partition, offset })
+}
+
+/// Reads a moment: a date, a date and time in UTC, or how long ago it was. In milliseconds since 1970, where `now_ms` is now.
+///
+/// # Errors
+/// What would be one.
+pub fn moment(text: &str, now_ms: i64) -> Result<i64, &'static str> {
+    let wrong = "a moment is 2026-01-31, 2026-01-31T09:30:00Z, or how long ago it was, such as 90s, 30m, 2h or 7d";
+    let ago = UNITS.iter().find_map(|(unit, ms)| {
+        let number: i64 = text.strip_suffix(*unit)?.parse().ok().filter(|number| *number >= 0)?;
+        now_ms.checked_sub(number.checked_mul(*ms)?)
+    });
+    if let Some(ago) = ago {
+        return Ok(ago);
+    }
+    let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
+    let numbers =
+        |text: &str, by: char| text.split(by).map(|part| part.parse::<i64>().ok()).collect::<Option<Vec<_>>>();
+    let date = numbers(date, '-').filter(|date| date.len() == 3).ok_or(wrong)?;
+    let time = time.strip_suffix('Z').unwrap_or(time);
+    let time = numbers(time, ':').filter(|time| matches!(time.len(), 2 | 3)).ok_or(wrong)?;
+    let (year, month, day) = (date[0], date[1], date[2]);
+    let (hour, minute, second) = (time[0], time[1], time.get(2).copied().unwrap_or_default());
+    let ranges =
+        [(year, 1970..=9999), (month, 1..=12), (day, 1..=31), (hour, 0..=23), (minute, 0..=59), (second, 0..=60)];
+    if ranges.iter().any(|(value, range)| !range.contains(value)) {
+        return Err(wrong);
+    }
+    Ok((days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second) * 1000)
+}
+
+/// Days since 1970 of a day. Years are taken to begin in March, so that the leap day is their last.
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sinks::lots::letters::time::iso8601;
+
+    #[test]
+    fn positions_read_back_as_they_are_printed() {
+        for text in ["cdc.users/0/12", "a/b/3/9223372036854775807"] {
+            assert_eq!(position(text).map(|position| position.to_string()).as_deref(), Ok(text));
+        }
+        for text in ["", "t", "t/1", "/1/2", "t/x/2", "t/1/2x"] {
+            assert!(position(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn moments_are_dates_times_or_how_long_ago_they_were() {
+        let now = 1_760_783_445_000;
+        for (text, expected) in [
+            ("2025-10-18", "2025-10-18T00:00:00.000Z"),
+            ("2025-10-18T10:30:45Z", "2025-10-18T10:30:45.000Z"),
+            ("2000-02-29 01:02", "2000-02-29T01:02:00.000Z"),
+            ("45s", "2025-10-18T10:30:00.000Z"),
+            ("2h", "2025-10-18T08:30:45.000Z"),
+            ("1d", "2025-10-17T10:30:45.000Z"),
+        ] {
+            assert_eq!(moment(text, now).map(iso8601).as_deref(), Ok(expected), "{text}");
+        }
+        for text in ["", "x", "-1h", "2025-13-01", "2025-10-18T25:00", "2025-10", "99999999999999999d"] {
+            assert!(moment(text, now).is_err(), "{text:?}");
+        }
+    }
+}
