@@ -177,7 +177,9 @@ async fn write(
         }
     }
     if let Some(restarts) = cast.restarts.take() {
-        *services = Some(restarts.finish().await?);
+        let (restarted, said) = restarts.finish().await?;
+        said.iter().for_each(|text| cast.screen.say(text));
+        *services = Some(restarted);
     }
     crowd.stop().await
 }
