@@ -6,5 +6,8 @@ mod cluster;
 mod fan_out;
 mod passes;
 mod place;
+mod process;
 mod strategies;
 mod trouble;
+
+pub(crate) use place::reached;

@@ -97,7 +97,7 @@ impl Place {
 }
 
 /// How the sink reaches the server at `url`.
-pub(super) fn reached(url: &str) -> RedisOptions {
+pub(crate) fn reached(url: &str) -> RedisOptions {
     let (host, port) = url.trim_start_matches("redis://").trim_end_matches('/').rsplit_once(':').expect("a port");
     let port = port.split('/').next().and_then(|port| port.parse().ok()).expect("a number");
     RedisOptions {

@@ -118,6 +118,48 @@ async fn who_is_refused_is_told_what_to_mend() {
     deliver(&mut place.sink().await, one()).await;
 }
 
+/// The rights that `docs/invalidation.md` lists are enough for every strategy.
+#[tokio::test]
+async fn the_rights_of_the_manual_are_enough() {
+    let manual = include_str!("../../../docs/invalidation.md");
+    let line = manual.lines().find(|line| line.starts_with("ACL SETUSER")).expect("the manual lists the rights");
+    let rights = line.split_once(">… ").expect("rights after the password").1.replace("~feed:*", "~t*");
+    let user = format!("worker on >right {rights}");
+    let redis = PrivateRedis::start(&[("user", &user)]).unwrap();
+    let mut place = Place::at(&redis.url(), |prefix| {
+        let keep = postrider_relay::shape::rules::options::RuleOptions {
+            key: Some("{id}".to_owned()),
+            member: Some("m".to_owned()),
+            ..rule("e", TOPIC, Does::Keep, &[])
+        };
+        let over = postrider_relay::shape::rules::options::RuleOptions {
+            kept: Some("e".to_owned()),
+            key: Some("{id}".to_owned()),
+            ..rule("f", TOPIC, Does::Keys, &[format!("{prefix}:kept:{{member}}")])
+        };
+        vec![
+            rule("a", TOPIC, Does::Generation, &[format!("{prefix}:{{id}}")]),
+            rule("b", TOPIC, Does::Tags, &[format!("{prefix}:tag:{{id}}")]),
+            rule("c", TOPIC, Does::Keys, &[format!("{prefix}:key:{{id}}")]),
+            rule("d", TOPIC, Does::Pattern, &[format!("{prefix}:page:{{id}}:*")]),
+            keep,
+            over,
+        ]
+    })
+    .await;
+    for key in ["key:secret", "page:secret:0", "tagged", "kept:m"] {
+        place.run::<()>(&["SET", &place.name(key), "x"]).await;
+    }
+    let set = postrider_relay::sinks::redis::keys::tag_set(&place.name("tag:secret"));
+    place.run::<()>(&["SADD", &set, &place.name("tagged")]).await;
+    place.open(&place.name("secret"), "page").await;
+    place.options.redis.user = Some("worker".to_owned());
+    place.options.redis.password = Some(Password::Given(Secret::new("right")));
+    deliver(&mut place.sink().await, one()).await;
+    let left: Vec<String> = place.run(&["KEYS", &place.name("*")]).await;
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[tokio::test]
 async fn tls_is_spoken_and_what_does_not_fit_is_told() {
     let (authority, stranger) = (Authority::new("redis authority").unwrap(), Authority::new("stranger").unwrap());

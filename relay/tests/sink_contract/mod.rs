@@ -14,6 +14,8 @@ mod null;
 mod outage;
 mod partitions;
 mod progress;
+#[cfg(feature = "downstream")]
+mod redis;
 mod refusal;
 pub(crate) mod secure;
 pub(crate) mod topic;
@@ -89,6 +91,11 @@ macro_rules! promises {
 promises! {
     of_kafka: kafka::Shared::new();
     of_null: null::Nowhere;
+}
+
+#[cfg(feature = "downstream")]
+promises! {
+    of_redis: redis::Shared;
 }
 
 #[cfg(feature = "downstream")]

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::cmd;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::Level;
 
 use crate::pipeline::{End, Error, Kind, MessageRef, Messages, Progress, Receipt, Refused, Sink};
@@ -162,7 +162,8 @@ impl Sink for Redis {
         let Planned { effects, committed_us, refused, .. } = planned;
         let share = self.tools.pending.take(messages.bytes(), 0);
         let correlations = correlations(&messages);
-        let work = Work { effects, origin, committed_us, refused, correlations, receipt, share };
+        let accepted_at = Instant::now();
+        let work = Work { effects, origin, committed_us, refused, correlations, receipt, accepted_at, share };
         if self.passes.hand_over(work) {
             Ok(resolved)
         } else {

@@ -45,6 +45,8 @@ pub(super) struct Work {
     pub(super) correlations: Vec<String>,
     /// Resolved after the second pass.
     pub(super) receipt: ReceiptSender,
+    /// When it was handed over.
+    pub(super) accepted_at: Instant,
     /// Its share of what is pending.
     pub(super) share: Share,
 }
@@ -61,6 +63,7 @@ struct Group {
 struct Done {
     receipt: ReceiptSender,
     refused: Vec<Refused>,
+    accepted_at: Instant,
     _share: Share,
 }
 
@@ -101,17 +104,20 @@ impl Passes {
 }
 
 impl Group {
-    fn resolve(self) {
-        for Done { receipt, refused, .. } in self.done {
+    fn resolve(self, metrics: &Metrics) {
+        for Done { receipt, refused, accepted_at, .. } in self.done {
+            metrics.worker.processing_seconds.observe(accepted_at.elapsed().as_secs_f64());
             receipt.resolve(Ok(Durable { refused, ..Durable::default() }));
         }
     }
 }
 
 /// The first of the batches is the one that the pump hears of first.
-fn fail(receipts: impl Iterator<Item = ReceiptSender>, error: Error) {
+fn fail(receipts: impl Iterator<Item = ReceiptSender>, error: Error, metrics: &Metrics) {
+    let class = if error.kind() == Kind::Setup { "setup" } else { "away" };
     let mut error = Some(error);
     for receipt in receipts {
+        metrics.worker.processing_errors.with_label_values(&[class]).inc();
         let also = || Error::new(End::Sink, Kind::Unavailable, "a batch that was sent together with this one failed");
         receipt.resolve(Err(error.take().unwrap_or_else(also)));
     }
@@ -128,14 +134,14 @@ async fn first(
     while works.recv_many(&mut together, TOGETHER_MAX).await > 0 {
         let mut taken = std::mem::take(&mut together);
         match first_pass(&mut tools, &mut members, &mut taken).await {
-            Err(error) => fail(taken.into_iter().map(|work| work.receipt), error),
+            Err(error) => fail(taken.into_iter().map(|work| work.receipt), error, &tools.metrics),
             Ok(targets) => {
                 let done = taken.into_iter().map(Done::from).collect();
                 let group = Group { targets, done, pass: Pass::First, due: Instant::now() + tools.second_pass };
                 if !group.targets.patterns().is_empty() {
                     drop(search.send(group));
                 } else if group.targets.is_empty() || tools.second_pass.is_zero() {
-                    group.resolve();
+                    group.resolve(&tools.metrics);
                 } else {
                     drop(later.send(group));
                 }
@@ -146,7 +152,8 @@ async fn first(
 
 impl From<Work> for Done {
     fn from(work: Work) -> Self {
-        Self { receipt: work.receipt, refused: work.refused, _share: work.share }
+        let Work { receipt, refused, accepted_at, share, .. } = work;
+        Self { receipt, refused, accepted_at, _share: share }
     }
 }
 
@@ -252,12 +259,12 @@ async fn searching(mut tools: Tools, mut groups: UnboundedReceiver<Group>, later
         };
         let patterns = Patterns { first: patterns(Pass::First), second: patterns(Pass::Second) };
         if let Err(error) = sweep(&mut tools.wire, &patterns, tools.sweep_keys_per_second, &tools.metrics).await {
-            fail(taken.into_iter().flat_map(|group| group.done).map(|done| done.receipt), error);
+            fail(taken.into_iter().flat_map(|group| group.done).map(|done| done.receipt), error, &tools.metrics);
             continue;
         }
         for mut group in taken {
             if group.pass == Pass::Second || tools.second_pass.is_zero() {
-                group.resolve();
+                group.resolve(&tools.metrics);
                 continue;
             }
             // From now on: what was filled during the search, from before the change, must be found by the second one.
@@ -293,12 +300,12 @@ async fn second_pass(tools: &mut Tools, groups: Vec<Group>, search: &UnboundedSe
         targets.extend(&group.targets);
     }
     if let Err(error) = invalidate(tools, &targets, Pass::Second).await {
-        fail(groups.into_iter().flat_map(|group| group.done).map(|done| done.receipt), error);
+        fail(groups.into_iter().flat_map(|group| group.done).map(|done| done.receipt), error, &tools.metrics);
         return;
     }
     for mut group in groups {
         if group.targets.patterns().is_empty() {
-            group.resolve();
+            group.resolve(&tools.metrics);
         } else {
             group.pass = Pass::Second;
             drop(search.send(group));
