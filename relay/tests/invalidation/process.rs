@@ -10,7 +10,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use xtask::services;
 
 use super::place::{PATIENCE, Place, change, rule};
-use crate::command_line::Program;
+use crate::command_line::program::Program;
 use crate::sink_contract::topic;
 
 /// Long enough that a kill after the first pass comes before the second one.
@@ -66,7 +66,7 @@ async fn until_gone(place: &mut Place, key: &str, within: Duration, program: &Pr
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_between_the_passes_loses_no_second_pass() {
     let environment = services::current().expect("the services run");
-    let bootstrap = environment.kafka_bootstrap.clone().expect("Kafka runs");
+    let bootstrap = environment.kafka.bootstrap.clone();
     let mut place = Place::shared(|prefix| vec![rule("a", "unused", Does::Keys, &[format!("{prefix}:{{id}}")])]).await;
     let topic = topic::unique("invalidate");
     topic::create(&bootstrap, &topic, 1, &[]).await;
