@@ -13,7 +13,7 @@ use crate::sinks::clickhouse::client::{Client, TableName, quoted};
 use crate::sinks::clickhouse::encode::Fed;
 use crate::sinks::clickhouse::insert::failed;
 use crate::sinks::clickhouse::layout::{Layout, Mismatch};
-use crate::sinks::clickhouse::options::{Feed, Rows, Unknown};
+use crate::sinks::clickhouse::options::{Feed, OnTruncate, Rows, Unknown};
 use crate::sinks::clickhouse::readings::Readings;
 use crate::sinks::clickhouse::rows::Filler;
 use crate::sinks::clickhouse::table::{Table, View};
@@ -71,6 +71,7 @@ pub(super) async fn table(client: &Client, database: &str, feed: &Arc<Feed>) -> 
         key_is_right: false,
         readings: Readings::new(),
         filler: Filler::default(),
+        told: (0, 0),
     }))
 }
 
@@ -192,7 +193,7 @@ async fn rights(client: &Client, name: &TableName, feed: &Feed) -> Result<(), Er
         wanted.push("ALTER MODIFY COLUMN");
     }
     if let Rows::Current { .. } = feed.rows
-        && feed.on_truncate == crate::sinks::clickhouse::options::OnTruncate::Delete
+        && feed.on_truncate == OnTruncate::Delete
     {
         wanted.push("ALTER DELETE");
     }

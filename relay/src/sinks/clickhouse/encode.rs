@@ -5,13 +5,15 @@
 use std::sync::Arc;
 
 use serde_json::value::RawValue;
+use tracing::warn;
 
+use crate::encode::native::{Growth, column_type, growth};
 use crate::pipeline::{MessageRef, Messages, Refused};
 use crate::shape::record::{Change, Op, Record, Row};
-use crate::sinks::clickhouse::client::TableName;
+use crate::sinks::clickhouse::client::{TableName, quoted};
 use crate::sinks::clickhouse::known::{KnownRow, KnownRows, KnownValue};
 use crate::sinks::clickhouse::layout::Layout;
-use crate::sinks::clickhouse::options::{Feed, OnTruncate, Rows};
+use crate::sinks::clickhouse::options::{Feed, OnTruncate, Rows, Unknown};
 use crate::sinks::clickhouse::readings::Readings;
 use crate::sinks::clickhouse::rows::{Content, Filler, Halt};
 use crate::sinks::clickhouse::unfit::Unfit;
@@ -35,6 +37,8 @@ pub(super) struct Fed {
     pub(super) readings: Readings,
     /// What fills rows.
     pub(super) filler: Filler,
+    /// Fields that were told to be left out, and nulls that were told to be empty, so far.
+    pub(super) told: (usize, u64),
 }
 
 /// What came of a batch.
@@ -42,12 +46,16 @@ pub(super) struct Fed {
 pub(super) struct Encoded {
     /// The records that no table gets, and why each is a kind of its own.
     pub(super) refused: Vec<(Refused, &'static str)>,
+    /// When the batch's first change was committed, in microseconds, and its record written, in milliseconds since 1970.
+    pub(super) committed: Option<(i64, i64)>,
     /// The newest version at which a captured table was emptied, by feed.
     pub(super) truncated: Vec<(usize, u128)>,
 }
 
 /// What a batch needs before it can be encoded.
 pub(super) enum Need {
+    /// Wider types for columns of the feed at this place, each with the type's text.
+    Wider { fed: usize, columns: Vec<(String, String)> },
     /// A column for this field, of the feed at this place, as the message at this index has it.
     Column { fed: usize, field: String, index: usize },
     /// The table's version of rows of which values were left out.
@@ -94,12 +102,16 @@ pub(super) fn encode(feds: &mut [&mut Fed], known: &mut [KnownRows], messages: &
                 continue;
             }
         };
+        if let (Said::Change { change, .. }, None) = (&said, encoded.committed) {
+            encoded.committed = change.committed_us.map(|us| (us, message.timestamp_ms()));
+        }
         marks.clear();
         for at in 0..feds.len() {
             marks.push(feds[at].layout.block.rows());
             match feds[at].take(message, &said, known.get_mut(at)) {
                 Ok(Taken::Row | Taken::Nothing) => {}
                 Ok(Taken::Truncated(version)) => encoded.truncated(at, version),
+                Err(Stop::Wider(columns)) => return Err(Need::Wider { fed: at, columns }),
                 Err(Stop::Mend { what, help }) => return Err(Need::Mend { what, help }),
                 Err(Stop::Halt(Halt::Superseded)) => {}
                 Err(Stop::Halt(Halt::Unknown(field))) => return Err(Need::Column { fed: at, field, index }),
@@ -140,6 +152,7 @@ enum Taken {
 
 enum Stop {
     Halt(Halt),
+    Wider(Vec<(String, String)>),
     Mend { what: String, help: String },
 }
 
@@ -160,7 +173,7 @@ impl<'r> Said<'r> {
 }
 
 /// The fields of a record's key, bare or beside their schema.
-fn key_row(key: &[u8]) -> Option<Row<'_>> {
+pub(super) fn key_row(key: &[u8]) -> Option<Row<'_>> {
     let row = Row::parse(key).ok()?;
     match (row.len(), row.get("schema"), row.get("payload")) {
         (2, Some(_), Some(payload)) => Row::parse(payload.get().as_bytes()).ok(),
@@ -201,7 +214,9 @@ impl Fed {
                 self.add(&Content { row: Some(row), ..plain })?;
             }
             Said::Change { change, of_key } if self.layout.reads_records() => {
-                self.readings.of_change(change.fields.map(RawValue::get));
+                if self.readings.of_change(change.fields.map(RawValue::get)) {
+                    self.check_types()?;
+                }
                 self.check_key(of_key.as_ref())?;
                 self.take_change(message, change, of_key.as_ref(), known)?;
             }
@@ -249,6 +264,43 @@ impl Fed {
             OnTruncate::Ignore => Ok(Taken::Nothing),
             OnTruncate::Refuse => Err(Unfit::Truncated.into()),
             OnTruncate::Delete => Ok(Taken::Truncated(change.version.ok_or(Unfit::NoVersion)?)),
+        }
+    }
+
+    /// Whether the columns hold what a schema, which was not seen before, says of the values. Those that do not are to be
+    /// widened, if the table is the loader's to alter; else a value that does not fit is refused when it comes.
+    fn check_types(&self) -> Result<(), Stop> {
+        let mut wider = Vec::new();
+        for field in self.readings.schema().iter().flat_map(|schema| &schema.fields) {
+            let columns = field.field.as_deref().and_then(|name| self.layout.fields.get(name));
+            for at in columns.into_iter().flatten() {
+                let (target, column) = (&self.layout.targets[*at], self.layout.block.columns[*at].name());
+                let wanted = column_type(field, target.is_key);
+                match growth(&target.of, &wanted) {
+                    Growth::None => {}
+                    Growth::Widen(of) if self.feed.unknown == Unknown::Add && !target.is_key => {
+                        wider.push((column.to_owned(), of.text().to_owned()));
+                    }
+                    Growth::Widen(_) | Growth::Refused if target.is_key => {
+                        return Err(self.other_key(column, target.of.text(), wanted.text()));
+                    }
+                    Growth::Widen(_) | Growth::Refused => {
+                        let (has, wanted) = (target.of.text(), wanted.text());
+                        warn!(table = %self.table, column, has, wanted, "a column does not hold every value that its field may have; those that do not fit are refused");
+                    }
+                }
+            }
+        }
+        if wider.is_empty() { Ok(()) } else { Err(Stop::Wider(wider)) }
+    }
+
+    fn other_key(&self, column: &str, has: &str, wanted: &str) -> Stop {
+        Stop::Mend {
+            what: format!("column {column} of {}, which belongs to its key, is {has}, and the records of topic {} have {wanted}", self.table, self.feed.topic),
+            help: format!(
+                "Make a table in which {} is {wanted}, and name it in [load.tables.{}]; the type of a key's column cannot be altered.",
+                quoted(column), self.feed.name
+            ),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Where each column of a table is filled from: a feed of the configuration, matched with the table as it is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::encode::native::{Block, Column, Type};
 use crate::sinks::clickhouse::options::{Feed, From, Rows};
@@ -37,6 +37,8 @@ pub(super) struct Layout {
     pub(super) block: Block,
     /// What each of them is.
     pub(super) targets: Vec<Target>,
+    /// The names of all columns of the table, those that are not filled too.
+    pub(super) known: HashSet<Box<str>>,
     /// The columns that the field of a name fills, of the row as it is.
     pub(super) fields: HashMap<Box<str>, Vec<usize>>,
     /// The columns that the field of a name fills, of the row as it was.
@@ -66,6 +68,7 @@ impl Layout {
         let mut layout = Self {
             block: Block::default(),
             targets: Vec::new(),
+            known: table.columns.iter().map(|column| column.name.as_str().into()).collect(),
             fields: HashMap::new(),
             befores: HashMap::new(),
             others: Vec::new(),

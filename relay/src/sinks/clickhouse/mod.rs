@@ -34,7 +34,7 @@ mod token;
 mod unfit;
 mod views;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -73,6 +73,8 @@ pub struct ClickHouse {
     /// The newest batch of each partition, while it may be on its way.
     tails: HashMap<(Arc<str>, i32), oneshot::Receiver<()>>,
     tasks: JoinSet<()>,
+    /// Topics of which some record fitted.
+    fitting: HashSet<String>,
     /// What was admitted last and is not sent yet.
     prepared: Option<Prepared>,
 }
@@ -107,6 +109,7 @@ impl ClickHouse {
             permits,
             tails: HashMap::new(),
             tasks: JoinSet::new(),
+            fitting: HashSet::new(),
             prepared: None,
         };
         for at in 0..sink.slots.len() {

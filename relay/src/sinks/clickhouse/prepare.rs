@@ -1,11 +1,19 @@
 //! From messages to inserts: encodes a batch, and gets what is missing for it – a column, a table, rows to look at.
 
+use std::time::Duration;
+
+use tracing::info;
+
+use crate::encode::native::Column;
 use crate::pipeline::{Cut, End, Error, Kind, Messages, Refused};
 use crate::sinks::clickhouse::encode::{self, Encoded, Fed, Need};
 use crate::sinks::clickhouse::insert::{Insert, Removal, Work};
 use crate::sinks::clickhouse::known::KnownRows;
 use crate::sinks::clickhouse::token::Contents;
 use crate::sinks::clickhouse::{ClickHouse, evolve, look_up};
+
+/// Records of a batch from which on it says something that none fits.
+const MISTAKEN_MIN: usize = 20;
 
 /// A batch, encoded.
 #[derive(Debug)]
@@ -30,13 +38,16 @@ impl Prepared {
 impl ClickHouse {
     /// Encodes a batch. What it needs and is not there – a table, a column, what the table holds of a row – is got first.
     pub(super) async fn prepare(&mut self, messages: &Messages) -> Result<Prepared, Error> {
-        let places = self.places_of(messages)?;
+        let mut places = self.places_of(messages)?;
         for place in &places {
-            if self.slots[*place].fed.is_none() {
-                evolve::create(&self.client, &self.database, &self.slots[*place].feed, messages, &self.metrics).await?;
+            if self.slots[*place].fed.is_none()
+                && evolve::create(&self.client, &self.database, &self.slots[*place].feed, messages, &self.metrics).await?
+            {
                 self.look_at(*place).await?;
             }
         }
+        // A table that is not there yet is not needed by these.
+        places.retain(|place| self.slots[*place].fed.is_some());
         let mut known = vec![KnownRows::default(); places.len()];
         let encoded = loop {
             let mut feds = self.feds(&places);
@@ -57,12 +68,65 @@ impl ClickHouse {
                     }
                     self.look_at(place).await?;
                 }
+                Err(Need::Wider { fed, columns }) => {
+                    let place = places[fed];
+                    if let Some(fed) = &self.slots[place].fed {
+                        evolve::widen(&self.client, fed, &columns, &self.metrics).await?;
+                    }
+                    self.look_at(place).await?;
+                }
                 Err(Need::Mend { what, help }) => {
                     return Err(Error::new(End::Sink, Kind::Setup, what).with_help(help));
                 }
             }
         };
+        self.nothing_fits(messages, &encoded)?;
+        self.tell(&encoded, &places);
         Ok(self.work(messages, encoded, &places))
+    }
+
+    /// A table that never took a row, and of a whole batch cannot take one for the same reason, is of other types than the
+    /// topic: that is for a person to mend, and no affair of each record.
+    fn nothing_fits(&mut self, messages: &Messages, encoded: &Encoded) -> Result<(), Error> {
+        let all = encoded.refused.len() == messages.len() && messages.len() >= MISTAKEN_MIN;
+        let topic = messages.at(0).map_or("", |message| message.topic());
+        if encoded.refused.len() < messages.len() {
+            self.fitting.insert(topic.to_owned());
+        }
+        match encoded.refused.first() {
+            Some((first, "misfit" | "missing")) if all && !self.fitting.contains(topic) => {
+                if encoded.refused.iter().any(|(refused, _)| refused.reason != first.reason) {
+                    return Ok(());
+                }
+                let context = format!("no record of topic {topic} fits its table: {}", first.reason);
+                let help = first.help.clone().unwrap_or_default();
+                Err(Error::new(End::Sink, Kind::Setup, context).with_help(help))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts what was left out or made empty on the way.
+    fn tell(&mut self, encoded: &Encoded, places: &[usize]) {
+        let metrics = &self.metrics.clickhouse;
+        if let Some((committed_us, written_ms)) = encoded.committed {
+            let age_us = written_ms.saturating_mul(1000).saturating_sub(committed_us);
+            if let Ok(age_us) = u64::try_from(age_us) {
+                metrics.commit_to_kafka_seconds.observe(Duration::from_micros(age_us).as_secs_f64());
+            }
+        }
+        for place in places {
+            let Some(fed) = &mut self.slots[*place].fed else { continue };
+            let emptied = fed.layout.block.columns.iter().map(Column::emptied).sum::<u64>();
+            let ignored = fed.filler.ignored.len();
+            metrics.emptied.inc_by(emptied.saturating_sub(fed.told.1));
+            if ignored > fed.told.0 {
+                metrics.ignored_fields.inc_by((ignored - fed.told.0) as u64);
+                let fields = fed.filler.ignored.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+                info!(table = %fed.table, fields, "the table has no columns for these fields; they are left out");
+            }
+            fed.told = (ignored, emptied);
+        }
     }
 
     /// The feeds of the batch's topic.

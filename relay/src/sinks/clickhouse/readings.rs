@@ -38,14 +38,18 @@ impl Readings {
         self.otherwise = Reading::Plain;
     }
 
-    /// Of a change, whose schema may go along.
-    pub(super) fn of_change(&mut self, schema: Option<&str>) {
+    /// Of a change, whose schema may go along. Tells whether that is another than the last one's.
+    pub(super) fn of_change(&mut self, schema: Option<&str>) -> bool {
         self.otherwise = Reading::Captured;
         match schema {
             None => self.forget(),
             Some(text) if *text == *self.text => {}
-            Some(text) => self.learn(text),
+            Some(text) => {
+                self.learn(text);
+                return true;
+            }
         }
+        false
     }
 
     fn forget(&mut self) {
@@ -58,10 +62,7 @@ impl Readings {
     fn learn(&mut self, text: &str) {
         self.text = text.into();
         self.by_name.clear();
-        self.schema = Schema::parse(text).ok().map(|schema| {
-            let row = ["after", "before"].into_iter().find_map(|part| schema.member(part)).cloned();
-            row.filter(|row| row.kind == "struct").unwrap_or(schema)
-        });
+        self.schema = row_schema(text);
         for field in self.schema.iter().flat_map(|schema| &schema.fields) {
             if let Some(name) = &field.field {
                 self.by_name.insert(name.as_str().into(), field.reading());
@@ -84,8 +85,20 @@ impl Readings {
         self.unavailable.is(value)
     }
 
+    /// Whether the schema says what the field is.
+    pub(super) fn knows(&self, field: &str) -> bool {
+        self.by_name.contains_key(field)
+    }
+
     /// The schema of the row, if the record carries one.
     pub(super) fn schema(&self) -> Option<&Schema> {
         self.schema.as_ref()
     }
+}
+
+/// The row's part of the schema of a change: that of an envelope's images, or of a row without an envelope.
+pub(super) fn row_schema(text: &str) -> Option<Schema> {
+    let schema = Schema::parse(text).ok()?;
+    let row = ["after", "before"].into_iter().find_map(|part| schema.member(part)).cloned();
+    Some(row.filter(|row| row.kind == "struct").unwrap_or(schema))
 }

@@ -1,5 +1,6 @@
 //! A record becomes a row: each column of the layout gets one value, or the record is unfit and leaves nothing behind.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use crate::encode::native::{Column, Misfit, Reading, Unit, What};
@@ -37,7 +38,7 @@ pub(super) struct Filler {
     /// The fields of the last record and the columns that each filled: the next one has mostly the same.
     order: Vec<(Option<Box<str>>, Vec<usize>)>,
     /// Fields without a column that were told.
-    pub(super) ignored: std::collections::BTreeSet<String>,
+    pub(super) ignored: BTreeSet<String>,
     scratch: String,
 }
 
@@ -135,7 +136,8 @@ impl Filler {
     ) -> Result<(), Halt> {
         for (place, (name, value)) in fields.iter().enumerate() {
             if self.order.get(place).is_none_or(|(known, _)| known.as_deref() != Some(name)) {
-                self.look_up(layout, place, name, value.get(), unknown)?;
+                let is_bare = value.get() == "null" && !readings.knows(name);
+                self.look_up(layout, place, name, is_bare, unknown)?;
             }
             for at in &self.order[place].1 {
                 let at = *at;
@@ -155,17 +157,17 @@ impl Filler {
         layout: &Layout,
         place: usize,
         name: &str,
-        value: &str,
+        is_bare: bool,
         unknown: Unknown,
     ) -> Result<(), Halt> {
         let columns = layout.fields.get(name).cloned().unwrap_or_default();
         let mut known = Some(Box::from(name));
-        if columns.is_empty() && !layout.befores.contains_key(name) {
+        if columns.is_empty() && !layout.befores.contains_key(name) && !layout.known.contains(name) {
             match unknown {
                 Unknown::Ignore => drop(self.ignored.insert(name.to_owned())),
                 Unknown::Refuse => return Err(Unfit::UnknownField(name.to_owned()).into()),
-                // What is null has no type yet; the next value will, so it is looked up again.
-                Unknown::Add if value == "null" => known = None,
+                // What is null and has no schema has no type yet; the next value will, so it is looked up again.
+                Unknown::Add if is_bare => known = None,
                 Unknown::Add => return Err(Halt::Unknown(name.to_owned())),
             }
         }
