@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::value::RawValue;
 use tracing::warn;
 
-use crate::encode::native::{Growth, column_type, growth};
+use crate::encode::native::derive::{Growth, column_type, growth};
 use crate::pipeline::{MessageRef, Messages, Refused};
 use crate::shape::record::{Change, Op, Record, Row};
 use crate::sinks::clickhouse::client::{TableName, quoted};
@@ -296,10 +296,14 @@ impl Fed {
 
     fn other_key(&self, column: &str, has: &str, wanted: &str) -> Stop {
         Stop::Mend {
-            what: format!("column {column} of {}, which belongs to its key, is {has}, and the records of topic {} have {wanted}", self.table, self.feed.topic),
+            what: format!(
+                "column {column} of {}, which belongs to its key, is {has}, and the records of topic {} have {wanted}",
+                self.table, self.feed.topic
+            ),
             help: format!(
                 "Make a table in which {} is {wanted}, and name it in [load.tables.{}]; the type of a key's column cannot be altered.",
-                quoted(column), self.feed.name
+                quoted(column),
+                self.feed.name
             ),
         }
     }

@@ -9,7 +9,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use tracing::info;
 
-use crate::encode::native::{Schema, column_type};
+use crate::encode::native::Schema;
+use crate::encode::native::derive::column_type;
 use crate::pipeline::{Error, MessageRef, Messages};
 use crate::shape::record::{Change, Op, Record, Row};
 use crate::sinks::clickhouse::checks::{WINDOW, setup};
@@ -141,7 +142,9 @@ fn statement(feed: &Feed, table: &TableName, schema: &Schema, key: &[String]) ->
             format!("Make the table, or name the columns of the key by `order_by` in [load.tables.{}].", feed.name),
         ));
     }
-    let is_wanted = |column: &String| feed.columns.as_ref().is_none_or(|columns| columns.contains(column) || sorted.contains(column));
+    let is_wanted = |column: &String| {
+        feed.columns.as_ref().is_none_or(|columns| columns.contains(column) || sorted.contains(column))
+    };
     let mut columns: Vec<(String, String)> = Vec::new();
     for field in &schema.fields {
         let column = column_of(field.field.as_deref().unwrap_or_default());

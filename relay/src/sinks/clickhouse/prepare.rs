@@ -41,7 +41,8 @@ impl ClickHouse {
         let mut places = self.places_of(messages)?;
         for place in &places {
             if self.slots[*place].fed.is_none()
-                && evolve::create(&self.client, &self.database, &self.slots[*place].feed, messages, &self.metrics).await?
+                && evolve::create(&self.client, &self.database, &self.slots[*place].feed, messages, &self.metrics)
+                    .await?
             {
                 self.look_at(*place).await?;
             }

@@ -3,6 +3,7 @@
 mod append;
 mod checks;
 mod current;
+mod evolve;
 mod once;
 pub(super) mod place;
 
