@@ -142,8 +142,10 @@ fn replacing(table: &Table, feed: &Feed) -> Result<(), Error> {
 }
 
 fn is_plain_key(table: &Table) -> bool {
-    let mut parts = table.sorting_key.split(',').map(|part| part.trim().trim_matches('`'));
-    !table.sorting_key.is_empty() && parts.all(|part| table.column(part).is_some())
+    // A key of one column may stand in parentheses, as it was written.
+    let key = table.sorting_key.trim_start_matches('(').trim_end_matches(')');
+    let mut parts = key.split(',').map(|part| part.trim().trim_matches('`'));
+    !key.is_empty() && parts.all(|part| table.column(part).is_some())
 }
 
 fn no_replacing(table: &Table, feed: &Feed) -> Error {
