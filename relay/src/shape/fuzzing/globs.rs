@@ -32,13 +32,28 @@ pub fn match_globs(data: &[u8]) {
     assert_eq!(itself.matches(key.as_bytes()), key == pattern);
 }
 
+/// Letter by letter: the places in the key that may be reached so far.
 fn by_definition(pattern: &[u8], key: &[u8]) -> bool {
-    match pattern {
-        [] => key.is_empty(),
-        [b'*', rest @ ..] => (0..=key.len()).any(|at| by_definition(rest, &key[at..])),
-        [b'\\'] => key.is_empty(),
-        [b'\\', letter, rest @ ..] | [letter, rest @ ..] => {
-            key.first() == Some(letter) && by_definition(rest, &key[1..])
+    let mut reached = vec![false; key.len() + 1];
+    reached[0] = true;
+    let mut letters = pattern.iter();
+    while let Some(letter) = letters.next() {
+        let letter = match letter {
+            b'*' => {
+                let first = reached.iter().position(|reached| *reached).unwrap_or(reached.len());
+                reached[first..].fill(true);
+                continue;
+            }
+            b'\\' => match letters.next() {
+                Some(literal) => literal,
+                None => break,
+            },
+            letter => letter,
+        };
+        for at in (1..reached.len()).rev() {
+            reached[at] = reached[at - 1] && key[at - 1] == *letter;
         }
+        reached[0] = false;
     }
+    reached[key.len()]
 }
