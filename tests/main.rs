@@ -10,6 +10,7 @@ mod check;
 mod crash;
 mod cut;
 mod debezium_outbox;
+mod downstream;
 mod faults;
 mod idle;
 mod kill;

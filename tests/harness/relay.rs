@@ -51,7 +51,16 @@ impl Launch {
     /// If the binary cannot be started.
     #[must_use]
     pub fn start(&self) -> Relay {
-        let mut child = self.command("run").stderr(Stdio::piped()).spawn().expect("the relay's binary starts");
+        self.start_as("run")
+    }
+
+    /// Starts a long-running role: `run`, `load` or `invalidate`.
+    ///
+    /// # Panics
+    /// If the binary cannot be started.
+    #[must_use]
+    pub fn start_as(&self, role: &str) -> Relay {
+        let mut child = self.command(role).stderr(Stdio::piped()).spawn().expect("the relay's binary starts");
         let stderr = child.stderr.take().expect("standard error is piped");
         let log = Arc::new(Mutex::new(String::new()));
         let shared = Arc::clone(&log);

@@ -170,6 +170,13 @@ impl Site {
         Launch::of(self.config()).with("POSTRIDER_RETRY_INITIAL_MS", "10").with("POSTRIDER_RETRY_MAX_MS", "250")
     }
 
+    /// A worker for this place, with this configuration file beside the relay's.
+    pub fn worker(&self, role: &str, toml: &str) -> Launch {
+        let config = self.folder.join(format!("{role}.toml"));
+        std::fs::write(&config, toml).expect("the configuration can be written");
+        Launch::of(config).with("POSTRIDER_RETRY_INITIAL_MS", "10").with("POSTRIDER_RETRY_MAX_MS", "250")
+    }
+
     /// The relay's verbs, run as the database's administrator.
     pub fn administrator(&self) -> Launch {
         Launch::of(self.config()).with("POSTRIDER_ADMIN_URL", &self.server.url(&self.name))
