@@ -113,13 +113,13 @@ impl Restarts {
         self.said.try_iter()
     }
 
-    /// Waits until every restart of the plan is over.
-    pub(crate) async fn finish(self) -> Result<Services> {
-        let thread = self.thread;
+    /// Waits until every restart of the plan is over; what happened since the last time is handed back too.
+    pub(crate) async fn finish(self) -> Result<(Services, Vec<String>)> {
+        let Self { thread, said } = self;
         blocking(move || {
-            thread
-                .join()
-                .map_err(|_| Error::Relay("the thread of the restarts panicked; its message is above".into()))?
+            let panicked = || Error::Relay("the thread of the restarts panicked; its message is above".into());
+            let services = thread.join().map_err(|_| panicked())??;
+            Ok((services, said.try_iter().collect()))
         })
         .await
     }
