@@ -25,9 +25,6 @@ const ASK_PATIENCE: Duration = Duration::from_secs(5);
 /// How long to wait before asking again.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
-/// How long what is acknowledged may take to be committed when a partition goes, or the member leaves.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(5);
-
 /// Why an assignment is not taken on yet.
 enum NotYet {
     /// A broker did not answer.
@@ -206,29 +203,6 @@ impl Worker {
             self.fail(error);
         }
         info!(partitions = parts.len(), of = self.lanes.len(), lost, "partitions revoked");
-    }
-
-    /// Commits what is acknowledged of these partitions, and waits for it, within limits.
-    pub(super) fn commit_now(&mut self, which: impl Fn(&Lane) -> bool) -> Result<(), Error> {
-        let deadline = Instant::now() + COMMIT_PATIENCE;
-        loop {
-            if self.committer.is_busy() {
-                match self.committer.outcome(deadline.saturating_duration_since(Instant::now())) {
-                    Some(outcomes) => self.settle(outcomes),
-                    None => break,
-                }
-            }
-            let entries = self.dirty(&which);
-            if entries.is_empty() {
-                return Ok(());
-            }
-            if Instant::now() >= deadline {
-                break;
-            }
-            self.committer.order(entries);
-        }
-        let context = format!("offsets of group {:?} were not committed in time", self.options.group);
-        Err(Error::new(End::Source, Kind::Unavailable, context))
     }
 
     /// Tells librdkafka again where to read, where it did not take it.

@@ -13,6 +13,7 @@
 //! A header whose name is not UTF-8 cannot be read: librdkafka's binding ends the process there. Brokers and Java's clients write
 //! UTF-8.
 
+mod commits;
 mod committer;
 mod events;
 mod group;

@@ -1,5 +1,6 @@
 //! Opening: whether brokers answer and the topics are there, then the consumer.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -29,8 +30,8 @@ const TOKEN_HANDOVER: Duration = Duration::from_millis(20);
 
 /// What is found about the topics.
 struct Found {
-    /// How many partitions they have together.
-    partitions: usize,
+    /// How many partitions each has.
+    partitions: BTreeMap<Arc<str>, usize>,
     /// Those that do not exist.
     missing: Vec<Arc<str>>,
 }
@@ -56,7 +57,7 @@ pub(super) fn open(
     metrics.consumer.missing_topics.set(missing.len() as i64);
     options.security.worked();
     let events = ConsumerEvents::new(options, reachability);
-    let mut consumer = BaseConsumer::from_config_and_context(&options.consumer(partitions)?, events)
+    let mut consumer = BaseConsumer::from_config_and_context(&options.consumer(&partitions)?, events)
         .map_err(|error| not_started(&error))?;
     let arrived = Arc::new(AtomicBool::new(true));
     let (flag, poller) = (Arc::clone(&arrived), thread::current());
@@ -68,6 +69,7 @@ pub(super) fn open(
     consumer
         .subscribe(&names)
         .map_err(|error| Error::new(End::Source, Kind::Setup, "the topics cannot be subscribed to").because(error))?;
+    let partitions: usize = partitions.values().sum();
     info!(group = options.group, topics = names.len(), partitions, "reading from kafka");
     Ok(Opened { consumer: Arc::new(consumer), arrived, missing })
 }
@@ -87,10 +89,10 @@ fn look(options: &KafkaSourceOptions, reachability: &Arc<Reachability>) -> Resul
         drop(client.poll(TOKEN_HANDOVER));
     }
     let deadline = Instant::now() + options.connect_timeout;
-    let mut found = Found { partitions: 0, missing: Vec::new() };
+    let mut found = Found { partitions: BTreeMap::new(), missing: Vec::new() };
     let looked: Result<(), Error> = options.topics.iter().try_for_each(|topic| {
         match partitions_of(&client, &topic.name, options, reachability, deadline)? {
-            Some(partitions) => found.partitions += partitions,
+            Some(partitions) => drop(found.partitions.insert(Arc::clone(&topic.name), partitions)),
             None => found.missing.push(Arc::clone(&topic.name)),
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! What an operator may choose about reading from Kafka, and the client properties that follow; what the guarantees rest on is
 //! fixed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::kafka::KafkaSecurity;
 use crate::pipeline::{Assigned, Error};
+use crate::sources::kafka::note::fingerprint;
 
 /// The most that is fetched ahead of a partition, in bytes.
 const AHEAD_BYTES_MAX: usize = 8 << 20;
@@ -175,15 +177,16 @@ impl KafkaSourceOptions {
         Ok(config)
     }
 
-    /// The consumer's properties, where the topics have so many partitions. Names and meanings: [librdkafka's CONFIGURATION.md].
+    /// The consumer's properties, where the topics have so many partitions each. Names and meanings: [librdkafka's CONFIGURATION.md].
     ///
     /// [librdkafka's CONFIGURATION.md]: https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md
     ///
     /// # Errors
     /// If a secret cannot be read.
-    pub(super) fn consumer(&self, partitions: usize) -> Result<ClientConfig, Error> {
+    pub(super) fn consumer(&self, topics: &BTreeMap<Arc<str>, usize>) -> Result<ClientConfig, Error> {
         let mut config = self.connection()?;
         // With a queue of its own for each partition, the limit holds for each.
+        let partitions: usize = topics.values().sum();
         let ahead = (self.queue_bytes_max / partitions.max(1)).clamp(AHEAD_BYTES_MIN, AHEAD_BYTES_MAX);
         config
             .set("group.id", &self.group)
@@ -213,7 +216,7 @@ impl KafkaSourceOptions {
             }
         }
         if let Some(instance) = &self.instance_id {
-            config.set("group.instance.id", instance);
+            config.set("group.instance.id", format!("{instance}-{:08x}", member_of(topics)));
         }
         Ok(config)
     }
@@ -234,6 +237,15 @@ impl fmt::Debug for KafkaSourceOptions {
     }
 }
 
+/// A number for what a member of a lasting name reads. The broker gives such a member, started again, the partitions that it
+/// had ([KIP-345]): with other topics, or more partitions of them, it must be another member, or the new ones were never read.
+///
+/// [KIP-345]: https://cwiki.apache.org/confluence/display/KAFKA/KIP-345%3A+Introduce+static+membership+protocol+to+reduce+consumer+rebalances
+fn member_of(topics: &BTreeMap<Arc<str>, usize>) -> u32 {
+    let text: String = topics.iter().map(|(topic, partitions)| format!("{topic}:{partitions},")).collect();
+    fingerprint(0, None, Some(text.as_bytes())) as u32
+}
+
 /// librdkafka formats only what will be shown, and why brokers hang up.
 fn log_level() -> RDKafkaLogLevel {
     if LevelFilter::current() >= LevelFilter::DEBUG { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info }
@@ -242,6 +254,23 @@ fn log_level() -> RDKafkaLogLevel {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn topics(partitions: usize) -> BTreeMap<Arc<str>, usize> {
+        BTreeMap::from([(Arc::from("t"), partitions)])
+    }
+
+    #[test]
+    fn a_lasting_name_is_of_a_member_that_reads_the_same() {
+        let mut options = KafkaSourceOptions::new("127.0.0.1:9092", "g");
+        let name = |options: &KafkaSourceOptions, partitions| {
+            options.consumer(&topics(partitions)).expect("no secret").get("group.instance.id").map(str::to_owned)
+        };
+        assert_eq!(name(&options, 3), None);
+        options.instance_id = Some("load-0".into());
+        assert!(name(&options, 3).is_some_and(|name| name.starts_with("load-0-")));
+        assert_eq!(name(&options, 3), name(&options, 3));
+        assert_ne!(name(&options, 3), name(&options, 4));
+    }
 
     #[test]
     fn what_the_guarantees_rest_on_cannot_be_overridden() {
@@ -254,7 +283,7 @@ mod tests {
         ] {
             options.properties.push((name.into(), value.into()));
         }
-        let config = options.consumer(1).expect("no secret");
+        let config = options.consumer(&topics(1)).expect("no secret");
         assert_eq!(config.get("enable.auto.commit"), Some("false"));
         assert_eq!(config.get("isolation.level"), Some("read_committed"));
         assert_eq!(config.get("auto.offset.reset"), Some("error"));
@@ -265,7 +294,11 @@ mod tests {
     fn what_is_fetched_ahead_of_all_partitions_is_bounded_together() {
         let options = KafkaSourceOptions::new("127.0.0.1:9092", "g");
         let ahead = |partitions| {
-            options.consumer(partitions).expect("no secret").get("queued.max.messages.kbytes").map(str::to_owned)
+            options
+                .consumer(&topics(partitions))
+                .expect("no secret")
+                .get("queued.max.messages.kbytes")
+                .map(str::to_owned)
         };
         assert_eq!(ahead(0).as_deref(), Some("8192"));
         assert_eq!(ahead(32).as_deref(), Some("2048"));

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,12 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message as _;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::oneshot;
-use tracing::{debug, info, warn};
+use tracing::{debug, info};
 
 use crate::kafka::reachability::Reachability;
 use crate::pipeline::Error;
-use crate::sources::kafka::committer::{Committer, Entry, Outcome};
+use crate::sources::kafka::commits::Pace;
+use crate::sources::kafka::committer::Committer;
 use crate::sources::kafka::events::{Change, ConsumerEvents, Report};
 use crate::sources::kafka::lane::{Built, Lane};
 use crate::sources::kafka::open::{Opened, open};
@@ -36,12 +37,6 @@ const WAITING_MAX: usize = 2;
 /// Batches of a partition that may be unacknowledged where cuts need not be repeatable.
 const TAKEN_MAX: usize = 1 << 16;
 
-/// Without need, offsets are committed at most this often.
-const COMMIT_INTERVAL: Duration = Duration::from_millis(100);
-
-/// How long to wait before a commit is repeated.
-const COMMIT_AGAIN: Duration = Duration::from_millis(50);
-
 /// The longest sleep: what nobody wakes for is looked at then.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 
@@ -50,6 +45,9 @@ const EVENTS_MAX: usize = 16;
 
 /// How often the lag is measured.
 const LAG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the group may take to let go of this member.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the source wants.
 pub(super) enum Command {
@@ -121,8 +119,7 @@ pub(super) struct Worker {
     epoch: u64,
     /// The partition that has the next turn.
     turn: usize,
-    commit_at: Instant,
-    retry_commit_at: Instant,
+    pub(super) pace: Pace,
     lag_at: Instant,
     report: Report,
     failed: bool,
@@ -161,8 +158,7 @@ impl Worker {
             arrived,
             epoch: 0,
             turn: 0,
-            commit_at: now,
-            retry_commit_at: now,
+            pace: Pace::beginning_at(now),
             lag_at: now,
             report: Report::default(),
             failed: false,
@@ -352,61 +348,6 @@ impl Worker {
         }
     }
 
-    /// Takes over how commits ended, and orders the next.
-    fn commit(&mut self) {
-        if let Some(outcomes) = self.committer.outcome(Duration::ZERO) {
-            self.settle(outcomes);
-        }
-        let now = Instant::now();
-        if self.committer.is_busy() || now < self.retry_commit_at || self.failed {
-            return;
-        }
-        let is_urgent = self.lanes.iter().any(|lane| lane.book.ledger.is_urgent());
-        if is_urgent || now >= self.commit_at {
-            let entries = self.dirty(|_| true);
-            if !entries.is_empty() {
-                self.commit_at = now + COMMIT_INTERVAL;
-                self.committer.order(entries);
-            }
-        }
-    }
-
-    /// What is to be committed of these partitions.
-    pub(super) fn dirty(&self, which: impl Fn(&Lane) -> bool) -> Vec<Entry> {
-        let dirty = self.lanes.iter().filter(|lane| lane.book.ledger.is_dirty() && which(lane));
-        dirty
-            .map(|lane| Entry {
-                topic: Arc::clone(&lane.topic.name),
-                partition: lane.partition,
-                assignment: lane.assignment,
-                sent: lane.book.ledger.to_commit(),
-            })
-            .collect()
-    }
-
-    /// Notes how commits ended.
-    pub(super) fn settle(&mut self, outcomes: Vec<Outcome>) {
-        for Outcome { entries, failure } in outcomes {
-            let Some(code) = failure else {
-                self.reachability.reached();
-                for entry in entries {
-                    if let Some(lane) = self.lanes.iter_mut().find(|lane| lane.assignment == entry.assignment) {
-                        lane.book.ledger.committed(&entry.sent);
-                    }
-                }
-                continue;
-            };
-            self.retry_commit_at = Instant::now() + COMMIT_AGAIN;
-            let topic = entries.first().map_or("", |entry| &*entry.topic);
-            match trouble::of_commit(code, &self.options.group, topic) {
-                Some(error) => self.fail(error),
-                None => {
-                    warn!(%code, topic, partitions = entries.len(), "offsets were not committed; they will be again")
-                }
-            }
-        }
-    }
-
     fn measure(&mut self) {
         let now = Instant::now();
         if now < self.lag_at {
@@ -428,7 +369,7 @@ impl Worker {
             until = self.lanes.iter().filter_map(|lane| lane.due_at(age_max, taken_max)).fold(until, Instant::min);
         }
         if !self.committer.is_busy() && self.lanes.iter().any(|lane| lane.book.ledger.is_dirty()) {
-            until = until.min(self.commit_at.max(self.retry_commit_at));
+            until = until.min(self.pace.next_at());
         }
         until.saturating_duration_since(now)
     }
@@ -447,7 +388,16 @@ impl Worker {
         // Queues hold the consumer too.
         drop((lanes, changes));
         committer.end();
-        drop(consumer);
+        // Without a coordinator that answers, letting go takes its time, and nobody has to wait for it.
+        let (gone, is_gone) = channel::<()>();
+        let close = move || {
+            drop(consumer);
+            drop(gone);
+        };
+        if thread::Builder::new().name("kafka-consumer-close".into()).spawn(close).is_ok() {
+            // Nothing is sent: it ends.
+            let _ = is_gone.recv_timeout(LEAVE_PATIENCE);
+        }
         lag::show(&options.topics, &[], &Report::default(), &metrics);
         outcome
     }

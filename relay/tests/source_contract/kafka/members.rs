@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use postrider_relay::pipeline::{Batch, Kind, Source};
 use postrider_relay::sources::kafka::{KafkaSource, Missing, Protocol, Start, Taken, Topic};
+use postrider_relay::telemetry::Metrics;
 use tokio::time::timeout;
 
 use super::{Group, failure, next, shape};
@@ -120,22 +121,27 @@ async fn a_partition_takes_its_cut_along_to_another_member() {
 async fn a_sink_that_hangs_longer_than_the_session_does_not_cost_the_membership() {
     let mut group = filled().await;
     group.options.properties.push(("max.poll.interval.ms".into(), "6000".into()));
-    let mut first = group.member().await;
-    let mut second = group.member().await;
-    let mine = take(&mut first, 1, RECORDS as usize).await;
-    let batch = next(&mut second).await;
-    let before = group.metrics.consumer.rebalances.get();
-    tokio::time::sleep(group.options.session_timeout + Duration::from_secs(2)).await;
-    assert_eq!(group.metrics.consumer.rebalances.get(), before, "a member was thrown out");
-    let mut ends = BTreeMap::new();
-    for batch in mine.into_values().flatten() {
-        ends.insert(batch.end.partition, batch.end.last + 1);
-        first.acknowledge(batch.end).await.unwrap();
+    let other = Group { options: group.options.clone(), topic: group.topic.clone(), metrics: Metrics::new() };
+    let (mut first, mut second) = (group.member().await, other.member().await);
+    let deadline = Instant::now() + PATIENCE;
+    while (group.metrics.consumer.partitions.get(), other.metrics.consumer.partitions.get()) != (2, 2) {
+        assert!(Instant::now() < deadline, "the partitions are not shared");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    for (partition, end) in ends {
-        if partition != batch.end.partition {
-            until_committed(&group, partition, end).await;
+    let rebalances = || (group.metrics.consumer.rebalances.get(), other.metrics.consumer.rebalances.get());
+    let before = rebalances();
+    first.rewind().await.unwrap();
+    let mine = take(&mut first, 2, RECORDS as usize).await;
+    let theirs = take(&mut second, 2, RECORDS as usize).await;
+    tokio::time::sleep(group.options.session_timeout + Duration::from_secs(2)).await;
+    assert_eq!(rebalances(), before, "a member was thrown out");
+    for (source, taken) in [(&mut first, mine), (&mut second, theirs)] {
+        for batch in taken.into_values().flatten() {
+            source.acknowledge(batch.end).await.unwrap();
         }
+    }
+    for partition in 0..PARTITIONS {
+        until_committed(&group, partition, RECORDS as i64).await;
     }
 }
 
@@ -250,6 +256,23 @@ async fn of_two_processes_with_one_name_the_first_is_fenced() {
     assert_eq!(error.kind(), Kind::Fenced, "{}", error.chain());
     assert!(error.help().is_some_and(|help| help.contains("consumer.instance_id")), "{error:?}");
     assert_eq!(next(&mut second).await.end.first, 0);
+}
+
+#[tokio::test]
+async fn a_member_of_a_lasting_name_reads_topics_that_came_while_it_was_away() {
+    let mut group = Group::new().await;
+    group.options.instance_id = Some("load-0".into());
+    let later = topic::unique("later");
+    group.options.topics.push(Topic { name: later.as_str().into(), route: 0 });
+    group.fill(0, 0..1);
+    let mut source = group.member().await;
+    next(&mut source).await;
+    source.close().await.unwrap();
+    topic::create(&group.options.bootstrap_servers, &later, 1, &[]).await;
+    let other = Group { topic: later.clone(), options: group.options.clone(), metrics: group.metrics.clone() };
+    other.fill(0, 7..8);
+    let mut source = group.member().await;
+    while *next(&mut source).await.end.topic != *later {}
 }
 
 #[tokio::test]
