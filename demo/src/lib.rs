@@ -6,7 +6,8 @@
 //! what was read with the [`outbox`]. [`drain`] measures how fast a backlog goes; [`soak`] names the long forms.
 //! [`state`] does the same with ordinary tables, whose records are folded back into tables; [`large`] and [`churn`] look at one
 //! large transaction and at schemas that change all the time; [`snapshot`] at the
-//! rows that are there before; [`invalidation`] at how fast Redis forgets.
+//! rows that are there before; [`invalidation`] at how fast Redis forgets, [`load`] at how fast a topic goes into ClickHouse, and
+//! [`trending`] at what asking there takes.
 //!
 //! Architecture invariant: the judge knows neither Kafka nor Postgres, and nothing here links the relay: it is only ever a process.
 
@@ -22,6 +23,7 @@ pub mod invalidation;
 pub mod judge;
 pub mod large;
 pub mod latency;
+pub mod load;
 pub mod loader;
 pub mod nova;
 pub mod outbox;
@@ -35,4 +37,5 @@ pub mod snapshot;
 pub mod soak;
 pub mod state;
 pub mod topics;
+pub mod trending;
 pub mod watcher;

@@ -1,4 +1,4 @@
-//! `demo run`, `demo drain`, `demo latency`, `demo snapshot`, `demo compare`, `demo soak`: started by `cargo xtask`, which names the services and the relay's binary.
+//! `demo run`, `demo drain`, `demo latency`, `demo snapshot`, `demo load`, `demo trending`, `demo compare`, `demo soak`: started by `cargo xtask`, which names the services and the relay's binary.
 
 use std::error::Error as _;
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use demo::error::{Error, Result};
 use demo::screen::{Screen, print};
 use demo::soak::{Form as SoakForm, SOAKS, Soak};
-use demo::{churn, compare, drain, invalidation, large, latency, loader, run, snapshot, state};
+use demo::{churn, compare, drain, invalidation, large, latency, load, loader, run, snapshot, state, trending};
 
 /// Nova, a small social network, writes; the relay carries; the verdict is counted.
 #[derive(Debug, Parser)]
@@ -54,6 +54,20 @@ enum Command {
     Snapshot {
         #[command(flatten)]
         options: snapshot::Options,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// A full topic into ClickHouse, beside the engine's own INSERT of files
+    Load {
+        #[command(flatten)]
+        options: load::Options,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// What is talked of, from the refreshed table and from the raw events
+    Trending {
+        #[command(flatten)]
+        options: trending::Options,
         #[command(flatten)]
         form: Form,
     },
@@ -141,6 +155,17 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
         Command::Snapshot { options, form } => {
             let environment = xtask::services::current()?;
             let report = snapshot::bench(&environment, &options, screen).await?;
+            form.show(&report, || report.json(), screen);
+            Ok(report.passed())
+        }
+        Command::Load { options, form } => {
+            let environment = xtask::services::current()?;
+            let report = load::bench(&environment, &options, screen).await?;
+            form.show(&report, || report.json(), screen);
+            Ok(report.passed())
+        }
+        Command::Trending { options, form } => {
+            let report = trending::bench(&options, screen).await?;
             form.show(&report, || report.json(), screen);
             Ok(report.passed())
         }
