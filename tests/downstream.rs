@@ -51,8 +51,7 @@ async fn one_correlation_id_is_in_the_outbox_the_record_the_row_and_the_log_line
     let find = format!(
         "select toString(id), toString(part), toString(at) from orders where correlation_id = '{correlation_id}'"
     );
-    let row =
-        until("the row is in ClickHouse", PATIENCE, async || clickhouse.rows(&find).await.unwrap().pop()).await;
+    let row = until("the row is in ClickHouse", PATIENCE, async || clickhouse.rows(&find).await.unwrap().pop()).await;
     let [Some(found), Some(partition), Some(offset)] = &row[..] else { panic!("{row:?}") };
     assert_eq!(found, &id);
     for worker in &workers {
@@ -67,6 +66,7 @@ async fn one_correlation_id_is_in_the_outbox_the_record_the_row_and_the_log_line
         worker.terminate().await.expect(0, &[]);
     }
     clickhouse.drop().await.unwrap();
-    let letters = ["load", "invalidate"].map(|role| [format!("{name}.{role}-dlq"), format!("{name}.{role}-dlq-orders")]);
+    let letters =
+        ["load", "invalidate"].map(|role| [format!("{name}.{role}-dlq"), format!("{name}.{role}-dlq-orders")]);
     TableTopics::new(site.bootstrap(), "", &letters.concat()).delete().await.unwrap();
 }

@@ -8,6 +8,8 @@ mod command_line;
 #[cfg(feature = "fuzzing")]
 mod corpus;
 #[cfg(feature = "downstream")]
+mod dead_letters;
+#[cfg(feature = "downstream")]
 mod invalidation;
 mod lot_contract;
 #[cfg(feature = "downstream")]

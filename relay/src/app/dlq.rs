@@ -160,8 +160,9 @@ impl Dlq {
     #[must_use]
     pub fn list(&self, selection: &Selection, settled: bool) -> Vec<Row> {
         let fits = |identity: &Identity| settled || !self.state(identity).is_settled();
+        let refusals = self.refusals();
         let rows = self.chosen(selection).into_iter().filter(|letter| fits(&letter.noted.identity));
-        rows.map(|letter| self.row(letter)).collect()
+        rows.map(|letter| self.row(letter, refusals.get(&letter.noted.identity))).collect()
     }
 
     fn state(&self, identity: &Identity) -> State {
@@ -191,15 +192,11 @@ impl Dlq {
         refusals
     }
 
-    fn row(&self, letter: &Details) -> Row {
+    /// A letter as it is listed, with why and how often it was refused again.
+    fn row(&self, letter: &Details, refused: Option<&(&str, u32)>) -> Row {
         let identity = &letter.noted.identity;
-        let history = self.orders.iter().filter(|order| names(order, identity));
-        let (mut reason, mut attempts) = (letter.reason.as_str(), letter.attempts);
-        for returned in history.flat_map(|order| &order.returned) {
-            if returned.offset == identity.offset && returned.why == Stays::Refused {
-                (reason, attempts) = (&returned.reason, attempts + 1);
-            }
-        }
+        let (reason, more) = refused.copied().unwrap_or((&letter.reason, 0));
+        let attempts = letter.attempts + more;
         Row {
             position: identity.to_string(),
             state: self.state(identity).word(),
@@ -223,7 +220,7 @@ impl Dlq {
     /// Those of Kafka, and that there is no such letter.
     pub async fn show(&mut self, position: &Identity, payload: bool) -> Result<Shown, Error> {
         let Some(letter) = self.details.get(position) else { return Err(unknown(position, &self.job)) };
-        let (row, place) = (self.row(letter), letter.noted.place);
+        let (row, place) = (self.row(letter, self.refusals().get(position)), letter.noted.place);
         let history = self.orders.iter().filter(|order| names(order, position)).map(|order| act(order, position));
         let history = history.collect();
         let content = if payload { self.letters.content(place).await? } else { None };
@@ -397,7 +394,8 @@ fn names(order: &Order, identity: &Identity) -> bool {
     let is_offset = |offset: i64| offset == identity.offset;
     order.topic == identity.topic
         && order.partition == identity.partition
-        && (order.offsets.iter().copied().any(is_offset) || order.returned.iter().any(|of| is_offset(of.offset)))
+        && (order.offsets.binary_search(&identity.offset).is_ok()
+            || order.returned.iter().any(|of| is_offset(of.offset)))
 }
 
 fn act(order: &Order, identity: &Identity) -> Act {

@@ -70,8 +70,8 @@ pub struct DeadLetters<S, L> {
     letters: L,
     options: DeadLetterOptions,
     index: Index,
-    /// The last offset of each partition that was seen.
-    seen: HashMap<(Arc<str>, i32), i64>,
+    /// What was seen last of each partition.
+    seen: HashMap<(Arc<str>, i32), Seen>,
     /// What the service refused, and is tried again.
     tried: Arc<Mutex<HashMap<Identity, Failed>>>,
     /// Work that came due and is not done.
@@ -79,6 +79,15 @@ pub struct DeadLetters<S, L> {
     letters_are_due: bool,
     /// When the letters' turn comes again: replays shall not keep the stream waiting.
     rest_until: tokio::time::Instant,
+}
+
+/// The newest batch of a partition.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// Its last offset.
+    last: i64,
+    /// By which giving the partition was held then.
+    since: Option<u64>,
 }
 
 impl<S: Sink, L: Letters> DeadLetters<S, L> {
@@ -127,15 +136,17 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
         Some(Origin { topic, partition, ordered: of_topic.is_some_and(|of| of.ordered) })
     }
 
-    /// Where a batch does not follow the one that was seen before, another process may have had the partition meanwhile: what
-    /// it gave up is learnt first.
+    /// Where a batch is the first since its partition was given to this process, or does not come behind the one before, another
+    /// process may have had the partition meanwhile: what it gave up is learnt first.
     async fn catch_up(&mut self, messages: &Messages, origin: &Origin) -> Result<(), Error> {
         let Some(cut) = messages.cut() else { return Ok(()) };
+        let since = self.options.assigned.since(&origin.topic, origin.partition);
         let place = (Arc::clone(&origin.topic), origin.partition);
-        if self.seen.get(&place).is_none_or(|seen| seen + 1 != cut.first) {
+        let is_next = |seen: &Seen| seen.last < cut.first && seen.since == since && since.is_some();
+        if !self.seen.get(&place).is_some_and(is_next) {
             self.learn().await?;
         }
-        self.seen.insert(place, cut.last);
+        self.seen.insert(place, Seen { last: cut.last, since });
         Ok(())
     }
 

@@ -238,6 +238,7 @@ async fn a_partition_that_came_back_is_known_with_what_another_process_gave_up()
     let (mut first, mut second) = (open(&world).await, open(&world).await);
     send(&mut first, &[(1, "a")]).await.unwrap();
     send(&mut second, &[(2, "a")]).await.unwrap();
+    first.options.assigned.add(&Arc::from("t"), 0);
     send(&mut first, &[(3, "a")]).await.unwrap();
     assert_eq!(condemned_of(&world), [(2, 1, "type"), (3, 0, "waiting")]);
 }

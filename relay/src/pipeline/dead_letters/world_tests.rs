@@ -156,7 +156,7 @@ impl Letters for TestLetters {
     }
 
     async fn heard(&mut self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     async fn close(self) {}

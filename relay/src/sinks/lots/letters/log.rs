@@ -8,6 +8,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::debug;
 
@@ -57,7 +58,7 @@ impl Log {
     pub(super) fn partitions(&self, topic: &str) -> Result<Vec<i32>, Error> {
         let metadata = self.patiently(topic, || self.consumer().fetch_metadata(Some(topic), self.patience))?;
         let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-        Ok(found.map(|found| found.partitions().iter().map(|partition| partition.id()).collect()).unwrap_or_default())
+        Ok(found.map(|found| found.partitions().iter().map(MetadataPartition::id).collect()).unwrap_or_default())
     }
 
     /// Whether there is something that was not read.
