@@ -1,5 +1,6 @@
 //! Values of as many bytes each: numbers, dates and times, UUIDs, addresses, labels.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::encode::native::float;
@@ -10,7 +11,7 @@ use crate::encode::native::shape::Shape;
 use crate::encode::native::temporal;
 use crate::encode::native::text;
 use crate::encode::native::value::{Text, Value};
-use crate::encode::native::wide::Wide;
+use crate::encode::native::wide::{POWERS, Wide};
 
 /// Appends the bytes of a value of that shape. After an error nothing is appended, unless it is a text.
 #[inline]
@@ -25,12 +26,12 @@ pub(super) fn push(
         Shape::Integer { width, signed } => integer(*width, *signed, value, reading, out),
         Shape::Uuid => {
             let Value::Text(text) = value else { return Err(What::Kind) };
-            out.extend_from_slice(&uuid(text.ascii()?)?);
+            out.extend_from_slice(&uuid(&text.decoded()?)?);
             Ok(())
         }
         Shape::DateTime64(digits, _) => put(temporal::ticks(value, reading, *digits, round)?.to_le_bytes(), out),
-        Shape::Float64 => put(float::double(digits(value)?)?.to_le_bytes(), out),
-        Shape::Float32 => put(float::single(digits(value)?)?.to_le_bytes(), out),
+        Shape::Float64 => put(float::double(&digits(value)?)?.to_le_bytes(), out),
+        Shape::Float32 => put(float::single(&digits(value)?)?.to_le_bytes(), out),
         Shape::Bool => put([u8::from(boolean(value)?)], out),
         Shape::Decimal { precision, scale } => decimal(*precision, *scale, value, reading, out),
         Shape::Date32 => put(temporal::days(value, reading, round)?.to_le_bytes(), out),
@@ -126,10 +127,10 @@ fn number(value: Value<'_>, reading: &Reading, scale: Option<u32>) -> Result<Num
     match value {
         Value::Number(text) => Number::read(text),
         Value::Text(text) => match (reading, scale) {
-            (Reading::Decimal { scale }, _) => Number::unscaled(text.ascii()?, i64::from(*scale)),
-            (Reading::Captured, Some(scale)) if !is_word(text) => Number::unscaled(text.ascii()?, i64::from(scale)),
-            (Reading::Lsn, _) => lsn(text.ascii()?),
-            _ => Number::read(text.ascii()?),
+            (Reading::Decimal { scale }, _) => Number::unscaled(&text.decoded()?, i64::from(*scale)),
+            (Reading::Captured, Some(scale)) if !is_word(text) => Number::unscaled(&text.decoded()?, i64::from(scale)),
+            (Reading::Lsn, _) => lsn(&text.decoded()?),
+            _ => Number::read(&text.decoded()?),
         },
         Value::Object(json) => text::scaled(json)?.ok_or(What::Kind),
         _ => Err(What::Kind),
@@ -143,12 +144,22 @@ fn is_word(text: Text<'_>) -> bool {
 
 fn decimal(precision: u32, scale: u32, value: Value<'_>, reading: &Reading, out: &mut Vec<u8>) -> Result<(), What> {
     let number = number(value, reading, Some(scale))?;
+    let width = Shape::Decimal { precision, scale }.width().ok_or(What::Kind)?;
+    if let Some(small) = number.small(scale) {
+        // Nineteen digits hold any number of 64 bits.
+        if POWERS.get(precision as usize).is_some_and(|limit| small.unsigned_abs() >= *limit) {
+            return Err(What::Overflow);
+        }
+        let (low, high) = (small.to_le_bytes(), [if small < 0 { 0xff } else { 0 }; 24]);
+        out.extend_from_slice(&low[..width.min(8)]);
+        out.extend_from_slice(&high[..width.saturating_sub(8)]);
+        return Ok(());
+    }
     let magnitude = number.scaled(scale)?;
     let limit = Wide::power_of_ten(precision).ok_or(What::Overflow)?;
     if !magnitude.is_below(limit) {
         return Err(What::Overflow);
     }
-    let width = Shape::Decimal { precision, scale }.width().ok_or(What::Kind)?;
     let bytes = magnitude.bytes(number.negative, true, width).ok_or(What::Overflow)?;
     out.extend_from_slice(&bytes[..width]);
     Ok(())
@@ -164,10 +175,12 @@ fn lsn(text: &str) -> Result<Number, What> {
     Ok(Number { negative: false, magnitude: Wide::from_u64(part(high)? << 32 | part(low)?), exponent: 0 })
 }
 
-fn digits<'v>(value: Value<'v>) -> Result<&'v str, What> {
+/// A number as it is written, with quotes or without.
+#[inline]
+fn digits<'v>(value: Value<'v>) -> Result<Cow<'v, str>, What> {
     match value {
-        Value::Number(text) => Ok(text),
-        Value::Text(text) => text.ascii(),
+        Value::Number(text) => Ok(Cow::Borrowed(text)),
+        Value::Text(text) => text.decoded(),
         _ => Err(What::Kind),
     }
 }
@@ -177,7 +190,7 @@ fn boolean(value: Value<'_>) -> Result<bool, What> {
         Value::Bool(value) => Ok(value),
         Value::Number("0") => Ok(false),
         Value::Number("1") => Ok(true),
-        Value::Text(text) => match text.ascii()? {
+        Value::Text(text) => match &*text.decoded()? {
             "true" => Ok(true),
             "false" => Ok(false),
             _ => Err(What::Unreadable),
@@ -224,7 +237,7 @@ fn label(wide: bool, labels: &[(String, i16)], value: Value<'_>, out: &mut Vec<u
 /// An address. A network of one address is that address; one of more has a length that would be lost.
 fn address(value: Value<'_>) -> Result<IpAddr, What> {
     let Value::Text(text) = value else { return Err(What::Kind) };
-    let text = text.ascii()?;
+    let text: &str = &text.decoded()?;
     let (address, whole) = match text.split_once('/') {
         None => (text, true),
         Some((address, length)) => (address, length == if address.contains(':') { "128" } else { "32" }),

@@ -2,10 +2,13 @@
 
 use crate::encode::native::base64;
 use crate::encode::native::misfit::What;
-use crate::encode::native::wide::Wide;
+use crate::encode::native::wide::{POWERS, Wide};
 
 /// Exponents beyond this are nobody's number; whoever writes one shall not make us count to it.
 const EXPONENT_MAX: i64 = 1_000_000;
+
+/// Bytes of an unscaled number at most: those of 256 bits, and some that only say its sign.
+const BYTES_MAX: usize = 48;
 
 /// `± magnitude × 10^exponent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +47,11 @@ impl Number {
         let fraction = &fraction[..fraction.len() - zeros];
         let leading = whole.iter().take_while(|digit| **digit == b'0').count();
         let whole = &whole[leading..];
-        let magnitude = match fraction {
-            [] => Wide::from_digits(whole),
-            _ => Wide::from_digits(&[whole, fraction].concat()),
+        let magnitude = if whole.len() + fraction.len() < 20 {
+            let digits = whole.iter().chain(fraction);
+            Some(Wide::from_u64(digits.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'))))
+        } else {
+            Wide::from_digits(&[whole, fraction].concat())
         };
         let Some(magnitude) = magnitude else { return long(negative, whole, fraction, exponent) };
         Ok(Self { negative, magnitude, exponent: exponent - fraction.len() as i64 })
@@ -54,12 +59,12 @@ impl Number {
 
     /// Reads bytes in two's complement, in Base64: an unscaled number, and its scale.
     pub(super) fn unscaled(text: &str, scale: i64) -> Result<Self, What> {
-        let mut bytes = Vec::new();
-        base64::append(text, &mut bytes)?;
+        let mut room = [0; BYTES_MAX];
+        let bytes = base64::within(text, &mut room)?;
         if bytes.is_empty() {
             return Err(What::Unreadable);
         }
-        let (negative, magnitude) = Wide::from_twos_complement(&bytes).ok_or(What::Overflow)?;
+        let (negative, magnitude) = Wide::from_twos_complement(bytes).ok_or(What::Overflow)?;
         Ok(Self { negative, magnitude, exponent: scale.checked_neg().ok_or(What::Unreadable)? })
     }
 
@@ -75,6 +80,14 @@ impl Number {
         } else {
             self.magnitude.unshifted(places).ok_or(What::Precision)
         }
+    }
+
+    /// The same as [`scaled`](Self::scaled), with its sign, if 64 bits are enough on the way there, as they nearly always are.
+    #[inline]
+    pub(super) fn small(self, scale: u32) -> Option<i64> {
+        let places = usize::try_from(self.exponent + i64::from(scale)).ok()?;
+        let value = i64::try_from(self.magnitude.as_u64()?.checked_mul(*POWERS.get(places)?)?).ok()?;
+        Some(if self.negative { -value } else { value })
     }
 
     /// Appends it in decimal digits, with as many behind the point as it has.

@@ -53,18 +53,6 @@ pub enum Unit {
     Nanoseconds,
 }
 
-impl Unit {
-    /// How many there are in a second.
-    pub(super) fn in_a_second(self) -> i64 {
-        match self {
-            Self::Seconds => 1,
-            Self::Milliseconds => 1_000,
-            Self::Microseconds => 1_000_000,
-            Self::Nanoseconds => 1_000_000_000,
-        }
-    }
-}
-
 impl Reading {
     /// How the elements of a list or the values of a map are read.
     pub(super) fn element(&self) -> &Self {

@@ -41,7 +41,7 @@ pub(super) fn ticks(value: Value<'_>, reading: &Reading, digits: u32, round: boo
 /// What `Time64` of so many digits counts; `Time` has none.
 pub(super) fn time(value: Value<'_>, reading: &Reading, digits: u32, round: bool) -> Result<i64, What> {
     let (negative, time) = match value {
-        Value::Text(text) => calendar::time_of_day(text.ascii()?)?,
+        Value::Text(text) => calendar::time_of_day(&text.decoded()?)?,
         Value::Number(number) => {
             let unit = match reading {
                 Reading::Time(unit) => *unit,
@@ -63,11 +63,15 @@ pub(super) fn time(value: Value<'_>, reading: &Reading, digits: u32, round: bool
 /// The point in time that a value is. A bare number is one if its unit is known, or, of a date, if it counts days.
 fn instant(value: Value<'_>, reading: &Reading, is_date: bool) -> Result<Instant, What> {
     let number = match value {
-        Value::Text(text) => return calendar::instant(text.ascii()?),
+        Value::Text(text) => return calendar::instant(&text.decoded()?),
         Value::Number(number) => number,
         _ => return Err(What::Kind),
     };
     let count = integer(number)?;
+    // What `infinity` is where no number is left for it.
+    if matches!(count, i64::MIN | i64::MAX) {
+        return Err(What::OutOfRange);
+    }
     match reading {
         Reading::Timestamp(unit) => Ok(of_count(count, *unit)),
         Reading::Captured if !is_date => Ok(of_count(count, Unit::Microseconds)),
@@ -81,9 +85,19 @@ fn instant(value: Value<'_>, reading: &Reading, is_date: bool) -> Result<Instant
 
 #[inline]
 fn of_count(count: i64, unit: Unit) -> Instant {
-    let whole = unit.in_a_second();
-    let nanos = count.rem_euclid(whole) * (1_000_000_000 / whole);
-    Instant { seconds: count.div_euclid(whole), nanos: nanos as u32 }
+    match unit {
+        Unit::Seconds => split::<1>(count),
+        Unit::Milliseconds => split::<1_000>(count),
+        Unit::Microseconds => split::<1_000_000>(count),
+        Unit::Nanoseconds => split::<1_000_000_000>(count),
+    }
+}
+
+/// Of which so many are a second: dividing by what is known is quick.
+#[inline]
+fn split<const WHOLE: i64>(count: i64) -> Instant {
+    let nanos = count.rem_euclid(WHOLE) * (1_000_000_000 / WHOLE);
+    Instant { seconds: count.div_euclid(WHOLE), nanos: nanos as u32 }
 }
 
 fn in_range(instant: Instant) -> Result<(), What> {
@@ -92,12 +106,29 @@ fn in_range(instant: Instant) -> Result<(), What> {
 
 #[inline]
 fn counted(instant: Instant, digits: u32, round: bool) -> Result<i64, What> {
-    let part = 10_u32.pow(9 - digits.min(9));
-    if !round && !instant.nanos.is_multiple_of(part) {
+    match digits {
+        0 => ticked::<1>(instant, round),
+        3 => ticked::<1_000>(instant, round),
+        6 => ticked::<1_000_000>(instant, round),
+        1 => ticked::<10>(instant, round),
+        2 => ticked::<100>(instant, round),
+        4 => ticked::<10_000>(instant, round),
+        5 => ticked::<100_000>(instant, round),
+        7 => ticked::<10_000_000>(instant, round),
+        8 => ticked::<100_000_000>(instant, round),
+        _ => ticked::<1_000_000_000>(instant, round),
+    }
+}
+
+/// Of which so many are a second.
+#[inline]
+fn ticked<const WHOLE: i64>(instant: Instant, round: bool) -> Result<i64, What> {
+    let (nanos, part) = (i64::from(instant.nanos), 1_000_000_000 / WHOLE);
+    if !round && nanos % part != 0 {
         return Err(What::Precision);
     }
-    let whole = instant.seconds.checked_mul(10_i64.pow(digits.min(9))).ok_or(What::OutOfRange)?;
-    whole.checked_add(i64::from(instant.nanos / part)).ok_or(What::OutOfRange)
+    let whole = instant.seconds.checked_mul(WHOLE).ok_or(What::OutOfRange)?;
+    whole.checked_add(nanos / part).ok_or(What::OutOfRange)
 }
 
 fn integer(number: &str) -> Result<i64, What> {

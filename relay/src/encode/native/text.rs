@@ -11,11 +11,11 @@ use crate::encode::native::wkt;
 /// Appends the text or the bytes that a value is. After an error a part of them may be there.
 pub(super) fn append(value: Value<'_>, reading: &Reading, out: &mut Vec<u8>) -> Result<(), What> {
     match (value, reading) {
-        (Value::Text(text), Reading::Bytes) => base64::append(text.ascii()?, out),
-        (Value::Text(text), Reading::Hex) => hex(text.ascii()?, out),
-        (Value::Text(text), Reading::Bits(length)) => bits(text.ascii()?, *length, out),
+        (Value::Text(text), Reading::Bytes) => base64::append(&text.decoded()?, out),
+        (Value::Text(text), Reading::Hex) => hex(&text.decoded()?, out),
+        (Value::Text(text), Reading::Bits(length)) => bits(&text.decoded()?, *length, out),
         (Value::Text(text), Reading::Decimal { scale }) => {
-            Number::unscaled(text.ascii()?, i64::from(*scale))?.print(out)
+            Number::unscaled(&text.decoded()?, i64::from(*scale))?.print(out)
         }
         (Value::Text(text), _) => text.append(out),
         (Value::Number(text), _) => {
@@ -70,7 +70,7 @@ pub(super) fn scaled(json: &str) -> Result<Option<Number>, What> {
         }
     }
     match (scale, digits) {
-        (Some(scale), Some(digits)) => Number::unscaled(digits.ascii()?, scale).map(Some),
+        (Some(scale), Some(digits)) => Number::unscaled(&digits.decoded()?, scale).map(Some),
         _ => Ok(None),
     }
 }
@@ -89,13 +89,23 @@ fn hex(text: &str, out: &mut Vec<u8>) -> Result<(), What> {
 /// The value of a hexadecimal digit.
 #[inline]
 pub(super) fn nibble(digit: u8) -> Result<u8, What> {
-    match digit {
-        b'0'..=b'9' => Ok(digit - b'0'),
-        b'a'..=b'f' => Ok(digit - b'a' + 10),
-        b'A'..=b'F' => Ok(digit - b'A' + 10),
-        _ => Err(What::Unreadable),
+    match NIBBLES[usize::from(digit)] {
+        16 => Err(What::Unreadable),
+        value => Ok(value),
     }
 }
+
+/// The value of each hexadecimal digit; 16 for what is none.
+const NIBBLES: [u8; 256] = {
+    let mut values = [16; 256];
+    let mut value = 0;
+    while value < 16 {
+        values[b"0123456789abcdef"[value as usize] as usize] = value;
+        values[b"0123456789ABCDEF"[value as usize] as usize] = value;
+        value += 1;
+    }
+    values
+};
 
 /// Appends zeros and ones, the highest first, as Postgres prints a bit string.
 fn bits(text: &str, length: Option<u32>, out: &mut Vec<u8>) -> Result<(), What> {

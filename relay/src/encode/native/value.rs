@@ -52,7 +52,7 @@ impl<'v> Text<'v> {
         Self { raw, escaped: false }
     }
 
-    /// What it says.
+    /// What it says; digits, dates and Base64 may be escaped, too, as some writers do with `+` and `/`.
     #[inline]
     pub(super) fn decoded(self) -> Result<Cow<'v, str>, What> {
         if !self.escaped {
@@ -61,12 +61,6 @@ impl<'v> Text<'v> {
         let mut text = Vec::with_capacity(self.raw.len());
         self.append(&mut text)?;
         String::from_utf8(text).map(Cow::Owned).map_err(|_| What::Malformed)
-    }
-
-    /// What it says where nothing else than plain ASCII is expected: digits, dates, identifiers.
-    #[inline]
-    pub(super) fn ascii(self) -> Result<&'v str, What> {
-        if self.escaped { Err(What::Unreadable) } else { Ok(self.raw) }
     }
 
     /// What it says, if nothing in it is escaped.

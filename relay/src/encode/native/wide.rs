@@ -5,7 +5,7 @@
 pub(super) struct Wide([u64; 4]);
 
 /// The powers of ten in 64 bits.
-const POWERS: [u64; 20] = {
+pub(super) const POWERS: [u64; 20] = {
     let mut powers = [1; 20];
     let mut at = 1;
     while at < 20 {
@@ -47,6 +47,13 @@ impl Wide {
 
     pub(super) fn is_zero(self) -> bool {
         self == Self::default()
+    }
+
+    /// Its value, if 64 bits hold it.
+    #[inline]
+    pub(super) fn as_u64(self) -> Option<u64> {
+        let [low, high @ ..] = self.0;
+        (high == [0; 3]).then_some(low)
     }
 
     pub(super) fn is_below(self, other: Self) -> bool {

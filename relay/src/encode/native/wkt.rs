@@ -17,7 +17,7 @@ const DEPTH_MAX: usize = 32;
 pub(super) fn append(json: &str, out: &mut Vec<u8>) -> Result<bool, What> {
     let Some((binary, srid)) = members(json)? else { return Ok(false) };
     let mut bytes = Vec::new();
-    base64::append(binary.ascii()?, &mut bytes)?;
+    base64::append(&binary.decoded()?, &mut bytes)?;
     let mut text = Vec::new();
     let mut reader = Reader { rest: &bytes, little: true, dimensions: 2, srid: None };
     if reader.geometry(&mut text, 0).is_none() || !reader.rest.is_empty() {
