@@ -79,6 +79,7 @@ fn cases() -> Vec<(&'static str, Reading, &'static str, What)> {
         ("DateTime64(6)", Plain, r#""1899-12-31T23:59:59.999999Z""#, What::OutOfRange),
         ("DateTime64(6)", Plain, r#""2300-01-01T00:00:00Z""#, What::OutOfRange),
         ("DateTime64(9)", Plain, r#""2262-04-12T00:00:00Z""#, What::OutOfRange),
+        ("DateTime64(9)", Timestamp(Unit::Nanoseconds), "9223372036854775807", What::OutOfRange),
         ("DateTime64(6)", Plain, r#""+12345-01-01T00:00:00Z""#, What::OutOfRange),
         ("DateTime64(6)", Plain, r#""yesterday""#, What::Unreadable),
         ("Time64(6)", Plain, r#""12:34:56+02""#, What::Unreadable),

@@ -7,3 +7,4 @@ mod misfits;
 mod oracle;
 mod round_trip;
 mod table;
+mod types_document;

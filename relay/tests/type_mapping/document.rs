@@ -39,16 +39,18 @@ pub(crate) struct Row {
 impl Row {
     /// What Postrider writes; none where the cell is cut, or there is no value.
     pub(crate) fn ours(&self) -> Option<Written> {
-        let code =
-            |text: &str| text.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')).unwrap_or(text).to_owned();
-        let (json, schema) = match self.postrider.split_once(" as `") {
-            Some((json, schema)) => (json.trim_end_matches(','), format!("`{schema}")),
-            None => (self.postrider.as_str(), self.debezium.schema.clone()),
+        let cell = self.postrider.as_str();
+        let (json, schema) = if let Some(schema) = cell.strip_prefix("same, as `") {
+            (self.debezium.json.as_str(), schema.trim_end_matches('`'))
+        } else if let Some((json, schema)) = cell.split_once("` as `") {
+            (json, schema)
+        } else if cell == SAME {
+            (self.debezium.json.as_str(), self.debezium.schema.as_str())
+        } else {
+            (cell, self.debezium.schema.as_str())
         };
-        let json = if json == SAME { self.debezium.json.clone() } else { code(json) };
-        let is_value = !json.starts_with('(') && !json.ends_with('…');
-        let schema = code(&schema);
-        (is_value && !schema.is_empty()).then_some(Written { schema, json })
+        let is_value = !json.starts_with('(') && !json.ends_with('…') && !schema.is_empty();
+        is_value.then(|| Written { schema: schema.to_owned(), json: json.to_owned() })
     }
 }
 

@@ -49,6 +49,9 @@ async fn each_value_is_written_as_the_documentation_says() {
     for row in Document::read().rows() {
         let is_same = filled.lines().nth(row.line).expect("its line").contains("| same |");
         assert_eq!(row.why.is_empty(), is_same, "line {}: a difference has a reason, and only that", row.line + 1);
+        // What others read from the cell is what is written.
+        let ours = row.ours().unwrap_or_else(|| written[&row.line].clone());
+        assert_eq!(ours, written[&row.line], "line {}", row.line + 1);
     }
 }
 
