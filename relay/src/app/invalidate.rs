@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tracing::info_span;
 
 use crate::app::consumer::Reading;
@@ -12,6 +13,7 @@ use crate::app::{consumer, redis};
 use crate::config::worker::InvalidateConfig;
 use crate::pipeline::{Assigned, DeadLetters, Ends, Error, Limits, Progress, Status};
 use crate::sinks::lots::KafkaLetters;
+use crate::sinks::redis::audit::Auditor;
 use crate::sinks::redis::{Once, OnceOptions};
 use crate::sinks::{InvalidatorOptions, Redis};
 use crate::sources::kafka::{Cuts, KafkaSource, KafkaSourceOptions};
@@ -56,7 +58,7 @@ impl Ends for KafkaToRedis {
 /// # Errors
 /// What only a person can mend; all else is waited for and overcome.
 pub async fn run(config: InvalidateConfig, accept_gap: bool) -> Result<(), Error> {
-    let sink = redis::invalidator(&config)?;
+    let (sink, audit) = (redis::invalidator(&config)?, redis::audit(&config)?);
     let group = config.invalidate.group.clone();
     let topics = sink.rules.topics();
     let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
@@ -84,6 +86,11 @@ pub async fn run(config: InvalidateConfig, accept_gap: bool) -> Result<(), Error
     };
     let source = consumer::options(&config.kafka, &config.consumer, reading);
     let once = redis::once(&config);
+    // Ends with the worker.
+    let mut beside = JoinSet::new();
+    if let Some(audit) = audit {
+        beside.spawn(Auditor::new(audit, Arc::clone(&worker.metrics)).run());
+    }
     let ends = KafkaToRedis { source, sink, once, dead_letters, metrics: Arc::clone(&worker.metrics) };
     worker.work(&ends, limits, info_span!("invalidate", group)).await
 }

@@ -10,6 +10,8 @@ use crate::pipeline::{End, Error, Kind};
 use crate::postgres::options::Secret;
 use crate::shape::rules::Rules;
 use crate::shape::rules::options::{Does, RuleOptions};
+use crate::shape::rules::page::PageName;
+use crate::sinks::redis::audit::{Audit, AuditOptions};
 use crate::sinks::redis::{InvalidatorOptions, OnceOptions, Password, RedisOptions, RedisTls};
 
 /// How Redis is reached.
@@ -58,6 +60,43 @@ pub(super) fn once(config: &InvalidateConfig) -> OnceOptions {
         topics: config.invalidate.deduplicate.iter().map(|topic| topic.as_str().into()).collect(),
         remember: config.invalidate.remember,
     }
+}
+
+/// What is audited; `None` if nothing is.
+///
+/// # Errors
+/// A pattern of pages, or a tag, that cannot be read.
+pub(super) fn audit(config: &InvalidateConfig) -> Result<Option<AuditOptions>, Error> {
+    let wrong = |name: &str, key: &str, why: String| {
+        Error::new(End::Sink, Kind::Setup, format!("`invalidate.audits.{name}.{key}` {why}"))
+    };
+    let audits = config.invalidate.audits.iter().map(|audit| {
+        let read = |key, written| PageName::parse(written).map_err(|why| wrong(&audit.name, key, why));
+        let (pages, tag) = (read("pages", &audit.pages)?, read("tag", &audit.tag)?);
+        let known: Vec<&str> = pages.names().collect();
+        for (key, name) in tag
+            .names()
+            .map(|name| ("tag", name))
+            .chain(audit.parameters.iter().map(|name| ("parameters", name.as_str())))
+        {
+            if !known.contains(&name) {
+                return Err(wrong(&audit.name, key, format!("names the field `{name}`, which `pages` does not have")));
+            }
+        }
+        let (name, query, parameters) = (audit.name.clone(), audit.query.clone(), audit.parameters.clone());
+        Ok(Audit { name, pages, tag, query, parameters })
+    });
+    let audits: Vec<Audit> = audits.collect::<Result<_, Error>>()?;
+    if audits.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(AuditOptions {
+        redis: options(&config.redis),
+        postgres: config.postgres.as_ref().map(|config| postgres::options(config, false)),
+        every: config.invalidate.audit_interval,
+        pages: usize::try_from(config.invalidate.audit_pages).unwrap_or(usize::MAX),
+        audits,
+    }))
 }
 
 fn rule(rule: &Rule) -> RuleOptions {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::config::{
+    audit::{self, Audit},
     key::{Fallback, Key, Kind},
     outbox::is_topic_name,
     settings::Settings,
@@ -35,6 +36,18 @@ const SWEEP_KEYS_PER_SECOND: Key = Key {
     kind: Kind::Integer { min: 1000, max: 100_000_000 },
     fallback: Fallback::Value("500000"),
     meaning: "How many keys a second the search for patterns looks at, on each master.",
+};
+const AUDIT_INTERVAL_MS: Key = Key {
+    path: "invalidate.audit_interval_ms",
+    kind: Kind::Integer { min: 100, max: 86_400_000 },
+    fallback: Fallback::Value("10000"),
+    meaning: "How often pages of `[invalidate.audits]` are sampled, in milliseconds.",
+};
+const AUDIT_PAGES: Key = Key {
+    path: "invalidate.audit_pages",
+    kind: Kind::Integer { min: 1, max: 100_000 },
+    fallback: Fallback::Value("100"),
+    meaning: "How many pages of each kind a sample has: so many queries it asks.",
 };
 const DEDUPLICATE: Key = Key {
     path: "invalidate.deduplicate",
@@ -145,8 +158,16 @@ const MEMBERS_MAX: Key = Key {
     meaning: "How many members the set may have (`add`).",
 };
 
-pub(super) const KEYS: &[Key] =
-    &[GROUP, SECOND_PASS_MS, PENDING_BYTES_MAX, SWEEP_KEYS_PER_SECOND, DEDUPLICATE, REMEMBER_MS];
+pub(super) const KEYS: &[Key] = &[
+    GROUP,
+    SECOND_PASS_MS,
+    PENDING_BYTES_MAX,
+    SWEEP_KEYS_PER_SECOND,
+    DEDUPLICATE,
+    REMEMBER_MS,
+    AUDIT_INTERVAL_MS,
+    AUDIT_PAGES,
+];
 pub(super) const RULE_KEYS: &[Key] = &[
     TOPIC,
     WHEN,
@@ -181,6 +202,12 @@ pub struct Invalidate {
     pub deduplicate: Vec<String>,
     /// How long their events are remembered.
     pub remember: Duration,
+    /// How often pages are sampled.
+    pub audit_interval: Duration,
+    /// How many pages a sample has.
+    pub audit_pages: u64,
+    /// The pages that are audited, in the order of their names.
+    pub audits: Vec<Audit>,
     /// The rules, in the order of their names; at least one.
     pub rules: Vec<Rule>,
 }
@@ -276,6 +303,9 @@ impl Invalidate {
                 .list(&DEDUPLICATE, |topic| Some(topic.to_owned()).filter(|topic| is_topic_name(topic)))
                 .unwrap_or_default(),
             remember: settings.milliseconds(&REMEMBER_MS),
+            audit_interval: settings.milliseconds(&AUDIT_INTERVAL_MS),
+            audit_pages: settings.unsigned(&AUDIT_PAGES),
+            audits: audit::from_settings(settings),
         }
     }
 }

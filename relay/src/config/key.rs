@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::config::{
-    admin, breaker, capture, clickhouse, consumer, dead_letter, invalidate, kafka, load, log, outbox, parking,
+    admin, audit, breaker, capture, clickhouse, consumer, dead_letter, invalidate, kafka, load, log, outbox, parking,
     partitions, postgres, process, redis, source, topics, tracing,
 };
 
@@ -116,6 +116,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         redis::KEYS,
         invalidate::KEYS,
         invalidate::RULE_KEYS,
+        audit::KEYS,
         admin::KEYS,
         process::KEYS,
         dead_letter::KEYS,

@@ -5,6 +5,7 @@
 //! range; each section's module turns its settings into its struct. All mistakes of one start are reported together.
 
 pub mod admin;
+pub mod audit;
 pub mod breaker;
 pub mod capture;
 pub mod clickhouse;

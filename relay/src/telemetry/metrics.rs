@@ -193,6 +193,7 @@ mod tests {
         metrics.parking.parked.with_label_values(&["refused"]).inc();
         metrics.redis.counted("keys", "removed", 1);
         metrics.redis.second_pass_hits.with_label_values(&["keys"]).inc();
+        metrics.redis.stale_detected.with_label_values(&["1m"]).inc();
         metrics.redis.pass_seconds.with_label_values(&["first"]).observe(0.0);
         metrics.parking.retried.with_label_values(&["delivered"]).inc();
         metrics.dead_letters.condemned.with_label_values(&["type"]).inc();

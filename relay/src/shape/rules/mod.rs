@@ -9,6 +9,7 @@ pub mod effects;
 pub mod field;
 pub mod glob;
 pub mod options;
+pub mod page;
 pub mod template;
 
 use std::sync::Arc;

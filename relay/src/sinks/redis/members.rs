@@ -170,7 +170,7 @@ impl Session {
 
 /// A parameter as text, whatever type the query gives it.
 #[derive(Debug)]
-struct Parameter<'a>(&'a str);
+pub(super) struct Parameter<'a>(pub(super) &'a str);
 
 impl ToSql for Parameter<'_> {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {

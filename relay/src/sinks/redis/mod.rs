@@ -6,6 +6,7 @@
 //! pass, which compares no positions, voids what was filled between the moment when the change was streamed and the moment when
 //! other sessions saw it.
 
+pub mod audit;
 mod errors;
 pub mod keys;
 mod members;

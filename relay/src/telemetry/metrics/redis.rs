@@ -9,6 +9,8 @@ pub const STRATEGY: &str = "strategy";
 /// The label that says what became of an invalidation: a generation `advanced`, or was `passed` over because a newer change had
 /// been there; keys were `removed`; or the name was `absent`, so that nothing was cached.
 pub const RESULT: &str = "result";
+/// The label that says how long ago the change was that a page missed: `1m`, `5m` or `10m` at least.
+pub(super) const WINDOW: &str = "window";
 /// The label that names a pass: `first` or `second`.
 pub const PASS: &str = "pass";
 
@@ -33,6 +35,9 @@ section! {
         fan_out_members: IntCounter = counter("postrider_fan_out_members_total", "Members that fan-outs named.");
         kept: IntCounter = counter("postrider_kept_members_total", "Members of kept sets that changed.");
         tallied: IntCounter = counter("postrider_tallied_members_total", "Members that were added to sets, and records that were given points.");
+        audited_pages: IntCounter = counter("postrider_audited_pages_total", "Cached pages that the auditor held against the database.");
+        audit_failures: IntCounter = counter("postrider_audit_failures_total", "Samples of the auditor that failed, because Redis or Postgres did not answer or did not take its question.");
+        stale_detected: IntCounterVec = family("stale_detected_total", "Pages that were still served as valid so long after something that they depend on had changed: an invalidation was missed. Each page and window once.", &[WINDOW]);
         sweeps: IntCounter = counter("postrider_sweeps_total", "Searches of all keys for patterns.");
         sweep_keys: IntCounter = counter("postrider_sweep_keys_total", "Keys that searches looked at.");
         sweep_seconds: Histogram = histogram("postrider_sweep_seconds", "How long a search took.", &[0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 120.0]);
