@@ -13,7 +13,7 @@ use crate::config::{
     key::{Fallback, Key, Kind},
     merge, read_configuration, read_file,
     secret::Secret,
-    settings::Settings,
+    settings::{Given, Settings},
 };
 
 const URL: Key = Key {
@@ -225,8 +225,8 @@ fn is_plain_url(url: &str) -> bool {
 }
 
 fn password(settings: &mut Settings, read: &impl Fn(&Path) -> io::Result<String>) -> Option<Secret> {
-    let (direct, file) = (settings.given(&PASSWORD), settings.given(&PASSWORD_FILE));
-    let (of_key, of_file) = (direct.and_then(|given| given.rank()), file.and_then(|given| given.rank()));
+    let rank = |key| settings.given(key).and_then(Given::rank);
+    let (of_key, of_file) = (rank(&PASSWORD), rank(&PASSWORD_FILE));
     if of_file.is_none() || of_key > of_file {
         return settings.secret(&PASSWORD);
     }

@@ -83,7 +83,7 @@ enum Said<'r> {
     Event(Row<'r>),
     Change {
         change: Change<'r>,
-        of_key: Option<Row<'r>>,
+        key: Option<&'r [u8]>,
     },
 }
 
@@ -167,7 +167,7 @@ impl<'r> Said<'r> {
         Ok(match Record::read(message)? {
             Record::Tombstone => Self::Nothing,
             Record::Event(row) => Self::Event(row),
-            Record::Change(change) => Self::Change { change, of_key: message.key().and_then(key_row) },
+            Record::Change(change) => Self::Change { change, key: message.key() },
         })
     }
 }
@@ -213,10 +213,15 @@ impl Fed {
                 self.readings.of_event();
                 self.add(&Content { row: Some(row), ..plain })?;
             }
-            Said::Change { change, of_key } if self.layout.reads_records() => {
+            Said::Change { change, key } if self.layout.reads_records() => {
                 if self.readings.of_change(change.fields.map(RawValue::get)) {
                     self.check_types()?;
                 }
+                let is_current = matches!(self.feed.rows, Rows::Current { .. });
+                // Read only where it is of use: once, and for a deletion that tells nothing else.
+                let wants_key =
+                    is_current && (!self.key_is_right || (change.op == Op::Delete && change.before.is_none()));
+                let of_key = key.filter(|_| wants_key).and_then(key_row);
                 self.check_key(of_key.as_ref())?;
                 self.take_change(message, change, of_key.as_ref(), known)?;
             }

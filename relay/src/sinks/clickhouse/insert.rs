@@ -192,7 +192,7 @@ impl Carrier {
     }
 }
 
-fn given_up(why: &str) -> Error {
+pub(super) fn given_up(why: &str) -> Error {
     Error::new(End::Sink, Kind::Unavailable, format!("a batch was not inserted: {why}"))
 }
 

@@ -37,7 +37,7 @@ mod views;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
@@ -84,6 +84,7 @@ pub struct ClickHouse {
 struct Slot {
     feed: Arc<Feed>,
     fed: Option<Fed>,
+    looked_at: Instant,
 }
 
 impl ClickHouse {
@@ -98,7 +99,11 @@ impl ClickHouse {
         let halted = Arc::new(AtomicBool::new(false));
         let carrier = Carrier { client: client.clone(), metrics: Arc::clone(&metrics), halted };
         let permits = Arc::new(Semaphore::new(options.inserts_in_flight_max));
-        let slots = options.feeds.iter().map(|feed| Slot { feed: Arc::new(feed.clone()), fed: None }).collect();
+        let slots = options
+            .feeds
+            .iter()
+            .map(|feed| Slot { feed: Arc::new(feed.clone()), fed: None, looked_at: Instant::now() })
+            .collect();
         let mut sink = Self {
             client,
             options: Arc::new(options),
@@ -122,6 +127,7 @@ impl ClickHouse {
     /// Looks at a feed's table, and notes how it is filled. One that is not there yet, and may be made, is left for later.
     async fn look_at(&mut self, at: usize) -> Result<(), Error> {
         let feed = Arc::clone(&self.slots[at].feed);
+        self.slots[at].looked_at = Instant::now();
         self.slots[at].fed = checks::table(&self.client, &self.database, &feed).await?;
         if let Some(fed) = &self.slots[at].fed {
             views::keep(&self.client, fed, &self.metrics).await?;
@@ -145,14 +151,16 @@ impl ClickHouse {
         }
     }
 
-    /// Waits until the partition's batches on their way are durable, or have failed.
-    async fn settled(&mut self, messages: &Messages) {
-        let tail = Self::partition_of(messages).and_then(|partition| self.tails.remove(&partition));
-        if let Some(tail) = tail {
-            // Whether it failed, the next send would tell; here only the table's rows are of interest.
-            let failed = tail.await.is_err();
-            debug!(failed, "waited for the partition's rows");
-        }
+    /// Waits until the partition's batches on their way are durable.
+    ///
+    /// # Errors
+    /// If one of them failed: then nothing may follow it.
+    async fn settled(&mut self, messages: &Messages) -> Result<(), Error> {
+        let Some(partition) = Self::partition_of(messages) else { return Ok(()) };
+        let Some(tail) = self.tails.get_mut(&partition) else { return Ok(()) };
+        tail.await.map_err(|_| insert::given_up("the batch before it of its partition did not become durable"))?;
+        self.tails.remove(&partition);
+        Ok(())
     }
 }
 

@@ -15,6 +15,12 @@ use crate::sinks::clickhouse::{ClickHouse, evolve, look_up};
 /// Records of a batch from which on it says something that none fits.
 const MISTAKEN_MIN: usize = 20;
 
+/// How old the knowledge of a table may be by which a record is refused.
+const REFUSAL_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// How old the knowledge of a table may be by which fields are left out.
+const FIELDS_AGE_MAX: Duration = Duration::from_secs(30);
+
 /// A batch, encoded.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -49,13 +55,48 @@ impl ClickHouse {
         }
         // A table that is not there yet is not needed by these.
         places.retain(|place| self.slots[*place].fed.is_some());
+        self.look_again(&places, FIELDS_AGE_MAX, |fed| !fed.filler.ignored.is_empty()).await?;
+        let mut encoded = self.encode(messages, &places).await?;
+        // What does not fit may fit by now: a person may have altered the table, for a record that is delivered again.
+        let is_of_table = |(_, label): &(Refused, &str)| matches!(*label, "misfit" | "missing" | "unknown_field");
+        if encoded.refused.iter().any(is_of_table) {
+            let age_max = if messages.salt() == 0 { REFUSAL_AGE_MAX } else { Duration::ZERO };
+            if self.look_again(&places, age_max, |_| true).await? {
+                encoded = self.encode(messages, &places).await?;
+            }
+        }
+        self.nothing_fits(messages, &encoded)?;
+        self.tell(&encoded, &places);
+        Ok(self.work(messages, encoded, &places))
+    }
+
+    /// Looks again at tables that were looked at longer ago than that, if they are wanted. Whether it did.
+    async fn look_again(
+        &mut self,
+        places: &[usize],
+        age_max: Duration,
+        wanted: impl Fn(&Fed) -> bool,
+    ) -> Result<bool, Error> {
+        let mut looked = false;
+        for place in places {
+            let slot = &self.slots[*place];
+            if slot.looked_at.elapsed() >= age_max && slot.fed.as_ref().is_some_and(&wanted) {
+                self.look_at(*place).await?;
+                looked = true;
+            }
+        }
+        Ok(looked)
+    }
+
+    /// Fills the blocks of the batch's tables.
+    async fn encode(&mut self, messages: &Messages, places: &[usize]) -> Result<Encoded, Error> {
         let mut known = vec![KnownRows::default(); places.len()];
-        let encoded = loop {
-            let mut feds = self.feds(&places);
+        loop {
+            let mut feds = self.feds(places);
             match encode::encode(&mut feds, &mut known.clone(), messages) {
-                Ok(encoded) => break encoded,
+                Ok(encoded) => return Ok(encoded),
                 Err(Need::Rows(lookups)) => {
-                    self.settled(messages).await;
+                    self.settled(messages).await?;
                     for lookup in lookups {
                         let Some(fed) = &self.slots[places[lookup.fed]].fed else { continue };
                         known[lookup.fed] = look_up::rows(&self.client, fed, &lookup, &self.metrics).await?;
@@ -63,8 +104,7 @@ impl ClickHouse {
                 }
                 Err(Need::Column { fed, field, index }) => {
                     let place = places[fed];
-                    let message = messages.at(index);
-                    if let (Some(fed), Some(message)) = (&self.slots[place].fed, message) {
+                    if let (Some(fed), Some(message)) = (&self.slots[place].fed, messages.at(index)) {
                         evolve::add(&self.client, fed, &field, message, &self.metrics).await?;
                     }
                     self.look_at(place).await?;
@@ -80,10 +120,7 @@ impl ClickHouse {
                     return Err(Error::new(End::Sink, Kind::Setup, what).with_help(help));
                 }
             }
-        };
-        self.nothing_fits(messages, &encoded)?;
-        self.tell(&encoded, &places);
-        Ok(self.work(messages, encoded, &places))
+        }
     }
 
     /// A table that never took a row, and of a whole batch cannot take one for the same reason, is of other types than the

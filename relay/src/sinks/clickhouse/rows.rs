@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
+use serde_json::value::RawValue;
+
 use crate::encode::native::{Column, Misfit, Reading, Unit, What};
 use crate::pipeline::MessageRef;
 use crate::shape::record::{Change, Row};
@@ -95,11 +97,10 @@ impl Filler {
         {
             self.fill_befores(layout, row, before, readings)?;
         }
-        for at in 0..layout.others.len() {
-            let (column, from) = &layout.others[at];
-            let (column, from) = (*column, from.clone());
-            if self.part(&mut layout.block.columns[column], &from, content)? {
-                self.filled[column] = row;
+        let Layout { block, others, .. } = &mut *layout;
+        for (at, from) in others.iter() {
+            if self.part(&mut block.columns[*at], from, content)? {
+                self.filled[*at] = row;
             }
         }
         self.mark(layout, row, content)?;
@@ -274,7 +275,7 @@ fn put(
     if !readings.is_left_out(value) {
         return store(column, target, value, readings.of(name));
     }
-    let was = content.before.and_then(|before| before.get(name)).map(|was| was.get());
+    let was = content.before.and_then(|before| before.get(name)).map(RawValue::get);
     match was.filter(|was| !readings.is_left_out(was)) {
         // An old row of a narrow identity has null for what it does not tell; a value that was left out is never null.
         Some(was) if was != "null" => store(column, target, was, readings.of(name)),
