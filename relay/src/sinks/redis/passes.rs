@@ -294,10 +294,10 @@ async fn second(mut tools: Tools, mut groups: UnboundedReceiver<Group>, search: 
     }
 }
 
-async fn second_pass(tools: &mut Tools, groups: Vec<Group>, search: &UnboundedSender<Group>) {
+async fn second_pass(tools: &mut Tools, mut groups: Vec<Group>, search: &UnboundedSender<Group>) {
     let mut targets = Targets::default();
-    for group in &groups {
-        targets.extend(&group.targets);
+    for group in &mut groups {
+        targets.merge(group.targets.take_names());
     }
     if let Err(error) = invalidate(tools, &targets, Pass::Second).await {
         fail(groups.into_iter().flat_map(|group| group.done).map(|done| done.receipt), error, &tools.metrics);

@@ -72,6 +72,10 @@ impl Targets {
 
     /// Adds all of another's.
     pub(super) fn merge(&mut self, other: Self) {
+        if self.is_empty() {
+            *self = Self { coalesced: self.coalesced + other.coalesced, ..other };
+            return;
+        }
         self.bytes += other.bytes;
         self.coalesced += other.coalesced;
         for (name, position) in other.generations {
@@ -82,13 +86,10 @@ impl Targets {
         self.patterns.extend(other.patterns);
     }
 
-    /// Adds the names of another's; its counts are its own.
-    pub(super) fn extend(&mut self, other: &Self) {
-        for (name, position) in &other.generations {
-            self.raise(name.clone(), *position);
-        }
-        self.tags.extend(other.tags.iter().cloned());
-        self.keys.extend(other.keys.iter().cloned());
+    /// Takes out everything but the patterns, which are searched elsewhere.
+    pub(super) fn take_names(&mut self) -> Self {
+        let patterns = std::mem::take(&mut self.patterns);
+        std::mem::replace(self, Self { patterns, ..Self::default() })
     }
 
     fn raise(&mut self, name: String, position: Option<u128>) -> bool {
