@@ -104,7 +104,11 @@ impl Worker {
             let Some(topic) = self.options.topics.iter().find(|topic| &*topic.name == part.topic()).cloned() else {
                 continue;
             };
-            part.error().map_err(|error| self.not_told(error))?;
+            match part.error() {
+                // It was just deleted: the group will take it away.
+                Err(error) if error.rdkafka_error_code() == Some(Code::UnknownTopicOrPartition) => {}
+                told => told.map_err(|error| self.not_told(error))?,
+            }
             let begin = self.begin(&topic, part.partition(), part.offset(), part.metadata())?;
             list.add_partition_offset(&topic.name, part.partition(), begin.from)?;
             lanes.push((topic, part.partition(), begin.book));
@@ -115,8 +119,10 @@ impl Worker {
         self.consumer.incremental_assign(&list).map_err(|error| {
             NotYet::Refused(Error::new(End::Source, Kind::Broken, "an assignment is not taken on").because(error))
         })?;
-        if self.paused {
-            self.consumer.pause(&list)?;
+        if self.paused
+            && let Err(error) = self.consumer.pause(&list)
+        {
+            warn!(%error, "new partitions are not paused");
         }
         info!(partitions = parts.len(), of = self.lanes.len(), "partitions assigned");
         Ok(())
@@ -327,7 +333,9 @@ impl Worker {
 
     /// Goes on behind a gap, if that was accepted.
     fn begin_anew(&mut self, index: usize, low: i64, gap: Error) {
-        if !self.options.accept_gap {
+        let place = (Arc::clone(&self.lanes[index].topic.name), self.lanes[index].partition);
+        // Accepted was what is missing now, not what will be.
+        if !self.options.accept_gap || !self.accepted.insert(place) {
             self.fail(gap);
             return;
         }

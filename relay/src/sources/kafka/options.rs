@@ -56,7 +56,7 @@ pub struct KafkaSourceOptions {
     pub repeatable: bool,
     /// Most memory of what was read and not handed over, in bytes. Fetched ahead comes as much again.
     pub queue_bytes_max: usize,
-    /// Whether to go on where records are missing that were never read.
+    /// Whether to go on where records are missing that were never read: once for each partition, when it is first read from.
     pub accept_gap: bool,
     /// Kept in step with the partitions that this member holds.
     pub assigned: Assigned,

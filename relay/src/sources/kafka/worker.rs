@@ -3,7 +3,7 @@
 //! It sleeps until it is woken, by librdkafka when something arrives and by the source when something is wanted, so that a record
 //! that arrives is handed on at once.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
@@ -111,6 +111,8 @@ pub(super) struct Worker {
     pub(super) assignments: u64,
     pub(super) paused: bool,
     pub(super) missing: Vec<Arc<str>>,
+    /// Partitions whose gap was accepted, or that were read: of these no further gap is accepted.
+    pub(super) accepted: BTreeSet<(Arc<str>, i32)>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) reachability: Arc<Reachability>,
     commands: Receiver<Command>,
@@ -151,6 +153,7 @@ impl Worker {
             assignments: 0,
             paused: false,
             missing,
+            accepted: BTreeSet::new(),
             metrics,
             reachability,
             commands,
@@ -340,6 +343,9 @@ impl Worker {
             match built {
                 Some(built) => {
                     idle = 0;
+                    if self.options.accept_gap {
+                        self.accepted.insert((Arc::clone(&lane.topic.name), lane.partition));
+                    }
                     let ready = ready(lane, built, self.epoch);
                     self.outlet.send(ready);
                 }
