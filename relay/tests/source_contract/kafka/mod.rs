@@ -1,5 +1,7 @@
 //! The Kafka source under the contract, on the shared broker with topics and groups of its own.
 
+#![expect(clippy::unwrap_used, reason = "what these helpers cannot do is a failure of the test that asks for it")]
+
 mod cuts;
 mod members;
 mod trouble;
