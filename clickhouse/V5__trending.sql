@@ -6,7 +6,9 @@
 --   A refresh replaces the whole table at once; system.view_refreshes says when the last one was and how it ended. A refresh that
 --   fails leaves the previous table. `system refresh view post_engagement_1h_refresh` asks for one now.
 
+-- The moment is one for the whole question, so that as_of says exactly which hour was counted.
 create or replace view post_engagement_live as
+with (select now64(6, 'UTC')) as moment
 select
     post_id,
     sumIf(events, event_type = 'post_view') as views,
@@ -16,12 +18,12 @@ select
     sumIf(events, event_type = 'post_comment') as comments,
     sumIf(events, event_type = 'post_share') as shares,
     views * 0.1 + likes * 2 + comments * 3 + shares * 5 as score,
-    now('UTC') as as_of
+    moment as as_of
 from
 (
     select post_id, event_type, uniqExact(event_id) as events
     from post_events
-    where event_time > now64(6, 'UTC') - interval 1 hour and event_time <= now64(6, 'UTC')
+    where event_time > moment - interval 1 hour and event_time <= moment
     group by post_id, event_type
 )
 group by post_id;
@@ -36,7 +38,7 @@ create table if not exists post_engagement_1h
     comments UInt64,
     shares UInt64,
     score Float64,
-    as_of DateTime('UTC')
+    as_of DateTime64(6, 'UTC')
 )
 engine = MergeTree
 order by post_id
