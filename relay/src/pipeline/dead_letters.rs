@@ -116,6 +116,8 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
         for news in self.letters.news().await? {
             self.index.apply(news);
         }
+        // While batches come without a pause, nobody hears for long whether there is something to do.
+        self.letters_are_due |= self.index.work(&self.options.assigned).is_some();
         self.show();
         Ok(())
     }

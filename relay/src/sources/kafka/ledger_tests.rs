@@ -1,3 +1,5 @@
+//! The ledger against a model: what was cut comes again as it was, whatever was split, acknowledged or forgotten.
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
