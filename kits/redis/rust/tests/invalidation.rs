@@ -1,23 +1,9 @@
-//! What the invalidator does to a generation.
+//! What the invalidator does to a generation, by its own script.
 
 use redis::Script;
 use redis::aio::ConnectionLike;
 
-/// Advances the generation that is there.
-const ADVANCE: &str = r"
-local old = redis.call('GET', KEYS[1])
-if not old then return 0 end
-local gated = ARGV[2] == '1'
-local position = string.sub(old, 1, 32)
-if gated and ARGV[1] <= position then return 0 end
-if ARGV[1] > position then position = ARGV[1] end
-local t = redis.call('TIME')
-local stamp = string.format('%08x%05x', t[1], t[2])
-local last = string.sub(old, 33, 45)
-if stamp <= last then stamp = string.format('%013x', tonumber(last, 16) + 1) end
-redis.call('SET', KEYS[1], position .. stamp .. '0', 'KEEPTTL')
-return 1
-";
+const INVALIDATE: &str = include_str!("../../../../relay/src/sinks/redis/lua/invalidate.lua");
 
 /// Which pass over an invalidation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,8 +16,10 @@ pub(crate) enum Pass {
 
 /// Invalidates a tag at a position; tells whether its generation moved.
 pub(crate) async fn invalidate(connection: &mut impl ConnectionLike, tag: &str, position: u128, pass: Pass) -> bool {
-    let script = Script::new(ADVANCE);
+    let script = Script::new(INVALIDATE);
     let mut call = script.prepare_invoke();
-    call.key(postrider_cache::generation_key(tag)).arg(format!("{position:032x}")).arg(u8::from(pass == Pass::First));
-    call.invoke_async(connection).await.unwrap()
+    let position = if pass == Pass::First { format!("{position:032x}") } else { String::new() };
+    call.key(postrider_cache::generation_key(tag)).arg(position);
+    let (advanced, _, _, _): (u64, u64, u64, u64) = call.invoke_async(connection).await.unwrap();
+    advanced == 1
 }
