@@ -14,17 +14,20 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) async fn new() -> Self {
-        let url = xtask::services::current().unwrap().clickhouse_url.expect("ClickHouse runs");
+        let url = xtask::services::current().expect("services run").clickhouse_url.expect("ClickHouse runs");
         let mut options = ClickHouseOptions::new(url, "default");
         options.compressed = false;
-        Self::with(Client::new(&options).unwrap()).await
+        Self::with(Client::new(&options).expect("a client")).await
     }
 
     pub(super) async fn with(client: Client) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("native_{}_{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        client.command("make a database", &format!("drop database if exists {name}")).await.unwrap();
-        client.command("make a database", &format!("create database {name}")).await.unwrap();
+        client
+            .command("make a database", &format!("drop database if exists {name}"))
+            .await
+            .expect("the server does it");
+        client.command("make a database", &format!("create database {name}")).await.expect("the server does it");
         Self { client, name }
     }
 
@@ -33,7 +36,7 @@ impl Database {
     }
 
     pub(super) async fn command(&self, sql: &str) {
-        self.client.command("prepare a test", &sql.replace("{db}", &self.name)).await.unwrap();
+        self.client.command("prepare a test", &sql.replace("{db}", &self.name)).await.expect("the server does it");
     }
 
     /// The first column of an answer, as text.
@@ -45,8 +48,9 @@ impl Database {
 
     /// The rows of an answer, each value as the server prints it.
     pub(super) async fn lines(&self, sql: &str) -> Vec<Vec<String>> {
-        let answer = self.client.bytes("read back", sql, "JSONCompactStringsEachRow", &[]).await.unwrap();
-        serde_json::Deserializer::from_slice(&answer).into_iter().collect::<Result<_, _>>().unwrap()
+        let answer =
+            self.client.bytes("read back", sql, "JSONCompactStringsEachRow", &[]).await.expect("the server does it");
+        serde_json::Deserializer::from_slice(&answer).into_iter().collect::<Result<_, _>>().expect("rows")
     }
 
     pub(super) async fn insert(&self, table: &str, mut block: Block, token: &str) -> Result<(), Failure> {
@@ -59,9 +63,9 @@ impl Database {
 
 /// A column of that type with those values.
 pub(super) fn column(name: &str, of: &str, values: &[&str], reading: &Reading) -> Column {
-    let mut column = Column::new(name, Type::parse(of).unwrap());
+    let mut column = Column::new(name, Type::parse(of).expect("a type"));
     for json in values {
-        column.push_json(json, reading).unwrap();
+        column.push_json(json, reading).expect("it fits");
     }
     column
 }

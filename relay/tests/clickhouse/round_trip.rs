@@ -176,7 +176,7 @@ async fn check(cases: Vec<Case>) {
     database.command(&format!("create table {{db}}.t ({}) engine = Memory", list.join(", "))).await;
     let columns = cases.iter().enumerate();
     let columns = columns.map(|(at, (of, reading, json, _))| column(&named(at), of, &[json, json], reading));
-    database.insert("t", Block::new(columns.collect()), "1").await.unwrap();
+    database.insert("t", Block::new(columns.collect()), "1").await.expect("the server takes it");
     let rows = database.lines(&format!("select * from {}.t", database.name)).await;
     assert_eq!(rows.len(), 2);
     for row in rows {

@@ -69,25 +69,27 @@ async fn stored(
     let list: Vec<String> = names.iter().map(|(of, name)| format!("{name} {of}")).collect();
     database.command(&format!("create table {{db}}.t (line UInt32, {}) engine = Memory", list.join(", "))).await;
 
-    let mut block = Block::new(vec![Column::new("line", Type::parse("UInt32").unwrap())]);
-    block.columns.extend(names.iter().map(|(of, name)| Column::new(name, Type::parse(of).unwrap()).emptying_null()));
+    let mut block = Block::new(vec![Column::new("line", Type::parse("UInt32").expect("a type"))]);
+    block
+        .columns
+        .extend(names.iter().map(|(of, name)| Column::new(name, Type::parse(of).expect("a type")).emptying_null()));
     let mut misfits = BTreeMap::new();
     for case in cases {
         let rows = block.rows();
-        let own = 1 + names.keys().position(|of| *of == case.of.text()).unwrap();
+        let own = 1 + names.keys().position(|of| *of == case.of.text()).expect("its column");
         if let Err(misfit) = block.columns[own].push_json(&case.json, &case.reading) {
             misfits.insert(case.row.line, misfit.what);
             continue;
         }
-        block.columns[0].push_i64(case.row.line as i64).unwrap();
+        block.columns[0].push_i64(case.row.line as i64).expect("a number");
         block.columns.iter_mut().filter(|column| column.rows() == rows).for_each(Column::push_empty);
     }
-    database.insert("t", block, "1").await.unwrap();
+    database.insert("t", block, "1").await.expect("the server takes it");
     let stored = database
         .lines(&format!("select * from {}.t settings output_format_json_validate_utf8 = 1", database.name))
         .await;
     let stored: BTreeMap<usize, Vec<String>> =
-        stored.into_iter().map(|mut row| (row.remove(0).parse().unwrap(), row)).collect();
+        stored.into_iter().map(|mut row| (row.remove(0).parse().expect("a line"), row)).collect();
     (stored, misfits)
 }
 
@@ -103,12 +105,9 @@ fn cases() -> (Vec<Case>, Vec<String>) {
             }
             continue;
         }
-        let schema = match Schema::parse(&written.schema) {
-            Ok(schema) => schema,
-            Err(_) => {
-                wrong.push(format!("line {}: {} is no schema", row.line + 1, written.schema));
-                continue;
-            }
+        let Ok(schema) = Schema::parse(&written.schema) else {
+            wrong.push(format!("line {}: {} is no schema", row.line + 1, written.schema));
+            continue;
         };
         let (of, reading) = (derive::column_type(&schema, false), schema.reading());
         cases.push(Case { row, of, reading, json: written.json });
