@@ -407,6 +407,12 @@ impl<'a> MessageRef<'a> {
         self.message.route
     }
 
+    /// Of which partition, and which offsets, the batch is that it came with, if it was read from Kafka.
+    #[must_use]
+    pub fn cut(&self) -> Option<&Cut> {
+        self.messages.cut()
+    }
+
     /// The partition to send it to; `None` leaves it to the key.
     #[must_use]
     pub fn partition(&self) -> Option<i32> {

@@ -209,9 +209,10 @@ impl Filler {
                 Some(value) => push_text(column, value),
             },
             From::Part(Part::Topic) => column.push_str(message.topic()),
-            From::Part(Part::Partition) => match message.partition() {
+            // Not `partition()`, which is where a message is sent.
+            From::Part(Part::Partition) => match message.cut() {
                 None => return Ok(false),
-                Some(partition) => column.push_i64(i64::from(partition)),
+                Some(cut) => column.push_i64(i64::from(cut.partition)),
             },
             From::Part(Part::Offset) => column.push_u128(message.position()),
             From::Part(Part::Timestamp) => {
