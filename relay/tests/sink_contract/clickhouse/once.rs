@@ -72,7 +72,7 @@ async fn a_row_that_a_constraint_refuses_is_found_by_cutting_and_only_it_leaves(
     .await;
     let mut sink = place.open(&[append("numbers", &[])]).await;
     // As a source does that is told to cut: the same records, in smaller parts, in order.
-    let mut parts = vec![700..800_i64];
+    let mut parts: Vec<_> = std::iter::once(700..800_i64).collect();
     let mut refused = Vec::new();
     while let Some(part) = parts.pop() {
         let fate = load(&mut sink, numbers(part.start - 700, part.clone())).await.unwrap();
