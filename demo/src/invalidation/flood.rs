@@ -22,8 +22,10 @@ const PIPELINE: u64 = 5_000;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Flood {
     pub(super) records_per_s: f64,
-    /// Invalidations of the first pass that reached Redis; each has a second one a second later.
+    /// Names that reached Redis in the first pass, each once in what is done together; all have a second pass a second later.
     pub(super) invalidations_per_s: f64,
+    /// Names that records made stale.
+    pub(super) named_per_s: f64,
     /// The invalidator's processor seconds and its most memory.
     pub(super) cpu_s: f64,
     pub(super) rss_peak_mb: f64,
@@ -45,7 +47,7 @@ pub(super) async fn single(scene: &Scene, options: &Options, screen: &Screen) ->
         "[invalidate.rules.likes]\ntopic = \"{topic}\"\nstrategy = \"generation\"\ntargets = [\"feed:v1:{{user_id}}\"]\n"
     );
     let worker = scene.start("single", &[&topic], &rules)?;
-    let flood = work_off(worker, options.records).await?;
+    let flood = work_off(worker, options.records, 1).await?;
     screen.say(&format!(
         "one name a record: {:.0} records, {:.0} invalidations a second",
         flood.records_per_s, flood.invalidations_per_s
@@ -88,10 +90,10 @@ pub(super) async fn fan_out(scene: &Scene, options: &Options, screen: &Screen) -
     }
     records.flush().await?;
     let worker = scene.start("fan_out", &[&likes, &follows], &rules)?;
-    let flood = work_off(worker, count).await?;
+    let flood = work_off(worker, count, 1 + FOLLOWERS).await?;
     screen.say(&format!(
-        "{FOLLOWERS} followers a record: {:.0} records, {:.0} invalidations a second",
-        flood.records_per_s, flood.invalidations_per_s
+        "{FOLLOWERS} followers a record: {:.0} records, {:.0} names made stale, {:.0} invalidations a second",
+        flood.records_per_s, flood.named_per_s, flood.invalidations_per_s
     ));
     scene.flush().await?;
     Ok(flood)
@@ -99,7 +101,7 @@ pub(super) async fn fan_out(scene: &Scene, options: &Options, screen: &Screen) -
 
 /// From the first look that finds progress to the last record: the start of the process, and the second that each receipt waits
 /// for its second pass, are in neither.
-async fn work_off(mut worker: Worker, records: u64) -> Result<Flood> {
+async fn work_off(mut worker: Worker, records: u64, names: u64) -> Result<Flood> {
     let (left, began) = worker.until(records - 1).await?;
     let (_, ended) = worker.until(0).await?;
     let metrics = worker.metrics().await?;
@@ -108,6 +110,7 @@ async fn work_off(mut worker: Worker, records: u64) -> Result<Flood> {
     let all = metrics.sum("postrider_invalidations_total", "");
     Ok(Flood {
         records_per_s: left as f64 / seconds,
+        named_per_s: (left * names) as f64 / seconds,
         invalidations_per_s: all * left as f64 / records as f64 / seconds,
         cpu_s: usage.cpu.as_secs_f64(),
         rss_peak_mb: usage.rss_peak_mib(),

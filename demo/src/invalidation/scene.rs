@@ -65,7 +65,7 @@ impl Scene {
     /// Forgets everything in Redis.
     pub(super) async fn flush(&self) -> Result<()> {
         let mut connection = self.connect().await?;
-        redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await.doing("emptying Redis")
+        redis::cmd("FLUSHALL").arg("ASYNC").query_async::<()>(&mut connection).await.doing("emptying Redis")
     }
 
     /// The name of a topic of this run.
