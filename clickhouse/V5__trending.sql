@@ -52,15 +52,25 @@ from post_engagement_live;
 
 create or replace view trending_1h as
 select row_number() over (order by score desc, post_id) as rank, *
-from post_engagement_1h
-where score > 0
-order by score desc, post_id
-limit 50;
+from
+(
+    select *
+    from post_engagement_1h
+    where score > 0
+    order by score desc, post_id
+    limit 50
+)
+order by rank;
 
 -- The same, counted while you wait.
 create or replace view trending_live as
 select row_number() over (order by score desc, post_id) as rank, *
-from post_engagement_live
-where score > 0
-order by score desc, post_id
-limit 50;
+from
+(
+    select *
+    from post_engagement_live
+    where score > 0
+    order by score desc, post_id
+    limit 50
+)
+order by rank;
