@@ -1,5 +1,7 @@
 //! What a table holds of rows of which a change left values out.
 
+use std::time::Instant;
+
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use tracing::debug;
@@ -34,10 +36,13 @@ pub(super) async fn rows(client: &Client, fed: &Fed, lookup: &Lookup, metrics: &
     for keys in keys.chunks(ROWS_MAX) {
         let tuples: Vec<&str> = keys.iter().map(|(_, tuple)| tuple.as_str()).collect();
         let what = format!("look up rows of {}", fed.table);
-        let found: Vec<Found> = client
-            .rows(&what, &question(fed, &lookup.columns, &tuples), &[])
-            .await
-            .map_err(|failure| failed(&failure))?;
+        let begun = Instant::now();
+        let found = client.rows::<Found>(&what, &question(fed, &lookup.columns, &tuples), &[]).await;
+        metrics.clickhouse.query_seconds.observe(begun.elapsed().as_secs_f64());
+        let found = found.map_err(|failure| {
+            metrics.clickhouse.query_errors.with_label_values(&[failure.class().as_str()]).inc();
+            failed(&failure)
+        })?;
         for found in found {
             let place = usize::try_from(found.place).unwrap_or_default().wrapping_sub(1);
             let Some((key, _)) = keys.get(place) else { continue };
