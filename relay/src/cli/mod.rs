@@ -161,6 +161,7 @@ mod tests {
                 "invalidate --accept-gap",
                 "load --accept-gap",
                 "migrate --partition-by",
+                "migrate --clickhouse",
                 "migrate --admin-url",
                 "run --accept-gap",
                 "status --url",

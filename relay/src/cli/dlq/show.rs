@@ -15,7 +15,7 @@ use crate::{
     pipeline::dead_letters::Identity,
 };
 
-/// Shows one record that was given up with all that was done with it; what it holds only if that is asked for.
+/// Shows one record that was given up and what was done with it; what it holds only if asked for.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Show {
     /// The record's topic/partition/offset
