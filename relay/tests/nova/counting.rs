@@ -75,9 +75,12 @@ fn history(numbers: &mut Numbers) -> Vec<Like> {
     told
 }
 
+/// Users, each with a moment.
+type Moments = BTreeSet<(u64, u64)>;
+
 /// `hour post likes unlikes` as they are computed from the history itself.
 fn computed(history: &[Like]) -> String {
-    let mut likes: BTreeMap<(u64, u64), (BTreeSet<(u64, u64)>, BTreeSet<(u64, u64)>)> = BTreeMap::new();
+    let mut likes: BTreeMap<(u64, u64), (Moments, Moments)> = BTreeMap::new();
     for like in history {
         if like.removed.is_none() {
             let hour = like.created / 3_600_000_000;
