@@ -57,7 +57,7 @@ impl Migrate {
     pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
         let only = self.clickhouse.clone();
         let mut said = if only.is_none() { self.postgres(config)? } else { Vec::new() };
-        said.extend(clickhouse(config, only)?);
+        said.extend(clickhouse(config, only.as_ref())?);
         match said.is_empty() {
             true => print("nothing to do: every migration was applied before\n"),
             false => print(&said.iter().map(|line| format!("{line}\n")).collect::<String>()),
@@ -93,16 +93,16 @@ impl Migrate {
 
 /// Nothing: this program was built without ClickHouse.
 #[cfg(not(feature = "downstream"))]
-fn clickhouse(_: Option<&Path>, only: Option<Option<PathBuf>>) -> Result<Vec<String>, Error> {
+fn clickhouse(_: Option<&Path>, only: Option<&Option<PathBuf>>) -> Result<Vec<String>, Error> {
     if only.is_some() { Err(Error::WithoutClickHouse) } else { Ok(Vec::new()) }
 }
 
 /// Migrates ClickHouse, if a folder of migrations is named; tells what it did.
 #[cfg(feature = "downstream")]
-fn clickhouse(config: Option<&Path>, only: Option<Option<PathBuf>>) -> Result<Vec<String>, Error> {
+fn clickhouse(config: Option<&Path>, only: Option<&Option<PathBuf>>) -> Result<Vec<String>, Error> {
     let clickhouse = crate::config::clickhouse::ClickHouse::load(config, env::vars_os()).map_err(Error::Config)?;
     let is_wanted = only.is_some();
-    let Some(folder) = only.flatten().or_else(|| clickhouse.migrations.clone()) else {
+    let Some(folder) = only.cloned().flatten().or_else(|| clickhouse.migrations.clone()) else {
         return if is_wanted { Err(Error::NoMigrations) } else { Ok(Vec::new()) };
     };
     let applied = block_on(async {
