@@ -58,10 +58,10 @@ pub fn read_envelopes(data: &[u8]) {
     let message = messages.at(0).expect("one was pushed");
     let whole = serde_json::from_slice::<Json>(&value);
     match Record::read(&message) {
-        Ok(Record::Event(row)) => agree(&row, whole.ok().as_ref().map(content)),
+        Ok(Record::Event(row)) => agree(&row, whole.ok().as_ref().map(|whole| content(&value, whole))),
         Ok(Record::Change(change)) => {
             let whole = whole.ok();
-            let envelope = whole.as_ref().map(content);
+            let envelope = whole.as_ref().map(|whole| content(&value, whole));
             if let (Some(after), Some(envelope)) = (&change.after, envelope.filter(|found| found["after"].is_object()))
             {
                 agree(after, Some(&envelope["after"]));
@@ -76,14 +76,10 @@ pub fn read_envelopes(data: &[u8]) {
     }
 }
 
-/// The record without the schema that goes along.
-fn content(whole: &Json) -> &Json {
-    match whole.as_object() {
-        Some(members) if members.len() == 2 && members.contains_key("schema") => {
-            members.get("payload").unwrap_or(whole)
-        }
-        _ => whole,
-    }
+/// The record without the schema that goes along: two members, none of them written twice.
+fn content<'w>(value: &[u8], whole: &'w Json) -> &'w Json {
+    let has_schema = Row::parse(value).is_ok_and(|row| row.len() == 2 && row.get("schema").is_some());
+    if has_schema { whole.get("payload").unwrap_or(whole) } else { whole }
 }
 
 /// Whether each member is what a whole parser finds; it may find nothing where a number is beyond any it can hold.
