@@ -26,7 +26,7 @@
 //!
 //! # Invariants
 //! Architecture invariant: imports go down only: `main → cli → app → {sources, sinks, slots, admin} → {shape, encode,
-//! kafka} → pipeline → telemetry`; `postgres`, `config` and `finding` import nothing of ours. Sources and sinks never see each other. A test of the
+//! kafka} → pipeline → telemetry`; `postgres`, `config`, `finding` and `calendar` import nothing of ours. Sources and sinks never see each other. A test of the
 //! tree holds this table.
 //!
 //! Architecture invariant: nothing below `app` reads the configuration; nothing in `pipeline` knows a database or a
@@ -48,6 +48,7 @@
 pub mod admin;
 pub mod adopt;
 pub mod app;
+mod calendar;
 pub mod cli;
 pub mod config;
 #[cfg(feature = "downstream")]

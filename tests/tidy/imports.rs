@@ -12,6 +12,7 @@ const TABLE: &[(&str, &[&str])] = &[
     (
         "app",
         &[
+            "calendar",
             "config",
             "postgres",
             "kafka",
@@ -28,16 +29,16 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("sources", &["postgres", "kafka", "shape", "encode", "pipeline", "telemetry"]),
-    ("sinks", &["postgres", "kafka", "shape", "encode", "pipeline", "finding", "telemetry"]),
+    ("sinks", &["calendar", "postgres", "kafka", "shape", "encode", "pipeline", "finding", "telemetry"]),
     // How brokers are reached: what reads from them and what writes to them share it.
     ("kafka", &["pipeline", "telemetry"]),
-    ("slots", &["postgres", "pipeline", "finding", "telemetry"]),
+    ("slots", &["calendar", "postgres", "pipeline", "finding", "telemetry"]),
     ("jobs", &["shape", "encode", "pipeline", "telemetry"]),
     ("admin", &["pipeline", "telemetry"]),
     // A client of the admin endpoint: it knows the names of stages and how a quantile is taken, and no pipeline.
     ("top", &["telemetry"]),
-    ("shape", &["pipeline"]),
-    ("encode", &["pipeline"]),
+    ("shape", &["calendar", "pipeline"]),
+    ("encode", &["calendar", "pipeline"]),
     ("pipeline", &["telemetry"]),
     ("telemetry", &[]),
     ("postgres", &[]),
@@ -45,6 +46,8 @@ const TABLE: &[(&str, &[&str])] = &[
     // Pure: text in, text out; what it writes, the configuration itself reads back.
     ("adopt", &["config"]),
     ("finding", &[]),
+    // Arithmetic of days, for whoever reads or prints a date.
+    ("calendar", &[]),
 ];
 
 /// Crates that only these modules may name: the core knows no broker, no database and no format of a file.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use crate::calendar::days;
 use crate::pipeline::dead_letters::Identity;
 use crate::sinks::lots::letters::Details;
 
@@ -85,14 +86,6 @@ pub fn moment(text: &str, now_ms: i64) -> Result<i64, &'static str> {
         return Err(wrong);
     }
     Ok((days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second) * 1000)
-}
-
-/// Days since 1970 of a day. Years are taken to begin in March, so that the leap day is their last.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
 #[cfg(test)]

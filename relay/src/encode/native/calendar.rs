@@ -1,5 +1,6 @@
 //! Dates and times of day in ISO 8601 form, as JSON carries them, and what ClickHouse and Postgres print.
 
+use crate::calendar::{days, days_of_month};
 use crate::encode::native::misfit::What;
 
 /// Seconds of a day.
@@ -45,14 +46,7 @@ fn date(text: &str) -> Result<(i64, &[u8]), What> {
     if rest.ends_with(b" BC") {
         return Err(What::OutOfRange);
     }
-    let longest = match month {
-        2 if year % 4 != 0 || (year % 100 == 0 && year % 400 != 0) => 28,
-        2 => 29,
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => 0,
-    };
-    if !(1..=longest).contains(&day) {
+    if !(1..=days_of_month(year, month)).contains(&day) {
         return Err(What::Unreadable);
     }
     Ok((days(year, i64::from(month), i64::from(day)), rest))
@@ -64,15 +58,6 @@ fn beyond(text: &str) -> What {
     let year = digits.bytes().take_while(u8::is_ascii_digit).count();
     let is_far = year >= 4 && digits[year..].starts_with('-') && (year > 4 || digits.len() < text.len());
     if is_far || digits == "infinity" { What::OutOfRange } else { What::Unreadable }
-}
-
-/// Days since 1970 of a day of the Gregorian calendar, after Howard Hinnant:
-/// <https://howardhinnant.github.io/date_algorithms.html#days_from_civil>.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
 /// `12:34:56.789` and what follows.

@@ -1,6 +1,8 @@
 //! Postgres' text of a time becomes the milliseconds that a record carries.
 //! <https://www.postgresql.org/docs/current/datatype-datetime.html#DATATYPE-DATETIME-OUTPUT>
 
+use crate::calendar;
+
 /// The milliseconds since 1970 of a `timestamp` (read as UTC) or a `timestamptz` in ISO form; `None` for `infinity`, a year
 /// before our era, and what is no time.
 pub(super) fn millis(text: &[u8]) -> Option<i64> {
@@ -32,16 +34,10 @@ fn offset_seconds(zone: &str) -> Option<i64> {
     Some(sign * seconds)
 }
 
-/// Days from 1970-01-01, after Howard Hinnant's algorithm: <https://howardhinnant.github.io/date_algorithms.html#days_from_civil>.
+/// Days from 1970-01-01; `None` for what is no day of any year that Postgres has.
 fn days(year: i64, month: i64, day: i64) -> Option<i64> {
-    if !(1..=12).contains(&month) || !(1..=31).contains(&day) || !(1..=300_000).contains(&year) {
-        return None;
-    }
-    let year = year - i64::from(month <= 2);
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468)
+    let is_day = (1..=12).contains(&month) && (1..=31).contains(&day) && (1..=300_000).contains(&year);
+    is_day.then(|| calendar::days(year, month, day))
 }
 
 #[cfg(test)]

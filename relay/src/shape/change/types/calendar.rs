@@ -1,6 +1,8 @@
 //! Dates and times in ISO form, as the relay's sessions have them printed:
 //! <https://www.postgresql.org/docs/current/datatype-datetime.html#DATATYPE-DATETIME-OUTPUT>.
 
+use crate::calendar;
+
 /// Microseconds of a day.
 pub(super) const DAY_US: i64 = 86_400_000_000;
 
@@ -47,37 +49,18 @@ impl Date {
         let (month, rest) = two(text.get(len + 1..)?)?;
         let (day, rest) = two(rest.strip_prefix(b"-")?)?;
         let year = if before_christ { 1 - year } else { year };
-        let days = match month {
-            2 if year % 4 != 0 || (year % 100 == 0 && year % 400 != 0) => 28,
-            2 => 29,
-            4 | 6 | 9 | 11 => 30,
-            1..=12 => 31,
-            _ => 0,
-        };
-        (1..=days).contains(&day).then_some((Self { year, month, day }, rest))
+        (1..=calendar::days_of_month(year, month)).contains(&day).then_some((Self { year, month, day }, rest))
     }
 
-    /// Days from 1970-01-01, after Howard Hinnant's algorithm:
-    /// <https://howardhinnant.github.io/date_algorithms.html#days_from_civil>.
+    /// Days from 1970-01-01.
     pub(super) fn days(self) -> i64 {
-        let (month, day) = (i64::from(self.month), i64::from(self.day));
-        let year = self.year - i64::from(month <= 2);
-        let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
-        let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-        era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+        calendar::days(self.year, i64::from(self.month), i64::from(self.day))
     }
 
     /// The way back.
     pub(super) fn from_days(days: i64) -> Self {
-        let days = days + 719_468;
-        let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-        let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year + year / 4 - year / 100);
-        let month = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * month + 2) / 5 + 1;
-        let month = if month < 10 { month + 3 } else { month - 9 };
-        let year = year + era * 400 + i64::from(month <= 2);
-        Self { year, month: month as u8, day: day as u8 }
+        let (year, month, day) = calendar::date(days);
+        Self { year, month, day }
     }
 
     /// `2024-02-29`; a year of more than four digits, or before 1, has its sign.

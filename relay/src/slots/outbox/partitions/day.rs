@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::calendar::date;
+
 /// Seconds of a day; UTC as Unix counts it has no others.
 pub(super) const SECONDS: i64 = 86_400;
 
@@ -25,30 +27,16 @@ impl Day {
         (self.0..end.0).map(Self)
     }
 
-    /// Year, month and day of the Gregorian calendar. Years begin in March here, so that the leap day is the last of its year.
-    fn date(self) -> (i64, i64, i64) {
-        const ERA_DAYS: i64 = 146_097;
-        let days = self.0 + 719_468;
-        let era = days.div_euclid(ERA_DAYS);
-        let of_era = days.rem_euclid(ERA_DAYS);
-        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let march_month = (5 * of_year + 2) / 153;
-        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-        let year = era * 400 + year_of_era + i64::from(month <= 2);
-        (year, month, of_year - (153 * march_month + 2) / 5 + 1)
-    }
-
     /// As it stands in a partition's name: `20261121`.
     pub(super) fn compact(self) -> String {
-        let (year, month, day) = self.date();
+        let (year, month, day) = date(self.0);
         format!("{year:04}{month:02}{day:02}")
     }
 }
 
 impl fmt::Display for Day {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = self.date();
+        let (year, month, day) = date(self.0);
         write!(f, "{year:04}-{month:02}-{day:02}")
     }
 }
