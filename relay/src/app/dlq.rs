@@ -7,7 +7,7 @@ mod select;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use crate::config::worker::DeadLetterConfig;
 use crate::pipeline::dead_letters::{
     Identity, Index, Letters, News, ORDER_BYTES_MAX, ORDER_LETTERS_MAX, Order, State, Stays, Step, Verb,
 };
+use crate::pipeline::times::now_ms;
 use crate::pipeline::{End, Error, Kind};
 use crate::sinks::lots::KafkaLetters;
 use crate::sinks::lots::letters::{Details, time::iso8601};
@@ -422,9 +423,4 @@ fn refused(what: String) -> Error {
 fn unknown(position: &Identity, job: &str) -> Error {
     refused(format!("{position} is no dead letter of group {job}"))
         .with_help("`postrider dlq list --all` lists those that are or were.")
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

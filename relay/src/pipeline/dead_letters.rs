@@ -14,7 +14,7 @@ mod sort;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tracing::warn;
 
@@ -25,6 +25,7 @@ use crate::pipeline::message::Messages;
 use crate::pipeline::sink::{Durable, Receipt, Refused, Sink};
 use crate::pipeline::source::Progress;
 use crate::pipeline::status::Status;
+use crate::pipeline::times::now_ms;
 use crate::telemetry::Metrics;
 
 pub use index::{Index, ORDER_BYTES_MAX, ORDER_LETTERS_MAX, State, Work};
@@ -362,12 +363,6 @@ fn tell(letters: &[Letter<'_>]) {
         reason = why.map(|why| &*why.reason),
         "records became dead letters; see `postrider dlq list`"
     );
-}
-
-/// The present time, in milliseconds since 1970.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -20,6 +20,12 @@ pub fn now_us() -> i64 {
     i64::try_from(now.as_micros()).unwrap_or(i64::MAX)
 }
 
+/// The time now, in milliseconds since 1970.
+#[must_use]
+pub fn now_ms() -> i64 {
+    now_us() / 1000
+}
+
 /// How long ago that was, in microseconds since 1970; `None` if the clocks disagree.
 #[must_use]
 pub fn age_of(us: i64) -> Option<Duration> {

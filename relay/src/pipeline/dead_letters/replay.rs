@@ -7,13 +7,14 @@ use sha2::{Digest, Sha256};
 use tracing::info;
 use uuid::Uuid;
 
+use crate::pipeline::dead_letters::DeadLetters;
 use crate::pipeline::dead_letters::index::Work;
 use crate::pipeline::dead_letters::letters::{Letters, News, Order, Returned, Stays, Step, Verb};
 use crate::pipeline::dead_letters::sort::offset;
-use crate::pipeline::dead_letters::{DeadLetters, now_ms};
 use crate::pipeline::error::Error;
 use crate::pipeline::message::{Cut, Messages};
 use crate::pipeline::sink::{Durable, Refused, Sink};
+use crate::pipeline::times::now_ms;
 
 impl<S: Sink, L: Letters> DeadLetters<S, L> {
     /// Follows one order, or lets one batch of letters go that wait for nothing any more; false if nothing is left to do.

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use tokio::sync::oneshot;
 use tracing::{debug, warn};
 
-use crate::pipeline::times::now_us;
+use crate::pipeline::times::now_ms;
 use crate::pipeline::{Durable, End, Error, Kind, Refused, Split};
 use crate::sinks::clickhouse::client::{Client, TableName, quoted};
 use crate::sinks::clickhouse::errors::{Class, Failure};
@@ -115,7 +115,7 @@ impl Carrier {
         for removal in &work.removals {
             self.remove(removal).await?;
         }
-        let age_ms = now_us() / 1000 - work.oldest_ms;
+        let age_ms = now_ms() - work.oldest_ms;
         if let Ok(age_ms) = u64::try_from(age_ms) {
             let age = Duration::from_millis(age_ms).as_secs_f64();
             self.metrics.clickhouse.kafka_to_clickhouse_seconds.observe(age);

@@ -28,13 +28,14 @@ mod topics;
 mod wire;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::kafka::reachability::Reachability;
 use crate::pipeline::message::MessageRef;
+use crate::pipeline::times::now_ms;
 use crate::pipeline::{End, Error, Kind, Messages, Progress, Receipt, Refused, Sink};
 use crate::sinks::kafka::admission::{Rules, largest_of, must_go_alone};
 use crate::sinks::kafka::batches::BatchLimit;
@@ -410,12 +411,6 @@ async fn delivered(producer: &Producer, deliveries: &Deliveries) -> bool {
         }
     }
     false
-}
-
-/// Milliseconds since 1970.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Waits until the producer may take the record; false if a delivery failed instead, which the receipt tells.

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use redis::Cmd;
 
 use crate::pipeline::Error;
+use crate::pipeline::times::now_ms;
 use crate::shape::rules::effects::Kept;
 use crate::sinks::redis::keys;
 use crate::sinks::redis::passes::{Tools, Work};
@@ -58,11 +58,6 @@ async fn count(tools: &mut Tools, works: &[Work]) -> Result<(), Error> {
     let counted = values.iter().filter_map(number).filter_map(|counted| u64::try_from(counted).ok()).sum();
     tools.metrics.redis.tallied.inc_by(counted);
     Ok(())
-}
-
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn commands(tools: &Tools, keeps: Vec<Kept>) -> Vec<Cmd> {

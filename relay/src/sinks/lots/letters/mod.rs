@@ -13,7 +13,7 @@ mod wire;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::Notify;
@@ -23,6 +23,7 @@ use tracing::debug;
 use crate::kafka::reachability::Reachability;
 use crate::pipeline::dead_letters::{Identity, Letter, Letters, News, Order, Place};
 use crate::pipeline::message::Message;
+use crate::pipeline::times::now_ms;
 use crate::pipeline::{End, Error, Kind, Messages, Sink};
 use crate::sinks::kafka::{Kafka, KafkaOptions};
 use crate::sinks::lots::letters::log::Log;
@@ -263,10 +264,4 @@ async fn watch((log, bell): (Arc<Mutex<Log>>, Arc<Notify>), topics: [Arc<str>; 2
 
 fn order_of(read: &Read, job: &str) -> Option<Order> {
     order::parse(read.key.as_deref()?, read.value.as_deref()?, job)
-}
-
-/// The present time, in milliseconds since 1970.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
