@@ -53,22 +53,11 @@ fn nearest_rank(sorted: &[u64], per_mille: usize) -> u64 {
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
 }
 
-/// The median of a few figures; 0 if there are none. Of an even number, the mean of the middle two.
-pub fn median(figures: &[f64]) -> f64 {
-    let mut sorted = figures.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    match sorted.len() {
-        0 => 0.0,
-        n if n % 2 == 1 => sorted[n / 2],
-        n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use crate::latency::{Latencies, Percentiles, median};
+    use crate::latency::{Latencies, Percentiles};
 
     #[test]
     fn percentiles_are_values_that_were_measured() {
@@ -95,12 +84,5 @@ mod tests {
     #[test]
     fn nothing_measured_is_all_zero() {
         assert_eq!(Latencies::default().percentiles(), Percentiles::default());
-    }
-
-    #[test]
-    fn the_median_ignores_one_outlier() {
-        assert_eq!(median(&[1.0, 100.0, 2.0]), 2.0);
-        assert_eq!(median(&[1.0, 3.0]), 2.0);
-        assert_eq!(median(&[]), 0.0);
     }
 }

@@ -18,6 +18,7 @@ pub mod config;
 pub mod database;
 pub mod drain;
 pub mod error;
+pub mod figures;
 pub mod findings;
 pub mod invalidation;
 pub mod judge;

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::drain::backlog::Backlog;
 use crate::drain::contest::{Reader, Round};
-use crate::latency::median;
+use crate::figures::{median, median_ratio, rounded, spread, write_wanted};
 
 /// Ratios and limits that are wanted.
 const RATIO_NULL_MIN: f64 = 1.0;
@@ -75,12 +75,9 @@ impl Report {
         self.laps(reader).map(|lap| lap.events_per_s).collect()
     }
 
-    /// The median of the rounds' own ratios to `pg_recvlogical`: a machine that slows down from round to round slows both.
+    /// Beside `pg_recvlogical`.
     fn ratio(&self, reader: Reader) -> f64 {
-        let yardstick = self.rates(Reader::Recvlogical);
-        let ratios: Vec<f64> =
-            self.rates(reader).iter().zip(yardstick).map(|(rate, yardstick)| rate / yardstick).collect();
-        median(&ratios)
+        median_ratio(&self.rates(reader), &self.rates(Reader::Recvlogical))
     }
 
     fn cpu_s_per_million(&self, reader: Reader) -> f64 {
@@ -105,8 +102,7 @@ impl fmt::Display for Report {
         )?;
         for reader in Reader::ALL {
             let rates = self.rates(reader);
-            let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
-            let fastest = rates.iter().copied().fold(0.0, f64::max);
+            let (slowest, fastest) = spread(&rates);
             let (name, ratio, cpu) = (reader.name(), self.ratio(reader), self.cpu_s_per_million(reader));
             writeln!(
                 f,
@@ -120,16 +116,6 @@ impl fmt::Display for Report {
         write_wanted(f, "resident peak, MiB", figures.rss_peak_mb, "≤", RSS_PEAK_MB_MAX)?;
         write_wanted(f, "start to first record, ms", figures.start_to_first_event_ms, "≤", START_MS_MAX)
     }
-}
-
-fn write_wanted(f: &mut fmt::Formatter<'_>, what: &str, figure: f64, sign: &str, wanted: f64) -> fmt::Result {
-    let met = if sign == "≥" { figure >= wanted } else { figure <= wanted };
-    writeln!(f, "  {what:<28} {figure:>8.2}   wanted {sign} {wanted:<6} {}", if met { "met" } else { "NOT MET" })
-}
-
-/// To three digits after the point: finer is not measured.
-fn rounded(figure: f64) -> f64 {
-    (figure * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

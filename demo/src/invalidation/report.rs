@@ -1,10 +1,10 @@
 //! What the measurements came to, as a table and as one JSON object.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::figures::{ms, rounded};
 use crate::invalidation::flood::Flood;
 use crate::invalidation::sweep::Sweep;
 use crate::latency::Percentiles;
@@ -118,13 +118,4 @@ impl fmt::Display for Report {
             self.sweep_others_p99_ms
         )
     }
-}
-
-fn ms(duration: Duration) -> f64 {
-    rounded(duration.as_secs_f64() * 1000.0)
-}
-
-/// To three digits after the point: finer is not measured.
-fn rounded(figure: f64) -> f64 {
-    (figure * 1000.0).round() / 1000.0
 }

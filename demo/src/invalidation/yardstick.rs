@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use crate::error::{Doing, Error, Result};
+use crate::figures::median;
 use crate::invalidation::scene::Scene;
-use crate::latency::median;
 use crate::screen::Screen;
 
 /// How often it runs; the median counts.

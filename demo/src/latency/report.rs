@@ -1,10 +1,10 @@
 //! What a latency benchmark came to, as a table and as one JSON object.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::figures::{ms, rounded};
 use crate::latency::Percentiles;
 use crate::latency::bench::Connections;
 use crate::procfs::Usage;
@@ -109,17 +109,10 @@ impl fmt::Display for Report {
     }
 }
 
-fn ms(duration: Duration) -> f64 {
-    rounded(duration.as_secs_f64() * 1000.0)
-}
-
-/// To three digits after the point: finer is not measured.
-fn rounded(figure: f64) -> f64 {
-    (figure * 1000.0).round() / 1000.0
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn figures(p99_ms: u64) -> Figures {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::latency::median;
+use crate::figures::{median, median_ratio, rounded, write_rates, write_wanted};
 use crate::load::contest::{Racer, Round};
 
 /// Ratios that are wanted.
@@ -58,10 +58,8 @@ impl Report {
         self.rounds.iter().map(|round| round[racer as usize].rows_per_s).collect()
     }
 
-    /// The median of the rounds' own ratios: a machine that slows down from round to round slows both.
     fn ratio(&self, yardstick: Racer) -> f64 {
-        let pairs = self.rates(Racer::Loader).into_iter().zip(self.rates(yardstick));
-        median(&pairs.map(|(rate, yardstick)| rate / yardstick).collect::<Vec<_>>())
+        median_ratio(&self.rates(Racer::Loader), &self.rates(yardstick))
     }
 }
 
@@ -71,10 +69,7 @@ impl fmt::Display for Report {
         writeln!(f, "\n  {} records of {:.0} bytes, {} rounds", self.rows, self.record_bytes, self.rounds.len())?;
         writeln!(f, "\n  {:<28} {:>14} {:>12} {:>12}", "who", "median rows/s", "slowest", "fastest")?;
         for racer in Racer::ALL {
-            let rates = self.rates(racer);
-            let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
-            let fastest = rates.iter().copied().fold(0.0, f64::max);
-            writeln!(f, "  {:<28} {:>14.0} {slowest:>12.0} {fastest:>12.0}", racer.name(), median(&rates))?;
+            write_rates(f, racer.name(), &self.rates(racer))?;
         }
         let loader = || self.rounds.iter().map(|round| round[Racer::Loader as usize]);
         let of = |figure: &dyn Fn(_) -> f64| median(&loader().map(figure).collect::<Vec<_>>());
@@ -85,20 +80,10 @@ impl fmt::Display for Report {
             of(&|lap| lap.usage.cpu.as_secs_f64()),
             of(&|lap| lap.usage.rss_peak_mib())
         )?;
-        for (what, figure, wanted) in [
-            ("beside Native", figures.ratio_native, RATIO_NATIVE_MIN),
-            ("beside JSONEachRow", figures.ratio_jsoneachrow, RATIO_JSON_MIN),
-        ] {
-            let met = if figure >= wanted { "met" } else { "NOT MET" };
-            writeln!(f, "  {what:<28} {figure:>8.2}   wanted ≥ {wanted:<4} {met}")?;
-        }
+        write_wanted(f, "beside Native", figures.ratio_native, "≥", RATIO_NATIVE_MIN)?;
+        write_wanted(f, "beside JSONEachRow", figures.ratio_jsoneachrow, "≥", RATIO_JSON_MIN)?;
         writeln!(f, "  {:<28} {:>8}", "missing or twice", figures.wrong)
     }
-}
-
-/// To three digits after the point: finer is not measured.
-fn rounded(figure: f64) -> f64 {
-    (figure * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use serde::Serialize;
 use xtask::services::Environment;
 
 use crate::error::Result;
+use crate::figures::rounded;
 use crate::loader::events::{Events, good};
 use crate::loader::site::{Metrics, Site};
 use crate::pace::Pace;
@@ -188,9 +189,4 @@ impl fmt::Display for Report {
             false => write!(f, "  FAIL  the outage was not waited out as it must be"),
         }
     }
-}
-
-/// To three digits after the point: finer is not measured.
-fn rounded(figure: f64) -> f64 {
-    (figure * 1000.0).round() / 1000.0
 }

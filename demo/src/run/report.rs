@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::chain::Found;
+use crate::figures::{ms, rounded};
 use crate::findings::{Defect, Findings};
 use crate::judge::Delivery;
 use crate::latency::{Latencies, Percentiles};
@@ -243,15 +244,6 @@ fn write_latency(f: &mut fmt::Formatter<'_>, name: &str, latency: Percentiles) -
         column(latency.p999),
         column(latency.max)
     )
-}
-
-fn ms(latency: Duration) -> f64 {
-    rounded(latency.as_secs_f64() * 1000.0)
-}
-
-/// To three digits after the point: finer is not measured.
-fn rounded(figure: f64) -> f64 {
-    (figure * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

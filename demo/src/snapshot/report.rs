@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::latency::median;
+use crate::figures::{median, median_ratio, rounded, write_rates, write_wanted};
 use crate::snapshot::contest::{Racer, Round};
 use crate::snapshot::rows::Rows;
 
@@ -60,11 +60,8 @@ impl Report {
         self.rounds.iter().map(|round| round[racer as usize].rows_per_s).collect()
     }
 
-    /// The median of the rounds' own ratios: a machine that slows down from round to round slows both.
     fn ratio(&self, racer: Racer, yardstick: Racer) -> f64 {
-        let ratios: Vec<f64> =
-            self.rates(racer).iter().zip(self.rates(yardstick)).map(|(rate, yardstick)| rate / yardstick).collect();
-        median(&ratios)
+        median_ratio(&self.rates(racer), &self.rates(yardstick))
     }
 }
 
@@ -76,26 +73,13 @@ impl fmt::Display for Report {
         writeln!(f, "\n  {rows} rows of {row_bytes:.0} bytes, records of {record_bytes:.0} bytes, {runs} rounds")?;
         writeln!(f, "\n  {:<28} {:>14} {:>12} {:>12}", "who", "median rows/s", "slowest", "fastest")?;
         for racer in Racer::ALL {
-            let rates = self.rates(racer);
-            let slowest = rates.iter().copied().fold(f64::INFINITY, f64::min);
-            let fastest = rates.iter().copied().fold(0.0, f64::max);
-            writeln!(f, "  {:<28} {:>14.0} {slowest:>12.0} {fastest:>12.0}", racer.name(), median(&rates))?;
+            write_rates(f, racer.name(), &self.rates(racer))?;
         }
         writeln!(f)?;
-        for (what, figure, wanted) in [
-            ("nothing to COPY", figures.null_ratio, RATIO_NULL_MIN),
-            ("Kafka to its producer test", figures.kafka_ratio, RATIO_KAFKA_MIN),
-        ] {
-            let met = if figure >= wanted { "met" } else { "NOT MET" };
-            writeln!(f, "  {what:<28} {figure:>8.2}   wanted ≥ {wanted:<4} {met}")?;
-        }
+        write_wanted(f, "nothing to COPY", figures.null_ratio, "≥", RATIO_NULL_MIN)?;
+        write_wanted(f, "Kafka to its producer test", figures.kafka_ratio, "≥", RATIO_KAFKA_MIN)?;
         writeln!(f, "  {:<28} {:>8}", "lost", figures.lost)
     }
-}
-
-/// To three digits after the point: finer is not measured.
-fn rounded(figure: f64) -> f64 {
-    (figure * 1000.0).round() / 1000.0
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::latency::median;
+use crate::figures::median;
 use crate::trending::Options;
 
 /// How long the refreshed table may take.
