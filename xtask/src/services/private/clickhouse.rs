@@ -12,7 +12,7 @@ use crate::services::client::last_lines;
 use crate::services::error::{Error, IoContext, Result};
 use crate::services::home::{remove_tree, write_private};
 use crate::services::port;
-use crate::services::private::{Place, START_TRIES_MAX, quiet_task, signal};
+use crate::services::private::{Place, quiet_task, signal, start_on_free_ports};
 use crate::services::process::{Process, Signal, wait_until};
 
 /// Who may connect to a [`PrivateClickhouse`].
@@ -170,16 +170,10 @@ impl PrivateClickhouse {
     }
 
     fn start_on_a_free_port(&mut self) -> Result<()> {
-        let mut tries = 1;
-        loop {
+        start_on_free_ports(|| {
             self.port = port::choose(&[])?;
-            match self.start_again() {
-                Err(Error::NotReady { reason, .. }) if tries < START_TRIES_MAX && reason.contains("in use") => {
-                    tries += 1;
-                }
-                outcome => return outcome,
-            }
-        }
+            self.start_again()
+        })
     }
 
     fn end(&mut self, signal: Signal) {

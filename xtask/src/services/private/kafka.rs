@@ -4,11 +4,11 @@ use std::path::Path;
 use std::process::Child;
 use std::time::Duration;
 
-use crate::services::error::{Error, Result};
+use crate::services::error::Result;
 use crate::services::home::remove_tree;
 use crate::services::kafka::{self, Broker, Distribution, Life};
 use crate::services::port;
-use crate::services::private::{Place, START_TRIES_MAX, quiet_task, signal};
+use crate::services::private::{Place, quiet_task, signal, start_on_free_ports};
 use crate::services::process::{Process, Signal};
 
 /// A Kafka broker of one's own, with the shared one's settings. Stopped, and its data removed, when dropped.
@@ -160,16 +160,10 @@ impl PrivateKafka {
     }
 
     fn start_on_a_free_port(&mut self) -> Result<()> {
-        let mut tries = 1;
-        loop {
+        start_on_free_ports(|| {
             self.port = port::choose(&[])?;
-            match self.start_again() {
-                Err(Error::NotReady { reason, .. }) if tries < START_TRIES_MAX && reason.contains("in use") => {
-                    tries += 1;
-                }
-                outcome => return outcome,
-            }
-        }
+            self.start_again()
+        })
     }
 
     fn end(&mut self, stop: fn(Process)) {

@@ -13,7 +13,7 @@ use std::process::Child;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::services::error::{IoContext, Result};
+use crate::services::error::{Error, IoContext, Result};
 use crate::services::home::{Home, remove_tree, write_private};
 use crate::services::process::{Process, Signal};
 use crate::services::progress::{Progress, Task};
@@ -24,7 +24,7 @@ pub use postgres::PrivatePostgres;
 pub use redis::{PrivateRedis, PrivateRedisCluster, RedisTls};
 
 /// A port may be taken between its choice and the start; three such accidents in a row are none.
-pub(crate) const START_TRIES_MAX: u32 = 3;
+const START_TRIES_MAX: u32 = 3;
 
 /// Names the process that an instance belongs to.
 const OWNER: &str = "owner.json";
@@ -34,6 +34,17 @@ const LOG: &str = "log";
 
 /// Distinguishes the instances of one process.
 static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// Lets `start` choose its ports and start, again if one of them was taken meanwhile.
+pub(crate) fn start_on_free_ports(mut start: impl FnMut() -> Result<()>) -> Result<()> {
+    let mut tries = 1;
+    loop {
+        match start() {
+            Err(Error::NotReady { reason, .. }) if tries < START_TRIES_MAX && reason.contains("in use") => tries += 1,
+            outcome => return outcome,
+        }
+    }
+}
 
 /// The folder of one instance: `owner.json`, `log` with what belongs to it, and data.
 #[derive(Debug)]

@@ -4,12 +4,12 @@ use std::path::Path;
 use std::process::Child;
 
 use crate::services::environment::Postgres;
-use crate::services::error::{Error, Result};
+use crate::services::error::Result;
 use crate::services::home::remove_tree;
 use crate::services::port;
 use crate::services::postgres::binaries::Binaries;
 use crate::services::postgres::cluster::{self, Cluster};
-use crate::services::private::{Place, START_TRIES_MAX, quiet_task, signal};
+use crate::services::private::{Place, quiet_task, signal, start_on_free_ports};
 use crate::services::process::{Process, Signal};
 
 /// A Postgres of one's own: superuser `postgres`, trust on its socket, SCRAM over TCP, the shared one's settings but
@@ -157,17 +157,11 @@ impl PrivatePostgres {
     }
 
     fn start_on_a_free_port(&mut self) -> Result<()> {
-        let mut tries = 1;
-        loop {
+        start_on_free_ports(|| {
             self.port = port::choose(&[])?;
             self.configure()?;
-            match self.start_again() {
-                Err(Error::NotReady { reason, .. }) if tries < START_TRIES_MAX && reason.contains("in use") => {
-                    tries += 1;
-                }
-                outcome => return outcome,
-            }
-        }
+            self.start_again()
+        })
     }
 
     fn configure(&self) -> Result<()> {

@@ -9,7 +9,7 @@ use crate::services::client::last_lines;
 use crate::services::error::{Error, IoContext, Result};
 use crate::services::home::{remove_tree, write_private};
 use crate::services::port;
-use crate::services::private::{Place, START_TRIES_MAX, quiet_task, signal};
+use crate::services::private::{Place, quiet_task, signal, start_on_free_ports};
 use crate::services::process::{Process, Signal, wait_until};
 use crate::services::redis;
 
@@ -147,19 +147,14 @@ impl PrivateRedis {
 
     /// Starts it on free ports.
     fn started(mut self) -> Result<Self> {
-        let mut tries = 1;
-        loop {
+        start_on_free_ports(|| {
             let mut taken = Vec::new();
             self.port = another(&mut taken)?;
             self.tls_port = self.tls_port.map(|_| another(&mut taken)).transpose()?;
             self.bus_port = self.bus_port.map(|_| another(&mut taken)).transpose()?;
-            match self.start_again() {
-                Err(Error::NotReady { reason, .. }) if tries < START_TRIES_MAX && reason.contains("in use") => {
-                    tries += 1;
-                }
-                outcome => return outcome.map(|()| self),
-            }
-        }
+            self.start_again()
+        })?;
+        Ok(self)
     }
 
     fn run(&self) -> Result<(Process, Child)> {
