@@ -17,6 +17,7 @@ pub mod compare;
 pub mod config;
 pub mod database;
 pub mod drain;
+pub mod drill;
 pub mod error;
 pub mod figures;
 pub mod findings;

@@ -1,4 +1,4 @@
-//! `demo run`, `demo drain`, `demo latency`, `demo snapshot`, `demo load`, `demo trending`, `demo compare`, `demo soak`: started by `cargo xtask`, which names the services and the relay's binary.
+//! `demo run`, `demo drain`, `demo latency`, `demo snapshot`, `demo load`, `demo trending`, `demo compare`, `demo soak`, `demo drill`: started by `cargo xtask`, which names the services and the relay's binary.
 
 use std::error::Error as _;
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use demo::error::{Error, Result};
 use demo::screen::{Screen, print};
 use demo::soak::{Form as SoakForm, SOAKS, Soak};
-use demo::{churn, compare, drain, invalidation, large, latency, load, loader, run, snapshot, state, trending};
+use demo::{churn, compare, drain, drill, invalidation, large, latency, load, loader, run, snapshot, state, trending};
 
 /// Nova, a small social network, writes; the relay carries; the verdict is counted.
 #[derive(Debug, Parser)]
@@ -87,6 +87,19 @@ enum Command {
         keep: bool,
         #[command(flatten)]
         options: state::Options,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Something breaks, what the documentation tells is done, and the cost is counted; `--list` names them all
+    Drill {
+        /// Which one
+        #[arg(required_unless_present = "list")]
+        name: Option<String>,
+        /// Name every drill
+        #[arg(long)]
+        list: bool,
+        #[command(flatten)]
+        options: drill::Options,
         #[command(flatten)]
         form: Form,
     },
@@ -180,6 +193,13 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
             form.show(&report, || report.json(), screen);
             Ok(report.passed())
         }
+        Command::Drill { name, list, options, form } => match name.filter(|_| !list) {
+            Some(name) => exercise(&name, &options, &form, screen).await,
+            None => {
+                drill::DRILLS.iter().for_each(|drill| print(&format!("{:<14} {}", drill.name, drill.about)));
+                Ok(true)
+            }
+        },
         Command::Soak { name, .. } if name == "list" => {
             SOAKS.iter().for_each(|soak| print(&format!("{:<10} {}", soak.name, soak.about)));
             Ok(true)
@@ -189,6 +209,15 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
             None => Err(Error::Relay(format!("there is no soak named {name}: `soak list` names them all"))),
         },
     }
+}
+
+async fn exercise(name: &str, options: &drill::Options, form: &Form, screen: &Screen) -> Result<bool> {
+    let Some(played) = drill::play(name, options, screen).await else {
+        return Err(Error::Relay(format!("there is no drill named {name}: `drill --list` names them all")));
+    };
+    let report = played?;
+    form.show(&report, || report.json(), screen);
+    Ok(report.passed())
 }
 
 async fn endure(soak: &Soak, options: state::Options, keep: bool, form: &Form, screen: &Screen) -> Result<bool> {

@@ -28,6 +28,8 @@ enum Command {
     Bench(demo::Named),
     /// Run somebody else's relay and ours on the same changes, and compare record by record: `compare debezium`
     Compare(demo::Named),
+    /// Break something under load, do what the documentation tells, and count what it cost: `drill --list` names them all
+    Drill(demo::Arguments),
     /// Feed every parser with what nobody would send, target by target
     Fuzz(fuzz::Arguments),
     /// Run the long form of a test
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::demo(&arguments),
         Command::Bench(arguments) => demo::bench(&arguments),
         Command::Compare(arguments) => demo::compare(&arguments),
+        Command::Drill(arguments) => demo::drill(&arguments),
         Command::Fuzz(arguments) => fuzz::run(&arguments),
         Command::Soak(arguments) => demo::soak(&arguments),
         Command::Test(arguments) => test::run(&arguments),

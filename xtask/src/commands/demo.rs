@@ -1,4 +1,4 @@
-//! `cargo xtask demo|bench|compare|soak`: starts the services, builds the relay and the `demo` binary in release, and hands
+//! `cargo xtask demo|bench|compare|drill|soak`: starts the services, builds the relay and the `demo` binary in release, and hands
 //! over to it.
 
 use std::io::{Write, stdout};
@@ -71,6 +71,15 @@ pub(crate) fn soak(arguments: &Named) -> Outcome {
         }
         name => hand_over(&["soak", name], &arguments.rest),
     }
+}
+
+/// `cargo xtask drill NAME …` is `demo drill NAME …`; the list of drills needs no services.
+pub(crate) fn drill(arguments: &Arguments) -> Outcome {
+    if arguments.rest.iter().any(|word| word == "--list") {
+        let [demo] = cargo::build([cargo::DEMO], "release")?;
+        return Ok(exit_code(Command::new(demo).args(["drill", "--list"]).status()?));
+    }
+    hand_over(&["drill"], &arguments.rest)
 }
 
 fn hand_over(verb: &[&str], rest: &[String]) -> Outcome {

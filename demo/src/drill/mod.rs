@@ -1,0 +1,81 @@
+//! Drills: a thing that goes wrong once a year, played through in a minute, and what it cost.
+//!
+//! Each drill has servers of its own, breaks them under load, does what `docs/` tells a DBA to do, and counts: what was committed and
+//! never arrived, what arrived twice, what arrived out of its key's order, and how long nothing arrived.
+
+mod crash;
+mod ledger;
+mod report;
+mod scene;
+mod writers;
+
+use clap::Args;
+
+use crate::error::Result;
+use crate::screen::Screen;
+
+pub use ledger::{Counted, Ledger};
+pub use report::Report;
+pub use scene::{Scene, Servers};
+pub use writers::{Committed, Load, Writers};
+
+/// What a drill takes; each uses what it has a use for.
+#[derive(Debug, Clone, Args)]
+pub struct Options {
+    /// Events a second that services write
+    #[arg(long)]
+    pub rate: Option<u64>,
+    /// How long the drill lasts, in seconds
+    #[arg(long)]
+    pub seconds: Option<u64>,
+    /// How often something is killed
+    #[arg(long)]
+    pub kills: Option<u64>,
+    /// How many keys the events are spread over
+    #[arg(long)]
+    pub keys: Option<u64>,
+    /// How many events wait when the drill begins
+    #[arg(long)]
+    pub rows: Option<u64>,
+    /// Keep databases, topics and logs also after a good verdict
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// A drill that can be asked for by its name.
+#[derive(Debug, Clone, Copy)]
+pub struct Drill {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it shows.
+    pub about: &'static str,
+}
+
+/// Every drill there is.
+pub const DRILLS: &[Drill] =
+    &[Drill { name: "crash", about: "Postgres dies under load three times, and comes back by itself" }];
+
+/// Plays the drill of this name; `None` if there is none.
+pub async fn play(name: &str, options: &Options, screen: &Screen) -> Option<Result<Report>> {
+    let servers = match xtask::services::current() {
+        Ok(environment) => Servers::shared(&environment),
+        Err(error) => return Some(Err(error.into())),
+    };
+    Some(match name {
+        "crash" => crash::run(servers, options, screen).await,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::drill::DRILLS;
+
+    #[test]
+    fn names_are_told_once_and_are_words_of_a_command_line() {
+        for (index, drill) in DRILLS.iter().enumerate() {
+            assert!(DRILLS[..index].iter().all(|other| other.name != drill.name), "{}", drill.name);
+            assert!(drill.name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'), "{}", drill.name);
+        }
+    }
+}
