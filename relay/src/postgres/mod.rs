@@ -32,6 +32,7 @@ pub mod lsn;
 pub mod options;
 pub mod pgoutput;
 pub mod replication;
+pub mod retention;
 pub mod security;
 pub mod session;
 pub mod slot;

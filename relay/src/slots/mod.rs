@@ -4,6 +4,7 @@
 
 pub mod check;
 pub mod error;
+pub mod facts;
 pub mod outbox;
 pub mod parked;
 pub mod session;
