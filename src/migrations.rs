@@ -15,7 +15,7 @@ const HISTORY: &str = "postrider.migrations";
 const LOCK_KEY: i64 = 0x706f_7374_7269_6465;
 
 /// Every migration, in order: its name, which is its file's, and its SQL.
-const FILES: [(&str, &str); 8] = [
+const FILES: [(&str, &str); 9] = [
     ("V1__outbox", include_str!("../migrations/V1__outbox.sql")),
     ("V2__emit", include_str!("../migrations/V2__emit.sql")),
     ("V3__inbox", include_str!("../migrations/V3__inbox.sql")),
@@ -24,6 +24,7 @@ const FILES: [(&str, &str); 8] = [
     ("V6__emit_message", include_str!("../migrations/V6__emit_message.sql")),
     ("V7__outbox_care", include_str!("../migrations/V7__outbox_care.sql")),
     ("V8__snapshots", include_str!("../migrations/V8__snapshots.sql")),
+    ("V9__leases", include_str!("../migrations/V9__leases.sql")),
 ];
 
 /// Every migration as `(name, SQL)`, in the order in which they run, for those who apply them by other means.

@@ -26,7 +26,7 @@
 //!
 //! # Invariants
 //! Architecture invariant: imports go down only: `main → cli → app → {sources, sinks, slots, admin} → {shape, encode,
-//! kafka} → pipeline → telemetry`; `postgres`, `config`, `finding` and `calendar` import nothing of ours. Sources and sinks never see each other. A test of the
+//! kafka, leases} → pipeline → telemetry`; `postgres`, `config`, `finding` and `calendar` import nothing of ours. Sources and sinks never see each other. A test of the
 //! tree holds this table.
 //!
 //! Architecture invariant: nothing below `app` reads the configuration; nothing in `pipeline` knows a database or a
@@ -55,6 +55,7 @@ pub mod config;
 pub mod encode;
 pub mod finding;
 pub mod kafka;
+pub mod leases;
 pub mod pipeline;
 pub mod postgres;
 pub mod shape;

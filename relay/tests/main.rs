@@ -11,6 +11,7 @@ mod corpus;
 mod dead_letters;
 #[cfg(feature = "downstream")]
 mod invalidation;
+mod lease_contract;
 mod lot_contract;
 #[cfg(feature = "downstream")]
 mod nova;

@@ -16,6 +16,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "config",
             "postgres",
             "kafka",
+            "leases",
             "sources",
             "sinks",
             "slots",
@@ -28,11 +29,13 @@ const TABLE: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("sources", &["postgres", "kafka", "shape", "encode", "pipeline", "telemetry"]),
+    ("sources", &["postgres", "kafka", "leases", "shape", "encode", "pipeline", "telemetry"]),
     ("sinks", &["calendar", "postgres", "kafka", "shape", "encode", "pipeline", "finding", "telemetry"]),
     // How brokers are reached: what reads from them and what writes to them share it.
     ("kafka", &["pipeline", "telemetry"]),
-    ("slots", &["calendar", "postgres", "pipeline", "finding", "telemetry"]),
+    // Who of several relays does what: agreed upon in the database.
+    ("leases", &["postgres", "pipeline", "telemetry"]),
+    ("slots", &["calendar", "postgres", "leases", "pipeline", "finding", "telemetry"]),
     ("jobs", &["shape", "encode", "pipeline", "telemetry"]),
     ("admin", &["pipeline", "telemetry"]),
     // A client of the admin endpoint: it knows the names of stages and how a quantile is taken, and no pipeline.
@@ -53,7 +56,7 @@ const TABLE: &[(&str, &[&str])] = &[
 /// Crates that only these modules may name: the core knows no broker, no database and no format of a file.
 const CRATES: &[(&str, &[&str])] = &[
     ("rdkafka", &["kafka", "sinks", "sources"]),
-    ("tokio_postgres", &["cli", "postgres", "slots", "sources", "sinks", "jobs"]),
+    ("tokio_postgres", &["cli", "postgres", "leases", "slots", "sources", "sinks", "jobs"]),
     ("postgres_protocol", &["postgres", "sources", "slots"]),
     ("axum", &["admin"]),
     ("ratatui", &["top"]),

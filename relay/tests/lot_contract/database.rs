@@ -10,7 +10,7 @@ use xtask::services::{self, Postgres};
 /// A month: what the default keeps.
 const KEEP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
-pub(super) struct Database {
+pub(crate) struct Database {
     server: Postgres,
     name: String,
     client: Client,
@@ -18,7 +18,7 @@ pub(super) struct Database {
 
 impl Database {
     /// With nothing in it.
-    pub(super) async fn empty(test: &str) -> Self {
+    pub(crate) async fn empty(test: &str) -> Self {
         let server = services::current().expect("the services run").postgres;
         let name = format!("lot_{test}_{}", std::process::id());
         let maintenance = connect(&server, "postgres").await;
@@ -28,22 +28,22 @@ impl Database {
     }
 
     /// With what `postrider migrate` makes.
-    pub(super) async fn migrated(test: &str) -> Self {
+    pub(crate) async fn migrated(test: &str) -> Self {
         let mut database = Self::empty(test).await;
         postrider::migrations::run(&mut database.client).await.expect("the migrations run");
         database
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// The lot of a slot, used by the superuser.
-    pub(super) fn lot(&self, slot: &str) -> PostgresLot {
+    pub(crate) fn lot(&self, slot: &str) -> PostgresLot {
         self.lot_as(slot, &self.server.user)
     }
 
-    pub(super) fn lot_as(&self, slot: &str, user: &str) -> PostgresLot {
+    pub(crate) fn lot_as(&self, slot: &str, user: &str) -> PostgresLot {
         let host = Host::Socket(self.server.socket_dir.clone());
         let options = ConnectOptions::new(host, self.server.port, &self.name, user);
         PostgresLot::new(PostgresLotOptions {
@@ -54,19 +54,24 @@ impl Database {
         })
     }
 
-    pub(super) async fn run(&self, sql: &str) {
+    /// Another connection as superuser.
+    pub(crate) async fn connect(&self) -> Client {
+        connect(&self.server, &self.name).await
+    }
+
+    pub(crate) async fn run(&self, sql: &str) {
         self.client.batch_execute(sql).await.expect("the SQL runs");
     }
 
     /// Changes the state of a row of slot `a` as a verb would.
-    pub(super) async fn ask(&self, position: u128, state: &str) {
+    pub(crate) async fn ask(&self, position: u128, state: &str) {
         let sql = "update postrider.parked set state = $2, changed_at = now() where slot = 'a' and position = $1";
         let changed = self.client.execute(sql, &[&format!("{position:032x}"), &state]).await.expect("the SQL runs");
         assert_eq!(changed, 1);
     }
 
     /// The first column of each row.
-    pub(super) async fn texts(&self, sql: &str) -> Vec<String> {
+    pub(crate) async fn texts(&self, sql: &str) -> Vec<String> {
         let rows = self.client.query(sql, &[]).await.expect("the SQL runs");
         rows.iter().map(|row| row.get(0)).collect()
     }

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what these helpers cannot do is a failure of the test that asks for it")]
 
-mod database;
+pub(crate) mod database;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -48,6 +48,7 @@ pub(super) fn grants<'t>(
         grants.push(on_our_table(relay, "select, insert, update, delete", "parked"));
         grants.push(on_our_table(relay, "select, insert", "parked_log"));
         grants.push(on_our_table(relay, "select, insert, update, delete", "snapshots"));
+        grants.push(on_our_table(relay, "select, insert, update", "leases"));
     }
     grants
 }

@@ -68,6 +68,7 @@ grant usage on schema "postrider" to "postrider";
 grant select, insert, update, delete on table "postrider"."parked" to "postrider";
 grant select, insert on table "postrider"."parked_log" to "postrider";
 grant select, insert, update, delete on table "postrider"."snapshots" to "postrider";
+grant select, insert, update on table "postrider"."leases" to "postrider";
 create publication "postrider" for table "public"."outbox_events" with (publish = 'insert', publish_via_partition_root = true);
 commit;
 -- The role has no password yet. In psql: \password "postrider"
