@@ -27,6 +27,7 @@ use crate::sources::snapshot::SnapshotProgress;
 use crate::sources::wal::captured::{Captured, RowChange, Rows, Transaction};
 use crate::sources::wal::catalog::Described;
 use crate::sources::wal::columns::{OutboxSource, OutboxTable, Places};
+use crate::sources::wal::horizon::Horizons;
 use crate::sources::wal::lookout::Lookout;
 use crate::sources::wal::record::{Record, WalPosition};
 use crate::sources::wal::reselect::Found;
@@ -72,6 +73,8 @@ pub(super) struct Cutter {
     /// What was delivered before this connection: at or below it, nothing is cut again.
     delivered: Record,
     reached: Record,
+    /// What was sampled beside this connection.
+    horizons: Arc<Horizons>,
     /// What was delivered of the snapshot that was taken before.
     snapshot: Option<Arc<SnapshotProgress>>,
 }
@@ -133,6 +136,7 @@ impl Cutter {
             open: None,
             delivered: from.record,
             reached: from.record,
+            horizons: Arc::default(),
             snapshot: from.snapshot,
         })
     }
@@ -273,6 +277,7 @@ impl Cutter {
             begin = arena.len() - frames.remaining();
         }
         let moved = self.reached != before || !messages.is_empty();
+        self.reached.horizon = self.horizons.passed(self.reached.end_lsn).or(self.reached.horizon);
         let end =
             WalPosition { slot: self.slot.clone(), record: self.reached, snapshot: self.snapshot.clone(), chunk: None };
         Ok(moved.then_some(Batch { messages, end }))

@@ -134,6 +134,7 @@ pub(super) fn record(commit: u64, ordinal: u64, end: u64) -> Record {
         end_lsn: EndLsn::new(end),
         publications: 0,
         alone_until: EndLsn::ZERO,
+        horizon: None,
     }
 }
 

@@ -148,6 +148,7 @@ fn start() -> Record {
         end_lsn: EndLsn::new(0x10),
         publications: 0,
         alone_until: EndLsn::ZERO,
+        horizon: None,
     }
 }
 

@@ -11,6 +11,7 @@ mod cut;
 mod facts;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod horizon;
 mod lookout;
 mod open;
 mod record;
@@ -51,6 +52,7 @@ use crate::telemetry::failpoint::{Failpoint, reach};
 
 pub use captured::CaptureSource;
 pub use columns::{OutboxColumns, OutboxSource, OutboxTable};
+pub use horizon::Horizon;
 pub use record::{Record, RecordError, WalPosition, fingerprint};
 pub use verdict::{Verdict, verdict};
 
@@ -163,7 +165,9 @@ impl Wal {
         let cutter = cutter
             .with_reselect(reselects)
             .with_signals(options.capture.as_ref().and_then(|capture| capture.signals.clone()));
-        let watch = Watch::begin(started.sql, Arc::clone(&options), Arc::clone(&metrics));
+        let horizons = Arc::default();
+        let cutter = cutter.with_horizons(Arc::clone(&horizons));
+        let watch = Watch::begin(started.sql, Arc::clone(&options), Arc::clone(&metrics), (started.from, horizons));
         let stages = Stages::of_a_new_stream(&metrics);
         Ok(Self {
             options,
@@ -188,9 +192,11 @@ impl Wal {
     fn go_on(&mut self, started: Started) {
         let snapshot = self.cutter.snapshot();
         self.cutter.restart(Delivered { record: started.from, snapshot }, started.not_null);
+        let horizons = self.cutter.new_horizons();
         self.stream = Some(started.stream);
         self.stages = Stages::of_a_new_stream(&self.metrics);
-        self.watch = Watch::begin(started.sql, Arc::clone(&self.options), Arc::clone(&self.metrics));
+        let (options, metrics) = (Arc::clone(&self.options), Arc::clone(&self.metrics));
+        self.watch = Watch::begin(started.sql, options, metrics, (started.from, horizons));
         self.published = self.published.min(started.flushed);
         self.paused = None;
         self.reading_values = None;

@@ -11,6 +11,7 @@ use crate::pipeline::{Position, Progress};
 use crate::postgres::lsn::{CommitLsn, EndLsn};
 use crate::sources::snapshot::SnapshotProgress;
 use crate::sources::snapshot::requests::Mark;
+use crate::sources::wal::horizon::{Horizon, HorizonText};
 
 /// The form of the record that this version writes.
 const VERSION: u32 = 1;
@@ -39,6 +40,8 @@ pub struct Record {
     pub publications: u64,
     /// Where the publication of the captured tables begins to exist, if the outboxes are read alone up to there; else zero.
     pub alone_until: EndLsn,
+    /// What is delivered in the table's own terms: the newest sample that was passed; none was in a record of former versions.
+    pub horizon: Option<Horizon>,
 }
 
 impl Record {
@@ -108,6 +111,7 @@ impl Record {
                 Some(place) => place.parse().map_err(|_| RecordError::Field { name: "alone_until" })?,
                 None => EndLsn::ZERO,
             },
+            horizon: text.horizon.as_ref().map(HorizonText::read).transpose()?,
         })
     }
 
@@ -123,6 +127,7 @@ impl Record {
             end_lsn: self.end_lsn.to_string(),
             publications: format!("{:016x}", self.publications),
             alone_until: (self.alone_until > EndLsn::ZERO).then(|| self.alone_until.to_string()),
+            horizon: self.horizon.map(HorizonText::from),
             snapshot: snapshot.cloned(),
         };
         serde_json::to_vec(&text).expect("numbers and strings always have a JSON form")
@@ -165,6 +170,8 @@ struct Text {
     publications: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     alone_until: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    horizon: Option<HorizonText>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     snapshot: Option<SnapshotProgress>,
 }
@@ -230,6 +237,7 @@ mod tests {
         end_lsn: EndLsn::new(0x1_0000_0040),
         publications: 0xabc,
         alone_until: EndLsn::new(0x1_0000_0080),
+        horizon: Some(Horizon { below: 801, at: EndLsn::new(0x1_0000_0020), time_ms: 1_790_000_000_000 }),
     };
 
     #[test]
@@ -242,6 +250,14 @@ mod tests {
         let record = Record { publications: 0, ..RECORD };
         let text = String::from_utf8(record.to_json(None)).expect("JSON");
         assert!(!text.contains("publications"), "{text}");
+        assert_eq!(Record::parse(text.as_bytes()).expect("own form"), record);
+    }
+
+    #[test]
+    fn one_without_a_horizon_is_read_too() {
+        let record = Record { horizon: None, ..RECORD };
+        let text = String::from_utf8(record.to_json(None)).expect("JSON");
+        assert!(!text.contains("horizon"), "{text}");
         assert_eq!(Record::parse(text.as_bytes()).expect("own form"), record);
     }
 

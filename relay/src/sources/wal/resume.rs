@@ -40,6 +40,7 @@ pub(super) fn resume(facts: &Facts<'_>, witness: Option<&Record>) -> Result<Reco
         end_lsn: facts.confirmed,
         publications: facts.publications,
         alone_until: facts.alone_until,
+        horizon: None,
     };
     // Without a witness nothing was confirmed by us, since a record is durable before its LSN is confirmed.
     let Some(witness) = witness else { return Ok(fresh) };
@@ -163,6 +164,7 @@ mod tests {
         end_lsn: EndLsn::new(0x1000),
         publications: PUBLICATIONS,
         alone_until: EndLsn::ZERO,
+        horizon: None,
     };
 
     const PUBLICATIONS: u64 = 11;

@@ -1,7 +1,8 @@
 //! Looks after the slot while it streams: what the stream itself would never tell.
 //!
 //! A publication that loses the outbox, or a table that is dropped or renamed, only makes the stream fall silent; an
-//! invalidated slot is noticed at the next start. A look every few seconds makes each of them an error at once.
+//! invalidated slot is noticed at the next start. A look every few seconds makes each of them an error at once. Between the looks
+//! it samples what is delivered in the table's own terms: see [`horizon`].
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +11,19 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tracing::debug;
 
-use crate::pipeline::{Error, Kind};
+use crate::pipeline::{End, Error, Kind};
 use crate::postgres::connection::Connection;
+use crate::sources::wal::horizon::{self, History, Horizons};
 use crate::sources::wal::open::connect_sql;
+use crate::sources::wal::record::Record;
 use crate::sources::wal::{WalOptions, facts};
 use crate::telemetry::Metrics;
 
-/// Between two looks. Each is two cheap catalog queries.
-const INTERVAL: Duration = Duration::from_secs(5);
+/// Between two samples. Each is two cheap queries.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Samples for each look, which is two cheap catalog queries.
+const SAMPLES_A_LOOK: u32 = 5;
 
 /// A watch over one open slot; ends when dropped.
 pub(super) struct Watch {
@@ -27,9 +33,17 @@ pub(super) struct Watch {
 
 impl Watch {
     /// Begins to watch through `sql`, which is replaced when it is lost.
-    pub(super) fn begin(sql: Connection, options: Arc<WalOptions>, metrics: Arc<Metrics>) -> Self {
+    /// What it samples on the history of `from` goes to `horizons`.
+    pub(super) fn begin(
+        sql: Connection,
+        options: Arc<WalOptions>,
+        metrics: Arc<Metrics>,
+        (from, horizons): (Record, Arc<Horizons>),
+    ) -> Self {
         let (report, failed) = mpsc::channel(1);
-        Self { failed, task: tokio::spawn(watch(sql, options, metrics, report)) }
+        let history = History { system_id: from.system_id, timeline: from.timeline };
+        let looks = Arc::new(Looks { options, metrics, history, horizons });
+        Self { failed, task: tokio::spawn(watch(sql, looks, report)) }
     }
 
     /// Waits until something is wrong, or is still wrong when it is asked again. Cancel safe.
@@ -47,12 +61,20 @@ impl Drop for Watch {
     }
 }
 
+/// What is looked at, and where it is told.
+struct Looks {
+    options: Arc<WalOptions>,
+    metrics: Arc<Metrics>,
+    history: History,
+    horizons: Arc<Horizons>,
+}
+
 /// Looks for what is wrong, until nobody wants to know.
-async fn watch(sql: Connection, options: Arc<WalOptions>, metrics: Arc<Metrics>, report: mpsc::Sender<Error>) {
+async fn watch(sql: Connection, looks: Arc<Looks>, report: mpsc::Sender<Error>) {
     let mut sql = Some(sql);
-    loop {
-        let (connection, options_, metrics_) = (sql.take(), Arc::clone(&options), Arc::clone(&metrics));
-        let look = tokio::task::spawn_blocking(move || look(connection, &options_, &metrics_)).await;
+    for turn in (0..SAMPLES_A_LOOK).cycle() {
+        let (connection, looks) = (sql.take(), Arc::clone(&looks));
+        let look = tokio::task::spawn_blocking(move || looks.take(connection, turn == 0)).await;
         match look {
             Ok(Ok(connection)) => sql = Some(connection),
             Ok(Err(error)) if matches!(error.kind(), Kind::Unavailable | Kind::Broken) => {
@@ -70,23 +92,41 @@ async fn watch(sql: Connection, options: Arc<WalOptions>, metrics: Arc<Metrics>,
     }
 }
 
-fn look(connection: Option<Connection>, options: &WalOptions, metrics: &Metrics) -> Result<Connection, Error> {
-    let mut sql = match connection {
-        Some(connection) => connection,
-        None => connect_sql(options)?,
-    };
-    let retention = facts::retention(&mut sql, &options.slot)?;
+impl Looks {
+    /// Takes a sample, and a look too if it is time for one or the connection was lost.
+    fn take(&self, connection: Option<Connection>, looks: bool) -> Result<Connection, Error> {
+        let looks = looks || connection.is_none();
+        let mut sql = match connection {
+            Some(connection) => connection,
+            None => connect_sql(&self.options)?,
+        };
+        if looks {
+            look(&mut sql, &self.options, &self.metrics)?;
+        }
+        match horizon::sample(&mut sql, self.history) {
+            Ok(sample) => sample.into_iter().for_each(|sample| self.horizons.push(sample)),
+            Err(error) if error.is_transient() => {
+                let context = "how far the table is delivered could not be sampled";
+                return Err(Error::new(End::Source, Kind::Unavailable, context).because(error));
+            }
+            // Recovery then reads back more from Kafka; delivery needs no sample.
+            Err(error) => debug!(%error, "how far the table is delivered cannot be sampled"),
+        }
+        Ok(sql)
+    }
+}
+
+fn look(sql: &mut Connection, options: &WalOptions, metrics: &Metrics) -> Result<(), Error> {
+    let retention = facts::retention(sql, &options.slot)?;
     metrics.wal.slot_retained_bytes.set(retention.retained_bytes);
     metrics.wal.slot_lag_bytes.set(retention.lag_bytes);
     metrics.wal.slot_safe_bytes.set(retention.safe_bytes.unwrap_or(-1));
-    facts::publications(&mut sql, options)?;
-    Ok(sql)
+    facts::publications(sql, options)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pipeline::End;
 
     #[tokio::test]
     async fn what_is_wrong_can_be_asked_again() {

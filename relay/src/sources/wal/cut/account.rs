@@ -1,4 +1,6 @@
-//! What is counted and logged of what became of an event or a change.
+//! What is counted, logged and noted of what became of an event or a change.
+
+use std::sync::Arc;
 
 use tracing::warn;
 
@@ -7,8 +9,20 @@ use crate::pipeline::parking::KeyHash;
 use crate::shape::outbox::Shaped;
 use crate::shape::position::EventPosition;
 use crate::sources::wal::cut::Cutter;
+use crate::sources::wal::horizon::Horizons;
 
 impl Cutter {
+    /// Notes in each position what of these samples was passed.
+    pub(in crate::sources::wal) fn with_horizons(self, horizons: Arc<Horizons>) -> Self {
+        Self { horizons, ..self }
+    }
+
+    /// Forgets the samples of the connection before: the server may be another one.
+    pub(in crate::sources::wal) fn new_horizons(&mut self) -> Arc<Horizons> {
+        self.horizons = Arc::default();
+        Arc::clone(&self.horizons)
+    }
+
     pub(super) fn account(&self, shaped: &Shaped, position: EventPosition, messages: &mut Messages) {
         if let (Some(open), false) = (&self.open, messages.is_empty()) {
             messages.times_mut().committed_us.get_or_insert(open.commit_us);
