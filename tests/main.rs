@@ -11,6 +11,7 @@ mod crash;
 mod cut;
 mod debezium_outbox;
 mod downstream;
+mod failover;
 mod faults;
 mod idle;
 mod kill;

@@ -22,6 +22,12 @@ impl Database {
         Ok(Self { server: server.clone(), name: name.to_owned() })
     }
 
+    /// The same database on another server: on a standby that was promoted, or where it was restored.
+    #[must_use]
+    pub fn on(&self, server: &Postgres) -> Self {
+        Self { server: server.clone(), name: self.name.clone() }
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -32,16 +32,16 @@ impl Load {
 
     /// Starts the writers of these numbers: each number has keys of its own, whose counters begin at 1.
     pub async fn of(site: &Site, writers: Range<u64>, pause: Duration) -> Self {
+        Self::at(site, &site.server().url(site.name()), writers, pause).await
+    }
+
+    /// The same with another URL for those that lost their connection: it may name several hosts.
+    pub async fn at(site: &Site, url: &str, writers: Range<u64>, pause: Duration) -> Self {
         let (stop, written) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut tasks = Vec::new();
         for number in writers {
-            let writer = Writer {
-                url: site.server().url(site.name()),
-                number,
-                pause,
-                stop: Arc::clone(&stop),
-                written: Arc::clone(&written),
-            };
+            let writer =
+                Writer { url: url.to_owned(), number, pause, stop: Arc::clone(&stop), written: Arc::clone(&written) };
             tasks.push(tokio::spawn(writer.write(site.connect().await)));
         }
         Self { stop, written, writers: tasks }

@@ -160,6 +160,13 @@ impl Site {
         self.client = Some(client);
     }
 
+    /// Goes on with the same database on another server, such as a standby that was promoted.
+    pub async fn move_to(&mut self, server: &Postgres) {
+        self.database = Some(self.database().on(server));
+        self.server = server.clone();
+        self.reconnect().await;
+    }
+
     /// Its database.
     pub fn database(&self) -> &Database {
         self.database.as_ref().expect("the database lives as long as the site")

@@ -37,8 +37,8 @@ pub use packages::{node_package, python_package};
 pub use perf::producer_performance;
 pub use postgres::binaries::MAJORS;
 pub use private::{
-    ClickhouseTls, ClickhouseUser, PrivateClickhouse, PrivateKafka, PrivatePostgres, PrivateRedis, PrivateRedisCluster,
-    RedisTls,
+    Backup, ClickhouseTls, ClickhouseUser, PrivateClickhouse, PrivateKafka, PrivatePostgres, PrivateRedis,
+    PrivateRedisCluster, RedisTls,
 };
 pub use progress::Progress;
 pub use state::Service;

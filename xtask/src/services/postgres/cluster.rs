@@ -17,7 +17,7 @@ use crate::services::process::{Process, Signal, wait_until};
 use crate::services::progress::Task;
 
 /// The superuser of every cluster.
-const USER: &str = "postgres";
+pub(crate) const USER: &str = "postgres";
 
 /// Crash recovery of a large backlog may take minutes; a start without one takes a tenth of a second.
 const START_PATIENCE: Duration = Duration::from_secs(180);

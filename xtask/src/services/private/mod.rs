@@ -20,7 +20,7 @@ use crate::services::progress::{Progress, Task};
 
 pub use clickhouse::{ClickhouseTls, ClickhouseUser, PrivateClickhouse};
 pub use kafka::PrivateKafka;
-pub use postgres::PrivatePostgres;
+pub use postgres::{Backup, PrivatePostgres};
 pub use redis::{PrivateRedis, PrivateRedisCluster, RedisTls};
 
 /// A port may be taken between its choice and the start; three such accidents in a row are none.

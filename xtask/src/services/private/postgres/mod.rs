@@ -1,5 +1,7 @@
 //! A Postgres that belongs to one test.
 
+mod copies;
+
 use std::path::Path;
 use std::process::Child;
 
@@ -11,6 +13,8 @@ use crate::services::postgres::binaries::Binaries;
 use crate::services::postgres::cluster::{self, Cluster};
 use crate::services::private::{Place, quiet_task, signal, start_on_free_ports};
 use crate::services::process::{Process, Signal};
+
+pub use copies::Backup;
 
 /// A Postgres of one's own: superuser `postgres`, trust on its socket, SCRAM over TCP, the shared one's settings but
 /// `fsync=off`.
@@ -94,9 +98,13 @@ impl PrivatePostgres {
     /// # Errors
     /// If the configuration file cannot be written.
     pub fn set(&mut self, name: &str, value: &str) -> Result<()> {
+        self.add(name, value);
+        self.configure()
+    }
+
+    fn add(&mut self, name: &str, value: &str) {
         self.settings.retain(|(known, _)| known != name);
         self.settings.push((name.to_owned(), value.to_owned()));
-        self.configure()
     }
 
     /// Speaks TLS, from the next start on: with this certificate and key, and believing clients' certificates of `clients`.
