@@ -23,6 +23,7 @@ pub(crate) mod postgres;
 #[cfg(feature = "downstream")]
 mod redis;
 pub(crate) mod setup;
+pub(crate) mod slots;
 mod traces;
 mod wal;
 mod worker;

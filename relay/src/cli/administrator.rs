@@ -18,6 +18,11 @@ pub(crate) struct Administrator {
 }
 
 impl Administrator {
+    /// The URL that was given, if one was.
+    pub(crate) fn url(&self) -> Option<&str> {
+        self.admin_url.as_deref()
+    }
+
     /// Connects to the configured database.
     pub(crate) async fn connect(&self, postgres: &Postgres) -> Result<Client, Error> {
         let options = match &self.admin_url {

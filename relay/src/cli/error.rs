@@ -22,6 +22,24 @@ pub enum Error {
     /// The URL of --admin-url cannot be used; its text may hold a password and is not shown.
     #[error("the admin URL {0}")]
     AdminUrl(UrlError),
+    /// The URL of --url or --admin-url cannot be used; its text may hold a password and is not shown.
+    #[error("the URL of --url or --admin-url {0}")]
+    PlaceUrl(UrlError),
+    /// Some places could not be looked at; why is printed already.
+    #[error("{unseen} of the places did not answer")]
+    Unseen {
+        /// How many.
+        unseen: usize,
+    },
+    /// There is no such slot.
+    #[error("no slot is called {name:?}")]
+    NoSlot {
+        /// The name.
+        name: String,
+    },
+    /// A watch over slots is over.
+    #[error("{0}")]
+    SlotAlarm(String),
     /// The database could not be set up.
     #[error(transparent)]
     Setup(#[from] slots::error::Error),
@@ -133,7 +151,7 @@ impl Error {
     /// 2 for a wrong configuration or URL, 1 for all else. Wrong usage never comes here: clap ends the process with 2.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if matches!(self, Self::Config(_) | Self::AdminUrl(_)) { 2 } else { 1 })
+        ExitCode::from(if matches!(self, Self::Config(_) | Self::AdminUrl(_) | Self::PlaceUrl(_)) { 2 } else { 1 })
     }
 
     fn help(&self) -> Option<&str> {

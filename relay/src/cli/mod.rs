@@ -5,6 +5,7 @@ mod adopt;
 mod check;
 #[cfg(feature = "downstream")]
 mod dlq;
+mod duration;
 mod error;
 mod init;
 #[cfg(feature = "downstream")]
@@ -16,6 +17,7 @@ mod outbox;
 mod parked;
 mod role;
 mod run;
+mod slot;
 mod snapshot;
 mod status;
 mod top;
@@ -66,6 +68,7 @@ enum Verb {
     Outbox(outbox::Outbox),
     Parked(parked::Parked),
     Run(run::Run),
+    Slot(slot::Slots),
     Snapshot(snapshot::Snapshot),
     Status(status::Status),
     Top(top::Top),
@@ -90,6 +93,7 @@ impl Cli {
             Verb::Outbox(outbox) => outbox.execute(config),
             Verb::Parked(parked) => parked.execute(config),
             Verb::Run(run) => run.execute(config),
+            Verb::Slot(slot) => slot.execute(config),
             Verb::Snapshot(snapshot) => snapshot.execute(config),
             Verb::Status(status) => status.execute(config),
             Verb::Top(top) => top.execute(config),

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::config::{
-    admin, audit, breaker, capture, clickhouse, consumer, dead_letter, invalidate, kafka, load, log, outbox, parking,
-    partitions, postgres, process, redis, source, topics, tracing,
+    admin, audit, breaker, capture, clickhouse, consumer, databases, dead_letter, invalidate, kafka, load, log, outbox,
+    parking, partitions, postgres, process, redis, source, topics, tracing,
 };
 
 /// One key of the configuration.
@@ -99,6 +99,7 @@ pub(super) fn variable(path: &str) -> String {
 pub fn all() -> impl Iterator<Item = &'static Key> {
     [
         postgres::KEYS,
+        databases::KEYS,
         source::KEYS,
         outbox::KEYS,
         capture::KEYS,

@@ -10,6 +10,7 @@ pub mod breaker;
 pub mod capture;
 pub mod clickhouse;
 pub mod consumer;
+pub mod databases;
 pub mod dead_letter;
 mod document;
 mod environment;

@@ -48,7 +48,7 @@ const TARGET: Key = Key {
     fallback: Fallback::Absent("`any` for one host, `read-write` for several"),
     meaning: "Which of the hosts will do: `read-write` follows a failover. `standby` is for a slot that was made on a standby (PostgreSQL 16 and later).",
 };
-const DATABASE: Key = Key {
+pub(super) const DATABASE: Key = Key {
     path: "postgres.database",
     kind: Kind::Text("the name of a database, at most 63 bytes"),
     fallback: Fallback::Required,
@@ -79,7 +79,7 @@ const PASSFILE: Key = Key {
     fallback: Fallback::Absent("no file is looked into, neither `~/.pgpass` nor `PGPASSFILE`"),
     meaning: "A file of lines `host:port:database:user:password`, in place of `password` and `password_file`. Only its owner may have access (0600; owned by root: 0640). It is read for each connection.",
 };
-const URL: Key = Key {
+pub(super) const URL: Key = Key {
     path: "postgres.url",
     kind: Kind::Text("a URL of the form postgres://user@host:port/database"),
     fallback: Fallback::Absent("the single keys hold"),
@@ -130,6 +130,12 @@ const TCP_USER_TIMEOUT_MS: Key = Key {
     fallback: Fallback::Absent("the kernel's retransmission decides"),
     meaning: "How long what was sent over TCP may stay unacknowledged before the connection counts as lost, in milliseconds. Linux only.",
 };
+const WAL_DISK_BYTES: Key = Key {
+    path: "postgres.wal_disk_bytes",
+    kind: Kind::Integer { min: 16_777_216, max: i64::MAX },
+    fallback: Fallback::Absent("only the server's own limits count"),
+    meaning: "How much WAL a slot may keep before the server's disk is too full, in bytes. The server knows no such limit; `postrider slot list` and the metric `postrider_slot_seconds_to_limit` reckon when it is reached.",
+};
 const APPLICATION_NAME: Key = Key {
     path: "postgres.application_name",
     kind: Kind::Text("1 to 63 printable ASCII characters"),
@@ -155,6 +161,7 @@ pub(super) const KEYS: &[Key] = &[
     CONNECT_TIMEOUT_MS,
     TCP_USER_TIMEOUT_MS,
     APPLICATION_NAME,
+    WAL_DISK_BYTES,
 ];
 
 /// How to reach the database.
@@ -182,6 +189,8 @@ pub struct Postgres {
     pub tcp_user_timeout: Option<Duration>,
     /// How the relay's sessions show in `pg_stat_activity`.
     pub application_name: String,
+    /// How much WAL a slot may keep before the disk is too full, in bytes, if that is known.
+    pub wal_disk_bytes: Option<i64>,
 }
 
 /// Which of several servers will do.
@@ -310,6 +319,11 @@ impl Postgres {
                 settings.parsed(&APPLICATION_NAME, application_name)
             })
             .unwrap_or_default(),
+            wal_disk_bytes: settings
+                .given(&WAL_DISK_BYTES)
+                .is_some()
+                .then(|| settings.integer(&WAL_DISK_BYTES))
+                .flatten(),
         }
     }
 
@@ -355,6 +369,7 @@ impl Postgres {
             connect_timeout: parts.connect_timeout.unwrap_or(self.connect_timeout),
             tcp_user_timeout: parts.tcp_user_timeout.or(self.tcp_user_timeout),
             application_name: parts.application_name.unwrap_or_else(|| self.application_name.clone()),
+            wal_disk_bytes: self.wal_disk_bytes,
         })
     }
 }

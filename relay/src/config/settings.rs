@@ -81,6 +81,12 @@ impl Settings {
         if self.problems.is_empty() { Ok(config) } else { Err(ConfigError::new(self.problems)) }
     }
 
+    /// Takes `text` for the value of `key`, as if it were its default.
+    pub(super) fn suppose(&mut self, key: &Key, text: &str) {
+        let given = Given { scalar: Scalar::Untyped(text.to_owned()), origin: Origin::Nowhere };
+        self.values.insert(self.path(key).into_owned(), given);
+    }
+
     /// Records that the value of `key` is wrong: `message` says what is allowed.
     pub(super) fn refuse(&mut self, key: &Key, message: &str) {
         let path = self.path(key);

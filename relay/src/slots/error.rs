@@ -45,6 +45,12 @@ pub enum Error {
         /// What the server or the connection said.
         source: tokio_postgres::Error,
     },
+    /// The server, or what stands between, took the questions and said nothing.
+    #[error("no answer came within {seconds} s")]
+    Silent {
+        /// How long was waited.
+        seconds: u64,
+    },
 }
 
 impl Error {
@@ -53,6 +59,7 @@ impl Error {
     pub fn help(&self) -> Option<&'static str> {
         let source = match self {
             Self::Refused(_) => return None,
+            Self::Silent { .. } => return Some("see what the server does: select * from pg_stat_activity"),
             Self::Connect { source, .. } => return help_to_connect(source),
             Self::Database { source, .. } => source,
         };

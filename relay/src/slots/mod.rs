@@ -5,8 +5,10 @@
 pub mod check;
 pub mod error;
 pub mod facts;
+pub mod list;
 pub mod outbox;
 pub mod parked;
 pub mod session;
 pub mod setup;
 pub mod snapshots;
+pub mod watch;

@@ -9,7 +9,7 @@ mod picture;
 mod report;
 mod sample;
 mod screen;
-mod unit;
+pub(crate) mod unit;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use live::{frame, watch};

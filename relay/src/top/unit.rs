@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Bytes with a binary unit.
-pub(super) fn bytes(bytes: f64) -> String {
+pub(crate) fn bytes(bytes: f64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let (mut value, mut unit) = (bytes.max(0.0), 0);
     while value >= 1024.0 && unit + 1 < UNITS.len() {
@@ -14,7 +14,7 @@ pub(super) fn bytes(bytes: f64) -> String {
 }
 
 /// A duration in the two largest units that matter.
-pub(super) fn duration(duration: Duration) -> String {
+pub(crate) fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0..=59 => format!("{:.1} s", duration.as_secs_f64()),

@@ -8,6 +8,7 @@ use crate::{
     cli::{
         Error,
         administrator::{Administrator, block_on},
+        duration::duration,
         outbox::{Tables, load},
     },
     pipeline::Stop,
@@ -102,19 +103,9 @@ fn text(pruned: &Pruned) -> String {
 }
 
 fn age(text: &str) -> Result<Duration, String> {
-    let wrong = || "a whole number and one of d, h, m and s, such as 7d".to_owned();
-    let (number, unit) = text.split_at(text.len() - text.chars().next_back().map_or(0, char::len_utf8));
-    let seconds = match unit {
-        "d" => 86_400,
-        "h" => 3_600,
-        "m" => 60,
-        "s" => 1,
-        _ => return Err(wrong()),
-    };
-    let number: u32 = number.parse().map_err(|_| wrong())?;
-    let age = u64::from(number) * seconds;
+    let age = duration(text)?;
     // What Postgres can subtract from now.
-    if age > 36_500 * 86_400 { Err("at most 36500d".to_owned()) } else { Ok(Duration::from_secs(age)) }
+    if age > Duration::from_secs(36_500 * 86_400) { Err("at most 36500d".to_owned()) } else { Ok(age) }
 }
 
 #[cfg(test)]
