@@ -38,6 +38,8 @@ async fn a_relay_follows_the_promotion_of_a_standby_and_loses_nothing() {
     let mut relay = everywhere(site.relay()).start();
     relay.ready().await;
     kept(&site, &there).await;
+    let checked = everywhere(site.relay()).complete("check");
+    assert_eq!((checked.code(), checked.said()), (Some(0), ""), "a promotion would keep the slot now");
     until("events flow", PATIENCE, async || (reader.count() > 200).then_some(())).await;
 
     primary.stop_immediate();

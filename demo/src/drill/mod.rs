@@ -4,7 +4,9 @@
 //! never arrived, what arrived twice, what arrived out of its key's order, and how long nothing arrived.
 
 mod crash;
+mod failover;
 mod ledger;
+mod pair;
 mod report;
 mod scene;
 mod writers;
@@ -52,8 +54,10 @@ pub struct Drill {
 }
 
 /// Every drill there is.
-pub const DRILLS: &[Drill] =
-    &[Drill { name: "crash", about: "Postgres dies under load three times, and comes back by itself" }];
+pub const DRILLS: &[Drill] = &[
+    Drill { name: "crash", about: "Postgres dies under load three times, and comes back by itself" },
+    Drill { name: "failover", about: "The primary dies under load; a standby that keeps the slot is promoted" },
+];
 
 /// Plays the drill of this name; `None` if there is none.
 pub async fn play(name: &str, options: &Options, screen: &Screen) -> Option<Result<Report>> {
@@ -63,6 +67,7 @@ pub async fn play(name: &str, options: &Options, screen: &Screen) -> Option<Resu
     };
     Some(match name {
         "crash" => crash::run(servers, options, screen).await,
+        "failover" => failover::run(servers, options, screen).await,
         _ => return None,
     })
 }

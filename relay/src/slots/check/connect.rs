@@ -106,7 +106,7 @@ pub(super) fn unanswered(error: &tokio_postgres::Error) -> Finding {
 }
 
 /// What the server said, or else what the client did.
-fn said(error: &Error) -> String {
+pub(super) fn said(error: &Error) -> String {
     match error.server_error() {
         Some(server) => server.message.clone(),
         None => std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),

@@ -11,6 +11,7 @@ mod publication;
 mod role;
 mod server;
 mod slot;
+mod standbys;
 mod stream;
 mod table;
 
@@ -115,6 +116,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         server::RULES,
         role::RULES,
         slot::RULES,
+        standbys::RULES,
         stream::RULES,
         publication::RULES,
         table::RULES,
@@ -177,6 +179,9 @@ async fn look(expected: &Expected, client: &Client, examined: &mut Examined) -> 
     let slot = slot::read(client, expected).await?;
     findings.extend(slot::examine(expected, &server, slot.as_ref()));
     examined.confirmed = slot.as_ref().and_then(|slot| slot.confirmed);
+    if slot.as_ref().is_some_and(|slot| slot.failover) && !server.standby {
+        findings.extend(standbys::check(client, expected).await?);
+    }
 
     if may_replicate && server.can_stream() {
         findings.extend(stream::probe(expected, slot.as_ref()).await);

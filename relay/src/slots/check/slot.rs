@@ -115,7 +115,7 @@ pub(super) struct Slot {
     database: Option<String>,
     temporary: bool,
     two_phase: bool,
-    failover: bool,
+    pub(super) failover: bool,
     wal_status: Option<String>,
     invalidation: Option<String>,
     retained_bytes: Option<i64>,
