@@ -20,6 +20,7 @@ pub mod load;
 pub(crate) mod migrate;
 mod parking;
 pub(crate) mod postgres;
+pub mod recover;
 #[cfg(feature = "downstream")]
 mod redis;
 pub(crate) mod setup;

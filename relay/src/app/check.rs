@@ -225,12 +225,16 @@ fn topic_of(template: &str, aggregate_type: &str) -> Option<String> {
 
 /// What the names of event topics look like: any name where the template has a placeholder.
 fn topic_patterns(config: &Config) -> Vec<Regex> {
-    let topic = |outbox: &config::outbox::Outbox| match &outbox.debezium {
+    config.outboxes.iter().filter_map(topic_pattern_of).collect()
+}
+
+/// The names that the topics of an outbox can have.
+pub(super) fn topic_pattern_of(outbox: &config::outbox::Outbox) -> Option<Regex> {
+    match &outbox.debezium {
         None => topic_pattern(&outbox.topic),
         // The replacement is `text${group}text`, each group a placeholder; `$$` is the sign itself.
         Some(router) => topic_pattern(&router.topic_replacement.replace("${", "{")),
-    };
-    config.outboxes.iter().filter_map(topic).collect()
+    }
 }
 
 fn topic_pattern(template: &str) -> Option<Regex> {

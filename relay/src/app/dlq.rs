@@ -13,6 +13,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use crate::app::dead_letters;
+use crate::calendar::iso8601;
 use crate::config::worker::DeadLetterConfig;
 use crate::pipeline::dead_letters::{
     Identity, Index, Letters, News, ORDER_BYTES_MAX, ORDER_LETTERS_MAX, Order, State, Stays, Step, Verb,
@@ -20,10 +21,11 @@ use crate::pipeline::dead_letters::{
 use crate::pipeline::times::now_ms;
 use crate::pipeline::{End, Error, Kind};
 use crate::sinks::lots::KafkaLetters;
-use crate::sinks::lots::letters::{Details, time::iso8601};
+use crate::sinks::lots::letters::Details;
 use crate::telemetry::Metrics;
 
-pub use select::{Selection, moment, position};
+pub use crate::calendar::moment;
+pub use select::{Selection, position};
 
 /// How often a wait for a replay looks.
 const LOOK: Duration = Duration::from_millis(100);

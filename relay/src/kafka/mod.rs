@@ -2,6 +2,7 @@
 
 pub(crate) mod diagnosis;
 pub(crate) mod events;
+pub mod held;
 pub(crate) mod reachability;
 pub(crate) mod security;
 pub(crate) mod token;

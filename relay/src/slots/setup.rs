@@ -28,6 +28,7 @@ pub use crate::slots::setup::{
     catalog::read,
     script::script,
 };
+pub(in crate::slots) use crate::slots::setup::backlog::held_name;
 use crate::slots::{
     error::Refusal,
     setup::{grant::grants, refuse::refusals},

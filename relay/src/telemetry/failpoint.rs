@@ -113,6 +113,16 @@ failpoints! {
     KafkaRenewed = "kafka.renewed",
     /// It is about to close.
     KafkaClose = "kafka.close",
+    /// `slot recover` has dropped a slot that is of no use.
+    RecoverDropped = "recover.dropped",
+    /// It holds a place in the log.
+    RecoverHeld = "recover.held",
+    /// What was not delivered is written anew behind that place; no slot has it.
+    RecoverPublished = "recover.published",
+    /// The new slot is there; the progress record is still that of the old one.
+    RecoverCreated = "recover.created",
+    /// Tables shall be read again; the progress record is still that of the old slot.
+    RecoverRequested = "recover.requested",
 }
 
 /// The process comes to `point`: it goes on, unless a test armed it.

@@ -3,12 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use crate::calendar::days;
 use crate::pipeline::dead_letters::Identity;
 use crate::sinks::lots::letters::Details;
-
-/// Milliseconds of a day, an hour, a minute and a second.
-const UNITS: [(char, i64); 4] = [('d', 86_400_000), ('h', 3_600_000), ('m', 60_000), ('s', 1000)];
 
 /// What must hold of a letter; what is not said, any does.
 #[derive(Debug, Clone, Default)]
@@ -59,39 +55,10 @@ pub fn position(text: &str) -> Result<Identity, &'static str> {
     Ok(Identity { topic, partition, offset })
 }
 
-/// Reads a moment: a date, a date and time in UTC, or how long ago it was. In milliseconds since 1970, where `now_ms` is now.
-///
-/// # Errors
-/// What would be one.
-pub fn moment(text: &str, now_ms: i64) -> Result<i64, &'static str> {
-    let wrong = "a moment is 2026-01-31, 2026-01-31T09:30:00Z, or how long ago it was, such as 90s, 30m, 2h or 7d";
-    let ago = UNITS.iter().find_map(|(unit, ms)| {
-        let number: i64 = text.strip_suffix(*unit)?.parse().ok().filter(|number| *number >= 0)?;
-        now_ms.checked_sub(number.checked_mul(*ms)?)
-    });
-    if let Some(ago) = ago {
-        return Ok(ago);
-    }
-    let (date, time) = text.split_once(['T', ' ']).unwrap_or((text, "00:00:00"));
-    let numbers =
-        |text: &str, by: char| text.split(by).map(|part| part.parse::<i64>().ok()).collect::<Option<Vec<_>>>();
-    let date = numbers(date, '-').filter(|date| date.len() == 3).ok_or(wrong)?;
-    let time = time.strip_suffix('Z').unwrap_or(time);
-    let time = numbers(time, ':').filter(|time| matches!(time.len(), 2 | 3)).ok_or(wrong)?;
-    let (year, month, day) = (date[0], date[1], date[2]);
-    let (hour, minute, second) = (time[0], time[1], time.get(2).copied().unwrap_or_default());
-    let ranges =
-        [(year, 1970..=9999), (month, 1..=12), (day, 1..=31), (hour, 0..=23), (minute, 0..=59), (second, 0..=60)];
-    if ranges.iter().any(|(value, range)| !range.contains(value)) {
-        return Err(wrong);
-    }
-    Ok((days(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second) * 1000)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sinks::lots::letters::time::iso8601;
+    use crate::calendar::{iso8601, moment};
 
     #[test]
     fn positions_read_back_as_they_are_printed() {

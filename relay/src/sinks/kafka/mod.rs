@@ -15,6 +15,7 @@ pub mod check;
 mod client;
 mod creation;
 mod deliveries;
+mod held;
 mod inspector;
 mod murmur2;
 mod options;
@@ -51,6 +52,7 @@ use crate::telemetry::failpoint::{Failpoint, reach};
 
 pub use crate::kafka::{KafkaLogin, KafkaSecurity, KafkaTls, WorkedOnce};
 pub use creation::{CreatedTopics, TopicCreation};
+pub use held::held;
 pub use options::{Compression, KafkaOptions, Untimely};
 
 /// How long to wait when librdkafka's own queue is full, which our bound makes rare: a delivery frees it only after the

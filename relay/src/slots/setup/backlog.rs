@@ -192,8 +192,13 @@ pub(super) fn create_where_empty(slot: &str, table: &Table, has_published_at: bo
 }
 
 fn held(slot: &str) -> String {
+    escape_literal(&held_name(slot))
+}
+
+/// What the temporary slot is called that holds the place of this one.
+pub(in crate::slots) fn held_name(slot: &str) -> String {
     // A slot's name is ASCII, so any byte is a boundary.
-    escape_literal(&format!("{}{SUFFIX}", &slot[..slot.len().min(PREFIX_BYTES_MAX)]))
+    format!("{}{SUFFIX}", &slot[..slot.len().min(PREFIX_BYTES_MAX)])
 }
 
 fn told(rows: i64) -> String {

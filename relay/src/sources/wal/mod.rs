@@ -54,7 +54,7 @@ pub use captured::CaptureSource;
 pub use columns::{OutboxColumns, OutboxSource, OutboxTable};
 pub use horizon::Horizon;
 pub use record::{Record, RecordError, WalPosition, fingerprint};
-pub use verdict::{Verdict, verdict};
+pub use verdict::{Standing, Verdict, standing, verdict};
 
 /// What a WAL source reads, and how.
 #[derive(Debug)]

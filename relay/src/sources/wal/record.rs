@@ -115,7 +115,9 @@ impl Record {
         })
     }
 
-    fn to_json(self, snapshot: Option<&SnapshotProgress>) -> Vec<u8> {
+    /// The record as the sink keeps it, with what was delivered of a snapshot.
+    #[must_use]
+    pub fn to_json(self, snapshot: Option<&SnapshotProgress>) -> Vec<u8> {
         let text = Text {
             version: VERSION,
             system_id: self.system_id.to_string(),

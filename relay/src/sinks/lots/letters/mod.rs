@@ -8,7 +8,6 @@
 mod creation;
 mod log;
 mod order;
-pub mod time;
 mod wire;
 
 use std::collections::HashMap;

@@ -10,10 +10,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::calendar::iso8601;
 use crate::pipeline::dead_letters::{Identity, Letter, Noted, Place};
 use crate::pipeline::message::{HeaderName, Message, Messages};
 use crate::pipeline::parking::KeyHash;
-use crate::sinks::lots::letters::time::iso8601;
 
 /// Kafka Connect's headers: where the record was read.
 const TOPIC: &str = "__connect.errors.topic";

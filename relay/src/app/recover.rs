@@ -1,0 +1,345 @@
+//! Recovery of a slot: lost, dropped, left behind by a failover, a restore or an upgrade. Everything that was not delivered comes
+//! through a new slot.
+//!
+//! Guarantee: the progress record, the witness of what was delivered, is written last. Until then a relay that starts finds a gap and
+//! refuses, and recovery can be run again: it decides by the same witness. Nothing is lost by ending it at any step.
+//!
+//! Of the rows of an outbox those may be missing in Kafka that the [`Horizon`](crate::sources::wal::Horizon) of the witness does not
+//! cover. On another history (a dump, an older copy, a lossy failover) numbers of transactions start anew, so that the time when a row
+//! was written decides as well, with a margin. What the topics are found to hold is left out; the rest is written anew behind the
+//! beginning of the new slot, in its order.
+
+mod plan;
+mod report;
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tracing::info;
+use uuid::Uuid;
+
+use crate::app::check::topic_pattern_of;
+use crate::app::{kafka, postgres, setup};
+use crate::config::outbox::{OnRefusal, Outbox};
+use crate::config::{self, Config};
+use crate::kafka::held::{Held, IDS_MAX, Sought, Topics};
+use crate::pipeline::times::now_ms;
+use crate::pipeline::{End, Error as PipelineError, Kind, Progress, Sink};
+use crate::postgres::connection::Connection;
+use crate::postgres::lsn::EndLsn;
+use crate::postgres::options::ConnectOptions;
+use crate::postgres::replication::{SystemIdentity, TimelineSwitch};
+use crate::sinks::Kafka;
+use crate::slots::error::Error as SlotsError;
+use crate::slots::recover::{self as slots, Recovery, TableLook};
+use crate::slots::setup::Table;
+use crate::sources::snapshot::SnapshotProgress;
+use crate::sources::wal::{Horizon, Record};
+use crate::telemetry::Metrics;
+use crate::telemetry::failpoint::{Failpoint, reach};
+
+pub use crate::calendar::moment;
+pub use plan::Plan;
+pub use report::{Range, ReadBack, Report, TableReport, Witness};
+
+/// How much older than the horizon a row may be that was written on another history and is not delivered: writers set the time when
+/// their transaction begins, and clocks differ.
+pub const MARGIN: Duration = Duration::from_secs(3600);
+
+/// How much earlier than a row was written its record's time may be: the clocks of brokers and databases differ.
+const SLACK_MS: i64 = 5 * 60_000;
+
+/// How long reading back may take in all, if records keep coming.
+const READ_BACK_MAX: Duration = Duration::from_secs(1800);
+
+/// How long the new progress record may take.
+const RECORD_MAX: Duration = Duration::from_secs(30);
+
+/// What the one who recovers may choose.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Who may write the tables, if that is not the relay's role.
+    pub administrator: Option<config::postgres::Postgres>,
+    /// Whether anything is done: else only what would be is reported.
+    pub act: bool,
+    /// Make the slot anew though nothing seems to be wrong with it: its publication is younger than it.
+    pub anew: bool,
+    /// From when on rows are looked at where no transaction's number tells, in milliseconds since 1970; `None` decides by the witness.
+    pub since_ms: Option<i64>,
+    /// How much older than the witness rows are looked at on another history.
+    pub margin: Duration,
+    /// Whether the topics are read back: else every row that may be missing is published.
+    pub read_back: bool,
+    /// Whether the captured tables are read again beside the stream.
+    pub snapshot: bool,
+    /// Whether the new slot is kept over a failover; it is if the old one was.
+    pub failover: bool,
+    /// The column that tells in which order rows were written; `None` takes `seq`, or else the time.
+    pub order: Option<String>,
+    /// How long writers may wait, in milliseconds; beyond it nothing is published.
+    pub block_ms_max: u64,
+    /// Whether the caller is the relay that holds the slot's lease, and has let go of the slot.
+    pub holds_lease: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            administrator: None,
+            act: true,
+            anew: false,
+            since_ms: None,
+            margin: MARGIN,
+            read_back: true,
+            snapshot: true,
+            failover: false,
+            order: None,
+            block_ms_max: 60_000,
+            holds_lease: false,
+        }
+    }
+}
+
+/// Why recovery was not done, or not to its end: run again, it goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The database, or what is in it.
+    #[error(transparent)]
+    Database(#[from] SlotsError),
+    /// The brokers, or the witness.
+    #[error(transparent)]
+    Relay(#[from] PipelineError),
+}
+
+/// Recovers the configured slot, if it has to be: see the module.
+///
+/// # Errors
+/// What stands in its way, with the mend. Whatever was done until then is done again by the next run.
+pub async fn recover(config: &Config, options: Options) -> Result<Report, Error> {
+    if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
+        let context = "there is no broker, and so no progress record to recover by";
+        return Err(PipelineError::new(End::Sink, Kind::Setup, context).with_help("Set kafka.bootstrap_servers.").into());
+    }
+    let slot = &config.source.slot;
+    let kafka_options = kafka::options(&config.kafka, &config.topics)?;
+    let (mut sink, progress) = Kafka::open(kafka_options.clone(), Some(slot), Metrics::new()).await?;
+    let (witness, snapshot) = witness(config, progress)?;
+    let mut session = session(config, &options).await?;
+    let plan = plan(config, &options, &session, witness).await?;
+    let mut report = plan.report(snapshot.as_ref());
+    if !plan.needed {
+        return Ok(report);
+    }
+    let held = read_back(config, &options, &session, &plan, &mut report).await?;
+    let tables = sift(&mut session, &plan, held.as_ref(), &mut report).await?;
+    report.captured(captured(config, &session).await?);
+    if !options.act {
+        return Ok(report);
+    }
+    let (begins, horizon) = make_slot(&session, &plan, &options, &tables, &mut report).await?;
+    if options.snapshot && plan.reads_again(snapshot.as_ref()) {
+        request(config, &mut session, &mut report).await?;
+    }
+    let record = plan.record(begins, horizon, held.as_ref());
+    let value = record.to_json(plan.snapshot(snapshot.as_ref()).as_ref());
+    write(&mut sink, slot, value).await?;
+    sink.close(RECORD_MAX).await?;
+    report.done(&record);
+    info!(slot, from = %begins, epoch = record.epoch, republished = report.republished, "slot recovered");
+    Ok(report)
+}
+
+/// The progress record.
+fn witness(config: &Config, progress: Option<Progress>) -> Result<(Record, Option<SnapshotProgress>), PipelineError> {
+    let (slot, topic) = (&config.source.slot, &config.kafka.progress_topic);
+    let setup = |context: String| PipelineError::new(End::Sink, Kind::Setup, context);
+    let Some(progress) = progress else {
+        return Err(setup(format!("topic {topic:?} has no progress record of slot {slot:?}")).with_help(
+            "Correct kafka.progress_topic or source.slot. If nothing was ever delivered through the slot, or the record is lost, \
+             `postrider init --backlog publish` makes a slot that begins with every row of the outbox.",
+        ));
+    };
+    Record::parse_whole(&progress.value).map_err(|error| {
+        setup(format!("the progress record of slot {slot:?} cannot be read"))
+            .because(error)
+            .with_help("Is another program writing to the progress topic? Give each its own [kafka] progress_topic.")
+    })
+}
+
+async fn session(config: &Config, options: &Options) -> Result<Recovery, SlotsError> {
+    let postgres = options.administrator.as_ref().unwrap_or(&config.postgres);
+    Recovery::connect(postgres::options(postgres, false), &config.source.slot).await
+}
+
+/// Looks at the database, and decides.
+async fn plan(config: &Config, options: &Options, session: &Recovery, witness: Record) -> Result<Plan, Error> {
+    let outboxes: Vec<slots::Outbox> = config.outboxes.iter().filter_map(|outbox| bridged(outbox, options)).collect();
+    let capture = config.capture.as_ref().map(|capture| capture.publication.clone());
+    let outbox_publication = (!config.outboxes.is_empty()).then(|| config.source.publication.clone());
+    let publications: Vec<String> = outbox_publication.into_iter().chain(capture).collect();
+    let look = session.look(&publications, &outboxes).await?;
+    let (identity, history) = identify(postgres::options(&config.postgres, true)).await?;
+    let prefixes = config.outboxes.iter().filter_map(|outbox| outbox.message_prefix.clone()).collect();
+    Ok(Plan::new(&config.source.slot, options, witness, look, (identity, history), prefixes)?)
+}
+
+/// The table of an outbox, if it has one.
+fn bridged(outbox: &Outbox, options: &Options) -> Option<slots::Outbox> {
+    let debezium = outbox.debezium.as_ref();
+    Some(slots::Outbox {
+        table: setup::table(outbox.table.as_ref()?),
+        id: debezium.map_or_else(|| outbox.columns.id.clone(), |debezium| debezium.id.clone()),
+        time: debezium.and_then(|debezium| debezium.timestamp.clone()),
+        order: options.order.clone(),
+    })
+}
+
+/// Who the server is. Asked after the slot was looked at: only then has the log grown beyond that.
+async fn identify(options: ConnectOptions) -> Result<(SystemIdentity, Vec<TimelineSwitch>), PipelineError> {
+    let ask = move || {
+        let mut connection = Connection::connect(&options)?;
+        let identity = connection.identify_system()?;
+        let history = connection.timeline_history(identity.timeline)?;
+        Ok((identity, history))
+    };
+    let unknown = |kind| PipelineError::new(End::Source, kind, "the server does not say who it is");
+    let asked = tokio::task::spawn_blocking(ask).await.map_err(|error| unknown(Kind::Broken).because(error))?;
+    asked.map_err(|error: crate::postgres::error::Error| {
+        let kind = if error.is_transient() { Kind::Unavailable } else { Kind::Setup };
+        unknown(kind)
+            .because(error)
+            .with_help("The relay's role needs REPLICATION, and a connection to the server itself: no pooler between.")
+    })
+}
+
+/// Which events the topics hold of those that may be missing; `None` if that is not asked, or there are none.
+async fn read_back(
+    config: &Config,
+    options: &Options,
+    session: &Recovery,
+    plan: &Plan,
+    report: &mut Report,
+) -> Result<Option<Held>, Error> {
+    let topics = topics(config);
+    if !options.read_back || topics.is_empty() || plan.tables().is_empty() {
+        return Ok(None);
+    }
+    let mut oldest = plan.from_ms();
+    for table in plan.tables() {
+        let of_table = session.oldest_ms(table, &plan.suspects).await?;
+        oldest = oldest.zip(of_table).map(|(one, other)| one.min(other)).or(oldest).or(of_table);
+    }
+    let position_header = config.outboxes.iter().find_map(|outbox| outbox.headers.position.clone());
+    let sought = Sought {
+        topics,
+        except: config.kafka.progress_topic.clone(),
+        position_header,
+        from_ms: oldest.map(|ms| ms.saturating_sub(SLACK_MS)),
+        ids_max: IDS_MAX,
+        patience: config.kafka.request_timeout,
+        within: READ_BACK_MAX,
+    };
+    let kafka_options = kafka::options(&config.kafka, &config.topics)?;
+    report.read_from(sought.from_ms);
+    let held = crate::sinks::kafka::held(kafka_options, sought, Metrics::new()).await?;
+    report.read(&held);
+    Ok(Some(held))
+}
+
+/// The topics of every outbox whose records have ids: its own, and that of what it gave up.
+fn topics(config: &Config) -> Vec<Topics> {
+    let of = |outbox: &Outbox| {
+        let id_header = match &outbox.debezium {
+            Some(_) => Some("id".to_owned()),
+            None => outbox.headers.id.clone(),
+        };
+        let given_up = match &outbox.on_refusal {
+            OnRefusal::DeadLetter(topic) => regex::Regex::new(&format!("^{}$", regex::escape(topic))).ok(),
+            _ => None,
+        };
+        let patterns = topic_pattern_of(outbox).into_iter().chain(given_up);
+        id_header.map(|id_header| patterns.map(move |pattern| Topics { pattern, id_header: id_header.clone() }))
+    };
+    config.outboxes.iter().filter_map(of).flatten().collect()
+}
+
+/// Which rows are suspect, and which of them the topics hold. Only UUIDs are trusted: another service may number its events alike.
+async fn sift(
+    session: &mut Recovery,
+    plan: &Plan,
+    held: Option<&Held>,
+    report: &mut Report,
+) -> Result<Vec<(TableLook, HashSet<String>)>, Error> {
+    let is_held = |id: &str| held.is_some_and(|held| Uuid::try_parse(id).is_ok() && held.contains(id));
+    let mut tables = Vec::new();
+    for table in plan.tables() {
+        let (suspects, delivered) = session.suspects(table, &plan.suspects, is_held).await?;
+        report.sifted(&table.table, suspects, delivered.len() as u64);
+        tables.push((table.clone(), delivered));
+    }
+    Ok(tables)
+}
+
+/// The captured tables.
+async fn captured(config: &Config, session: &Recovery) -> Result<Vec<Table>, SlotsError> {
+    let Some(capture) = &config.capture else { return Ok(Vec::new()) };
+    let outboxes = config.outboxes.iter().filter_map(|outbox| outbox.table.as_ref());
+    let besides: Vec<Table> = outboxes.chain(&capture.signal_table).map(setup::table).collect();
+    session.captured(&capture.publication, &besides).await
+}
+
+/// Makes the slot, behind whose beginning everything stands that was not delivered; where it begins, and what is delivered before.
+async fn make_slot(
+    session: &Recovery,
+    plan: &Plan,
+    options: &Options,
+    tables: &[(TableLook, HashSet<String>)],
+    report: &mut Report,
+) -> Result<(EndLsn, Option<Horizon>), Error> {
+    if let Some(begins) = plan.kept {
+        return Ok((begins, None));
+    }
+    if plan.drops {
+        session.drop_slot().await?;
+    }
+    let hold = session.hold().await?;
+    let mut horizon = None;
+    if !tables.is_empty() {
+        let bridged = session.bridge(&hold, tables, &plan.suspects, options.block_ms_max).await?;
+        report.bridged(&bridged.rows);
+        horizon = Some(Horizon { below: bridged.below, at: bridged.end, time_ms: bridged.oldest_ms });
+    }
+    Ok((session.create(hold, plan.failover).await?, horizon))
+}
+
+/// Asks for the captured tables to be read again.
+async fn request(config: &Config, session: &mut Recovery, report: &mut Report) -> Result<(), Error> {
+    let Some(capture) = &config.capture else { return Ok(()) };
+    let tables = captured(config, session).await?;
+    report.requested(session.read_again(&capture.publication, &tables).await?);
+    reach(Failpoint::RecoverRequested);
+    Ok(())
+}
+
+/// Makes the new progress record durable.
+async fn write(sink: &mut Kafka, slot: &str, value: Vec<u8>) -> Result<(), PipelineError> {
+    let progress = Progress { key: slot.to_owned().into(), value: value.into() };
+    let receipt = sink.record(progress).await?;
+    let late = || {
+        PipelineError::new(End::Sink, Kind::Unavailable, "the new progress record is not durable in time")
+            .with_help("Run it again when the brokers answer: until then the relay refuses to start.")
+    };
+    let durable = tokio::time::timeout(RECORD_MAX, receipt).await.map_err(|_| late())??;
+    match durable.refused.into_iter().next() {
+        None => Ok(()),
+        Some(refused) => {
+            let context = format!("the new progress record was refused: {}", refused.reason);
+            Err(PipelineError::new(End::Sink, Kind::Setup, context))
+        }
+    }
+}
+
+/// The time of a report.
+fn now() -> i64 {
+    now_ms()
+}
