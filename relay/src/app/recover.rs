@@ -118,7 +118,9 @@ pub enum Error {
 pub async fn recover(config: &Config, options: Options) -> Result<Report, Error> {
     if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
         let context = "there is no broker, and so no progress record to recover by";
-        return Err(PipelineError::new(End::Sink, Kind::Setup, context).with_help("Set kafka.bootstrap_servers.").into());
+        return Err(PipelineError::new(End::Sink, Kind::Setup, context)
+            .with_help("Set kafka.bootstrap_servers.")
+            .into());
     }
     let slot = &config.source.slot;
     let kafka_options = kafka::options(&config.kafka, &config.topics)?;

@@ -18,6 +18,11 @@ pub(crate) struct Administrator {
 }
 
 impl Administrator {
+    /// Who else than the relay's role shall connect, if anybody.
+    pub(crate) fn of(&self, postgres: &Postgres) -> Result<Option<Postgres>, Error> {
+        self.admin_url.as_ref().map(|url| postgres.with_url(url)).transpose().map_err(Error::AdminUrl)
+    }
+
     /// The URL that was given, if one was.
     pub(crate) fn url(&self) -> Option<&str> {
         self.admin_url.as_deref()

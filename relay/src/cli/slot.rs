@@ -2,6 +2,7 @@
 
 mod list;
 mod places;
+mod recover;
 mod screen;
 mod watch;
 
@@ -19,6 +20,7 @@ pub(crate) struct Slots {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     List(list::List),
+    Recover(recover::Recover),
     Watch(watch::Watch),
 }
 
@@ -26,6 +28,7 @@ impl Slots {
     pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
         match self.verb {
             Verb::List(list) => list.execute(config),
+            Verb::Recover(recover) => recover.execute(config),
             Verb::Watch(watch) => watch.execute(config),
         }
     }

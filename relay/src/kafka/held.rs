@@ -217,12 +217,7 @@ impl Reading<'_> {
     }
 
     /// What is to be read: where each partition begins, and up to which offset it goes.
-    fn stretches(
-        &self,
-        topic: &str,
-        partitions: &[i32],
-        held: &mut Held,
-    ) -> Result<(Open, TopicPartitionList), Error> {
+    fn stretches(&self, topic: &str, partitions: &[i32], held: &mut Held) -> Result<(Open, TopicPartitionList), Error> {
         let starts = self.starts(topic, partitions)?;
         let (mut open, mut offsets) = (Open::new(), TopicPartitionList::new());
         for &partition in partitions {

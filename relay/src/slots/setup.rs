@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
+pub(in crate::slots) use crate::slots::setup::backlog::held_name;
 pub use crate::slots::setup::{
     apply::{Applied, apply, exclusively},
     backlog::{BacklogFound, BacklogPlan, BacklogWanted, Choice},
@@ -28,7 +29,6 @@ pub use crate::slots::setup::{
     catalog::read,
     script::script,
 };
-pub(in crate::slots) use crate::slots::setup::backlog::held_name;
 use crate::slots::{
     error::Refusal,
     setup::{grant::grants, refuse::refusals},

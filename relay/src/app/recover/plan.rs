@@ -188,11 +188,14 @@ fn refusals(slot: &str, options: &Options, look: &Look) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     if look.standby {
         let mend = "name the primary in postgres.host, or promote this server first";
-        refusals.push(refusal("this server is a standby, and rows can only be bridged on the primary".to_owned(), mend));
+        refusals
+            .push(refusal("this server is a standby, and rows can only be bridged on the primary".to_owned(), mend));
     }
     for publication in &look.unpublished {
         refusals.push(refusal(
-            format!("publication {publication} does not exist, and a slot reads only what is younger than its publication"),
+            format!(
+                "publication {publication} does not exist, and a slot reads only what is younger than its publication"
+            ),
             "run `postrider init --backlog skip`, which makes it, and then this again",
         ));
     }
@@ -217,7 +220,10 @@ fn foreign(slot: &str, found: &SlotFacts, database: &str) -> Option<Refusal> {
     let refusal = |what: String, mend: &str| Some(Refusal { what, mend: mend.to_owned() });
     let rename = "name the relay's own slot in source.slot";
     if found.plugin.as_deref() != Some("pgoutput") || found.temporary {
-        return refusal(format!("slot {slot} is not one that a relay reads: it is physical, temporary or of another plugin"), rename);
+        return refusal(
+            format!("slot {slot} is not one that a relay reads: it is physical, temporary or of another plugin"),
+            rename,
+        );
     }
     if found.database.as_deref() != Some(database) {
         let of = found.database.as_deref().unwrap_or_default();
@@ -243,14 +249,18 @@ fn unfit(table: &TableLook) -> Vec<Refusal> {
         .obstacles
         .iter()
         .map(|obstacle| Refusal {
-            what: format!("{obstacle} would take part when rows of {name} are published anew, which deletes and inserts them"),
+            what: format!(
+                "{obstacle} would take part when rows of {name} are published anew, which deletes and inserts them"
+            ),
             mend: "disable or drop it for the time of this command".to_owned(),
         })
         .collect();
     if !table.may_write {
         refusals.push(Refusal {
             what: format!("this role may not delete and insert rows of {name}"),
-            mend: format!("connect as one that may with --admin-url, or `grant insert, delete on {name}` to the relay's role"),
+            mend: format!(
+                "connect as one that may with --admin-url, or `grant insert, delete on {name}` to the relay's role"
+            ),
         });
     }
     if table.order.is_none() {

@@ -115,7 +115,8 @@ pub struct Range {
 }
 
 const MESSAGES_MEND: &str = "nothing holds logical messages but the log: have their writers send them again";
-const TABLES_MEND: &str = "the tables are read again, each row as operation `r`; rows that were deleted meanwhile are not told of";
+const TABLES_MEND: &str =
+    "the tables are read again, each row as operation `r`; rows that were deleted meanwhile are not told of";
 
 impl Report {
     pub(super) fn new(slot: &str, needed: bool, why: &str, slot_was: &'static str, witness: Witness) -> Self {
@@ -151,7 +152,8 @@ impl Report {
             to_time: time.clone(),
             mend: mend.to_owned(),
         };
-        let messages = prefixes.iter().map(|prefix| range(format!("logical messages with the prefix {prefix}"), MESSAGES_MEND));
+        let messages =
+            prefixes.iter().map(|prefix| range(format!("logical messages with the prefix {prefix}"), MESSAGES_MEND));
         let mut ranges: Vec<Range> = messages.collect();
         let tables_mend =
             if reads_again { TABLES_MEND } else { "the initial snapshot was not complete, and begins anew by itself" };

@@ -124,8 +124,10 @@ pub(super) async fn bridge(
         )
         .await
         .map_err(failed("cannot read what was published anew"))?;
-    let advance =
-        format!("select pg_replication_slot_advance({}, current_setting('{POSITION}')::pg_lsn)", escape_literal(&hold.name));
+    let advance = format!(
+        "select pg_replication_slot_advance({}, current_setting('{POSITION}')::pg_lsn)",
+        escape_literal(&hold.name)
+    );
     client.batch_execute(&advance).await.map_err(failed("cannot begin the new slot before what was published anew"))?;
     let rows: String = told.get(1);
     let end: String = told.get(3);
@@ -161,12 +163,7 @@ fn delivered_name(index: usize) -> String {
 /// The transaction. Under the locks nobody writes: what is visible is all there is, and all of it was committed before the position
 /// that is noted. A transaction that is open may still write rows, behind that position: `xmin` of the snapshot is at or below its
 /// number, so that nobody will take them for delivered.
-fn script(
-    slot: &str,
-    tables: &[(TableLook, HashSet<String>)],
-    suspects: &Suspects,
-    block_ms_max: u64,
-) -> String {
+fn script(slot: &str, tables: &[(TableLook, HashSet<String>)], suspects: &Suspects, block_ms_max: u64) -> String {
     let names: Vec<String> = tables.iter().map(|(look, _)| look.table.quoted()).collect();
     let mut script = format!(
         "begin;\nset local lock_timeout = '2s';\nset local statement_timeout = {block_ms_max};\nset local synchronous_commit = local;\n\
@@ -241,7 +238,8 @@ async fn run(client: &Client, sql: &str, block_ms_max: u64) -> Result<(), Error>
         if source.code() == Some(&SqlState::QUERY_CANCELED) {
             return Err(Error::Refused(vec![Refusal {
                 what: format!("publishing the events anew would keep writers waiting for more than {block_ms_max} ms"),
-                mend: "allow more with --block-ms-max, or name a later moment with --since; nothing was published".to_owned(),
+                mend: "allow more with --block-ms-max, or name a later moment with --since; nothing was published"
+                    .to_owned(),
             }]));
         }
         let locked = source.code() == Some(&SqlState::LOCK_NOT_AVAILABLE);

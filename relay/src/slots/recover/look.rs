@@ -5,10 +5,10 @@ use tokio_postgres::Client;
 
 use crate::pipeline::Kind;
 use crate::slots::error::Error;
+use crate::slots::facts;
 use crate::slots::recover::{Look, Outbox, Requested, Suspects, failed};
 use crate::slots::setup::Table;
 use crate::slots::snapshots::{self, Target};
-use crate::slots::facts;
 
 /// Hours by which a time without a zone may differ from what it means.
 const ZONES_MS: i64 = 14 * 3_600_000;

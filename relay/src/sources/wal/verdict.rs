@@ -97,7 +97,8 @@ pub fn standing(
     let trouble = resume(&facts(confirmed.unwrap_or(EndLsn::ZERO)), Some(record)).err();
     let trouble = trouble.or_else(|| {
         (!same_history).then(|| {
-            let context = "the server has given out fewer transactions than were delivered: it was restored from an older copy";
+            let context =
+                "the server has given out fewer transactions than were delivered: it was restored from an older copy";
             Error::new(End::Source, Kind::Gap, context)
         })
     });
@@ -124,7 +125,8 @@ mod tests {
 
     fn stand(timeline: u32, flushed: u64, switch: Option<u64>, next_xid: u64) -> Standing {
         let identity = SystemIdentity { system_id: 7, timeline, flushed: EndLsn::new(flushed), database: None };
-        let switch = switch.map(|at| TimelineSwitch { timeline: 1, switch_point: EndLsn::new(at), reason: String::new() });
+        let switch =
+            switch.map(|at| TimelineSwitch { timeline: 1, switch_point: EndLsn::new(at), reason: String::new() });
         standing("orders", None, &identity, &switch.into_iter().collect::<Vec<_>>(), next_xid, &RECORD)
     }
 
