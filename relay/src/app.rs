@@ -25,6 +25,7 @@ pub mod recover;
 mod redis;
 pub(crate) mod setup;
 pub(crate) mod slots;
+mod standby;
 mod traces;
 mod wal;
 mod worker;
@@ -37,7 +38,8 @@ use tracing::info_span;
 
 use crate::app::worker::Worker;
 use crate::config::{self, Config};
-use crate::pipeline::{Ends, Error, Limits, Parking, ParkingOptions, Progress, Status};
+use crate::leases::Standby;
+use crate::pipeline::{Ends, Error, Limits, Parking, ParkingOptions, Progress, Status, Turn};
 use crate::sinks::lots::{PostgresLot, PostgresLotOptions};
 use crate::sinks::{Kafka, KafkaOptions, Null};
 use crate::sources::capture::{Changes, ChangesOptions};
@@ -56,6 +58,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The outbox to Kafka; what Kafka cannot take is parked in Postgres.
 struct OutboxToKafka {
+    standby: Standby,
     changes: Arc<ChangesOptions>,
     kafka: KafkaOptions,
     lot: PostgresLotOptions,
@@ -66,6 +69,14 @@ struct OutboxToKafka {
 impl Ends for OutboxToKafka {
     type Source = Changes;
     type Sink = Parking<Kafka, PostgresLot>;
+
+    async fn take_turn(&self) -> Result<Arc<Turn>, Error> {
+        self.standby.take_turn().await
+    }
+
+    async fn pass_turn(&self) {
+        self.standby.pass_turn().await;
+    }
 
     async fn open_sink(&self) -> Result<(Self::Sink, Option<Progress>), Error> {
         let (kafka, progress) =
@@ -121,7 +132,8 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
     };
     let finished = Arc::new(Notify::new());
     worker.end_at(&finished, "the initial snapshot is delivered, and nothing else is wanted");
-    let changes = Arc::new(capture::changes(&config, accept_gap, &worker.status, finished));
+    let standby = standby::standby(&config, &worker);
+    let changes = Arc::new(capture::changes(&config, accept_gap, &worker.status, finished, standby.reader()));
     // Every line that the flow logs names the slot.
     let span = info_span!("relay", slot);
     let metrics = Arc::clone(&worker.metrics);
@@ -130,6 +142,7 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         return Box::pin(worker.work(&ends, limits, span)).await;
     }
     let ends = OutboxToKafka {
+        standby,
         changes,
         kafka: kafka::options(&config.kafka, &config.topics)?,
         lot: parking::lot(&config),

@@ -166,7 +166,36 @@ impl Relay {
     /// # Panics
     /// If it ends, or takes longer than a relay may.
     pub async fn ready(&mut self) {
-        self.probe("the relay is ready", |code, _| code == 200).await;
+        self.probe("the relay is ready", |code, body| code == 200 && body == "ready\n").await;
+    }
+
+    /// Waits until it stands by while another relay reads the slot; what it says of that one.
+    ///
+    /// # Panics
+    /// If it ends, or takes longer than a relay may.
+    pub async fn stands_by(&mut self) -> String {
+        self.probe("the relay stands by", |code, body| code == 200 && body.starts_with("standby: ")).await
+    }
+
+    /// Stops it by SIGSTOP, as a debugger or a frozen container would.
+    ///
+    /// # Panics
+    /// If it cannot be signalled.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`Relay::freeze`].
+    ///
+    /// # Panics
+    /// If it cannot be signalled.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
+        kill_process(pid, signal).expect("a child can be signalled");
     }
 
     /// Waits until it is not ready for a reason that holds all these words; the whole answer.
@@ -253,8 +282,7 @@ impl Relay {
     /// # Panics
     /// If it does not end.
     pub async fn terminate(self) -> Ended {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(pid, Signal::TERM).expect("a child can be signalled");
+        self.signal(Signal::TERM);
         self.ended().await
     }
 

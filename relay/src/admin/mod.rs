@@ -14,6 +14,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use crate::admin::page::Page;
+use crate::pipeline::status::State as Stage;
 use crate::pipeline::{Status, Stop};
 use crate::telemetry::Metrics;
 
@@ -96,6 +97,11 @@ async fn live() -> &'static str {
 
 async fn ready(State(shown): State<Shown>) -> (StatusCode, String) {
     let snapshot = shown.status.snapshot();
+    if snapshot.state == Stage::Standby {
+        // Ready for what it is there for: else a rolling update would wait for it, and it for the process that is to end.
+        let who = snapshot.reason.unwrap_or_default();
+        return (StatusCode::OK, format!("standby: {who}\n"));
+    }
     if snapshot.ready {
         return (StatusCode::OK, "ready\n".into());
     }
@@ -117,7 +123,6 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::pipeline::status::State as Stage;
     use crate::pipeline::stop::StopHandle;
 
     struct Served {
@@ -154,6 +159,20 @@ mod tests {
         served.status.enter(Stage::Streaming);
         let answer = fetch(served.address, "/ready").await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_standby_is_ready_and_says_for_whom_it_waits() {
+        let served = serve().await;
+        served.status.leased("standby", None, Some("process 7 on a reads slot".into()), 0);
+        served.status.enter(Stage::Standby);
+        let answer = fetch(served.address, "/ready").await;
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.ends_with("standby: process 7 on a reads slot\n"),
+            "{answer}"
+        );
+        let status = fetch(served.address, "/status").await;
+        assert!(status.contains("\"state\":\"standby\"") && status.contains("\"role\":\"standby\""), "{status}");
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use crate::app::{postgres, wal};
 use crate::config::Config;
@@ -40,9 +40,10 @@ pub(super) fn changes(
     accept_gap: bool,
     status: &Arc<Status>,
     finished: Arc<Notify>,
+    reader: watch::Sender<i32>,
 ) -> ChangesOptions {
     ChangesOptions {
-        wal: Arc::new(wal::options(config, accept_gap)),
+        wal: Arc::new(wal::options(config, accept_gap, reader)),
         snapshot: config.capture.as_ref().map(|capture| snapshot(config, capture)),
         status: Some(Arc::clone(status)),
         finished,

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::AtomicBool;
 
+use tokio::sync::watch;
+
 use crate::app::{capture, postgres};
 use crate::config::Config;
 use crate::config::outbox::{self, Debezium, Outbox, Patterns};
@@ -12,7 +14,7 @@ use crate::shape::row::Field;
 use crate::sources::wal::{OutboxColumns, OutboxSource, OutboxTable, WalOptions};
 
 /// What the source is told.
-pub(super) fn options(config: &Config, accept_gap: bool) -> WalOptions {
+pub(super) fn options(config: &Config, accept_gap: bool, reader: watch::Sender<i32>) -> WalOptions {
     WalOptions {
         connect: postgres::options(&config.postgres, true),
         slot: config.source.slot.clone(),
@@ -20,6 +22,7 @@ pub(super) fn options(config: &Config, accept_gap: bool) -> WalOptions {
         outboxes: (0..).zip(&config.outboxes).map(|(route, outbox)| source(route, outbox)).collect(),
         capture: capture::source(config),
         accept_gap: AtomicBool::new(accept_gap),
+        reader,
     }
 }
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::config::{
     admin, audit, breaker, capture, clickhouse, consumer, databases, dead_letter, invalidate, kafka, load, log, outbox,
-    parking, partitions, postgres, process, redis, source, topics, tracing,
+    parking, partitions, postgres, process, redis, source, standby, topics, tracing,
 };
 
 /// One key of the configuration.
@@ -110,6 +110,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         topics::KEYS,
         parking::KEYS,
         partitions::KEYS,
+        standby::KEYS,
         consumer::KEYS,
         clickhouse::KEYS,
         load::KEYS,

@@ -32,6 +32,7 @@ pub mod redis;
 pub mod secret;
 mod settings;
 pub mod source;
+pub mod standby;
 pub mod topics;
 pub mod tracing;
 pub mod worker;
@@ -53,6 +54,7 @@ use crate::config::{
     postgres::Postgres,
     settings::Settings,
     source::Source,
+    standby::Standby,
     topics::Topics,
     worker::Process,
 };
@@ -82,6 +84,8 @@ pub struct Config {
     pub parking: Parking,
     /// How the days of an outbox come and go.
     pub partitions: Partitions,
+    /// How several relays for the slot take turns.
+    pub standby: Standby,
     /// What every long-running role is told.
     pub process: Process,
 }
@@ -125,6 +129,7 @@ impl Config {
             topics: Topics::from_settings(&mut settings),
             parking: Parking::from_settings(&mut settings),
             partitions: Partitions::from_settings(&mut settings),
+            standby: Standby::from_settings(&mut settings),
             process: Process::from_settings(&mut settings, &read),
         };
         settings.into_result(config)

@@ -3,6 +3,28 @@
 use tokio_postgres::error::{DbError, SqlState};
 
 use crate::pipeline::{End, Error, Kind};
+use crate::postgres;
+use crate::postgres::options::ConnectOptions;
+
+/// Why there is no session, told as it is when the slot is opened.
+pub(super) fn unreachable(options: &ConnectOptions, error: postgres::error::Error) -> Error {
+    use postgres::error::Kind as K;
+
+    if let Some((context, help)) = error.barred(&options.user) {
+        return Error::new(End::Source, Kind::Setup, context).because(error).with_help(help);
+    }
+    match error.kind() {
+        K::Rejected => {
+            let context = format!("Postgres refused a session in database {:?}", options.database);
+            let help = "Check [postgres] database and user; the role needs LOGIN and CONNECT: run `postrider init`.";
+            Error::new(End::Source, Kind::Setup, context).because(error).with_help(help)
+        }
+        K::Prerequisite => {
+            Error::new(End::Source, Kind::Setup, "Postgres cannot be used as it is set up").because(error)
+        }
+        _ => Error::new(End::Source, Kind::Unavailable, "Postgres cannot be reached").because(error),
+    }
+}
 
 /// What follows from an error. Only the code and the message of a report are told.
 pub(super) fn failed(context: String, error: tokio_postgres::Error) -> Error {

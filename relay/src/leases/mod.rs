@@ -9,6 +9,9 @@
 //! asked ([`Lease::asked_at`]).
 
 mod error;
+mod evidence;
+mod keeper;
+mod standby;
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +23,8 @@ use uuid::Uuid;
 
 use crate::leases::error::failed;
 use crate::pipeline::{End, Error, Kind};
+
+pub use standby::{Standby, StandbyOptions};
 
 /// How long a statement may take before the server counts as away: each waits for nothing but another one of its kind.
 const STATEMENT_MAX: Duration = Duration::from_secs(5);
@@ -49,6 +54,12 @@ const RELEASE: &str = "
 update postrider.leases
 set holder = null, expires_at = clock_timestamp()
 where name = $1 and holder = $2 and token = $3
+returning true";
+
+const RELEASE_ANY: &str = "
+update postrider.leases
+set holder = null, expires_at = clock_timestamp()
+where name = $1 and holder = $2
 returning true";
 
 const HOLDER: &str = "
@@ -163,6 +174,12 @@ pub async fn release(client: &Client, lease: &Lease) -> Result<bool, Error> {
     let parameters: [Parameter<'_>; 3] =
         [(&lease.name, Type::TEXT), (&lease.holder, Type::UUID), (&lease.token, Type::INT8)];
     Ok(!query(client, "release", &lease.name, RELEASE, &parameters).await?.is_empty())
+}
+
+/// The same of whatever claim of this holder, for one that does not know whether its last claim was answered.
+async fn release_any(client: &Client, holder: Uuid, name: &str) -> Result<bool, Error> {
+    let parameters: [Parameter<'_>; 2] = [(&name, Type::TEXT), (&holder, Type::UUID)];
+    Ok(!query(client, "release", name, RELEASE_ANY, &parameters).await?.is_empty())
 }
 
 /// Who holds `name`, or held it last and did not give it back.

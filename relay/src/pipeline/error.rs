@@ -22,6 +22,8 @@ pub enum Kind {
     Refused,
     /// Another process took over.
     Fenced,
+    /// It is no longer this process' turn.
+    Deposed,
     /// Events are missing, or nobody can tell that none is.
     Gap,
     /// The set-up is wrong: a person must mend it.
@@ -37,6 +39,8 @@ pub enum Disposition {
     Retry,
     /// Wait, open the failed end anew and go on.
     Rebuild,
+    /// Let go of both ends, and wait for the next turn.
+    StandBy,
     /// End the process: going on could lose events or change nothing.
     Stop,
 }
@@ -109,6 +113,7 @@ impl Error {
         match self.kind {
             Kind::Refused => Disposition::Retry,
             Kind::Unavailable | Kind::Broken | Kind::Protocol => Disposition::Rebuild,
+            Kind::Deposed => Disposition::StandBy,
             Kind::Fenced | Kind::Gap | Kind::Setup => Disposition::Stop,
         }
     }

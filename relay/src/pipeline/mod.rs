@@ -21,6 +21,7 @@ pub mod status;
 pub mod stop;
 pub mod supervise;
 pub mod times;
+pub mod turn;
 
 pub use assigned::Assigned;
 #[cfg(feature = "downstream")]
@@ -35,3 +36,4 @@ pub use status::{Status, StatusSnapshot};
 pub use stop::{Stop, StopHandle};
 pub use supervise::{Ends, Supervision, supervise};
 pub use times::Times;
+pub use turn::Turn;

@@ -18,6 +18,7 @@ use crate::pipeline::status::{State, Status};
 use crate::pipeline::stop::Stop;
 use crate::pipeline::supervise::Supervision;
 use crate::pipeline::times::{Times, age_of};
+use crate::pipeline::turn::Turn;
 use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
 use crate::telemetry::metrics::Stage;
@@ -120,6 +121,8 @@ pub struct Pump<'a, S: Source, K: Sink> {
     durable_at: Option<Moment>,
     recording: Option<Recording<S::Position>>,
     record_at: Instant,
+    /// None: it is always ours.
+    turn: Option<&'a Turn>,
 }
 
 impl<'a, S: Source, K: Sink> Pump<'a, S, K>
@@ -142,7 +145,20 @@ where
             durable_at: None,
             recording: None,
             record_at: Instant::now(),
+            turn: None,
         }
+    }
+
+    /// The same, which moves and records nothing once `turn` is over.
+    #[must_use]
+    pub fn during(mut self, turn: &'a Turn) -> Self {
+        self.turn = Some(turn);
+        self
+    }
+
+    /// Insists that it is still our turn.
+    fn insist_on_turn(&self) -> Result<(), Error> {
+        if self.turn.is_some_and(Turn::is_over) { Err(deposed()) } else { Ok(()) }
     }
 
     /// Pumps until told to stop, then drains. If what is in flight is not touched by an error, it is still delivered
@@ -161,6 +177,8 @@ where
                 }
                 Err(error)
             }
+            // Both ends are let go of.
+            Err(Halt { error, .. }) if error.kind() == Kind::Deposed => Err(error),
             Err(Halt { error, in_flight: Fate::Spoilt }) => {
                 // A reset waits for the broker as long as it takes; an order to stop does not.
                 let patience = async {
@@ -180,6 +198,7 @@ where
     /// The steady state. Returns when told to stop.
     async fn flow(&mut self, stop: &mut Stop) -> Result<(), Halt> {
         loop {
+            self.insist_on_turn()?;
             let room = self.ring_bytes < self.limits.in_flight_bytes_max
                 && self.ring.len() < self.limits.in_flight_batches_max
                 && self.durable.len() < UNRECORDED_MAX;
@@ -202,6 +221,7 @@ where
                 },
                 batch = self.source.next(), if room => {
                     let batch = batch.map_err(Halt::beside_what_is_in_flight)?;
+                    self.insist_on_turn()?;
                     // Given up halfway, a batch spoils what was accepted before it: it has time to get through.
                     let patience = async {
                         stop.ordered().await;
@@ -281,6 +301,7 @@ where
     async fn record(&mut self) -> Result<(), Error> {
         self.record_at = Instant::now() + self.limits.progress_interval;
         let Some(progress) = self.durable.last().and_then(Position::progress) else { return Ok(()) };
+        self.insist_on_turn()?;
         reach(Failpoint::PumpRecord);
         let receipt = self.sink.record(progress.clone()).await?;
         reach(Failpoint::PumpRecording);
@@ -350,6 +371,11 @@ where
         self.metrics.flow.in_flight_bytes.set(bytes as i64);
         self.status.in_flight(batches, bytes);
     }
+}
+
+/// What ends a pump whose turn is over.
+pub(super) fn deposed() -> Error {
+    Error::new(End::Source, Kind::Deposed, "it is no longer this process' turn").at_once()
 }
 
 /// Gives a batch to the sink. Free of the pump, so that it can be dropped when the order to stop comes.

@@ -13,6 +13,8 @@ use crate::pipeline::error::{End, Error};
 pub enum State {
     /// Opening its ends for the first time.
     Starting,
+    /// Another process works; this one waits, ready to take over.
+    Standby,
     /// Both ends are open and events flow as they come.
     Streaming,
     /// Waiting after a failure, or opening an end again.
@@ -69,6 +71,23 @@ pub struct BreakerStatus {
     pub probe_in_ms: Option<u64>,
 }
 
+/// What a process has to do with the lease by which one of several works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeaseStatus {
+    /// `active`, `standby`, or `unleased` where the database keeps no leases.
+    pub role: &'static str,
+    /// The token of this process' claim, while it is active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<i64>,
+    /// Who works instead, or why there is no lease.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: u64,
+    /// How often this process took over since it started.
+    pub takeovers: u64,
+}
+
 /// A pipeline's status at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StatusSnapshot {
@@ -84,7 +103,7 @@ pub struct StatusSnapshot {
     pub state_since_ms: u64,
     /// How long the process has been at work, in milliseconds.
     pub uptime_ms: u64,
-    /// Whether events flow.
+    /// Whether events flow, or another process lets them flow and this one is ready to take over.
     pub ready: bool,
     /// Why not, if not.
     pub reason: Option<String>,
@@ -107,6 +126,9 @@ pub struct StatusSnapshot {
     /// The initial snapshot, while one is being read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<SnapshotStatus>,
+    /// Whose turn it is, where one of several processes works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseStatus>,
     /// The circuit breakers of the ends, where there are any.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub breakers: Vec<BreakerStatus>,
@@ -152,6 +174,7 @@ impl Status {
             held_keys: 0,
             dead_letters: 0,
             snapshot: None,
+            lease: None,
             breakers: Vec::new(),
         };
         Self { began: Instant::now(), shown: Mutex::new(shown) }
@@ -179,9 +202,10 @@ impl Status {
             status.state_since_ms = now_ms();
         }
         status.state = state;
-        status.ready = state == State::Streaming;
+        status.ready = matches!(state, State::Streaming | State::Standby);
         status.reason = match state {
             State::Streaming => None,
+            State::Standby => status.lease.as_ref().and_then(|lease| lease.detail.clone()),
             State::Starting => Some("starting".into()),
             State::Draining => Some("draining before the stop".into()),
             State::Stopped => Some("stopped".into()),
@@ -244,6 +268,17 @@ impl Status {
     /// Notes how far the initial snapshot is; `None`: none is being read.
     pub fn snapshotting(&self, snapshot: Option<SnapshotStatus>) {
         self.lock().snapshot = snapshot;
+    }
+
+    /// Notes whose turn it is.
+    pub fn leased(&self, role: &'static str, token: Option<i64>, detail: Option<String>, takeovers: u64) {
+        let mut status = self.lock();
+        let same = status.lease.as_ref().filter(|known| known.role == role && known.token == token);
+        let since_ms = same.map_or_else(now_ms, |known| known.since_ms);
+        if status.state == State::Standby {
+            status.reason.clone_from(&detail);
+        }
+        status.lease = Some(LeaseStatus { role, token, detail, since_ms, takeovers });
     }
 
     /// Notes where the breaker of an end stands.

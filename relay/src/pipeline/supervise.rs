@@ -1,26 +1,28 @@
 //! Keeps a pipeline going: opens its ends, pumps, and after any trouble waits, rewinds and goes on.
 //!
-//! The sink opens first, because it knows what was delivered; the source opens at that place. There is one path of
-//! recovery: back to the last acknowledged position. An end is opened anew only if its own error asks for it.
+//! Where one of several processes works, it is this one's turn first. Then the sink opens, because it knows what was delivered;
+//! the source opens at that place. There is one path of recovery: back to the last acknowledged position. An end is opened anew only if its own error asks for it.
 //!
 //! With a [`breaker`](crate::pipeline::breaker), an outage that lasts is waited for without reading on: the source is paused
 //! and keeps what it holds, and only probes ask the service, until it is back.
 
 use std::fmt::Display;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::pipeline::backoff::{Backoff, Bounds};
 use crate::pipeline::breaker::{Breakers, Thresholds};
 use crate::pipeline::error::{Disposition, End, Error, Kind};
-use crate::pipeline::pump::{Limits, Pump, Reached};
+use crate::pipeline::pump::{Limits, Pump, Reached, deposed};
 use crate::pipeline::sink::Sink;
 use crate::pipeline::source::{Progress, Source};
 use crate::pipeline::stall;
 use crate::pipeline::status::{State, Status};
 use crate::pipeline::stop::Stop;
+use crate::pipeline::turn::Turn;
 use crate::telemetry::{Metrics, Traces};
 
 /// Opens the two ends of a pipeline, as often as it takes.
@@ -29,6 +31,17 @@ pub trait Ends: Send + Sync {
     type Source: Source;
     /// The writing end.
     type Sink: Sink;
+
+    /// Waits until it is this process' turn; it may have both ends open only then. Asked again when a turn is over and both ends
+    /// are let go of. Cancel safe.
+    fn take_turn(&self) -> impl Future<Output = Result<Arc<Turn>, Error>> + Send {
+        std::future::ready(Ok(Arc::new(Turn::unlimited())))
+    }
+
+    /// Gives the turn to the next: the source is closed, and no other turn will be asked for.
+    fn pass_turn(&self) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 
     /// Opens the sink and returns the newest progress note it holds.
     fn open_sink(&self) -> impl Future<Output = Result<(Self::Sink, Option<Progress>), Error>> + Send;
@@ -60,6 +73,7 @@ pub struct Supervision<'a> {
 struct Pipeline<'a, E: Ends> {
     ends: &'a E,
     with: Supervision<'a>,
+    turn: Option<Arc<Turn>>,
     source: Option<E::Source>,
     sink: Option<E::Sink>,
     rewind: bool,
@@ -74,11 +88,19 @@ where
 {
     let breakers = with.breaker.map(|thresholds| Breakers::new(thresholds, with.metrics, with.status));
     let reached = Reached::default();
-    let mut pipeline = Pipeline { ends, with, source: None, sink: None, rewind: false, reached, breakers };
+    let mut pipeline = Pipeline { ends, with, turn: None, source: None, sink: None, rewind: false, reached, breakers };
     let mut backoff = Backoff::new(with.retry);
     let outcome = loop {
         let before = pipeline.reached.acknowledged;
         let Err(error) = pipeline.attempt(&mut stop).await else { break Ok(()) };
+        if error.disposition() == Disposition::StandBy {
+            if stop.is_ordered() {
+                warn!("the turn ended before what is in flight was durable: the next delivers it");
+                break Ok(());
+            }
+            info!("letting go of both ends, to stand by");
+            continue;
+        }
         with.status.failed(&error);
         if stop.is_ordered() || error.disposition() == Disposition::Stop {
             break Err(error);
@@ -120,13 +142,16 @@ where
             () = stop.ordered() => return Ok(()),
             opened = self.open() => opened?,
         }
-        let (Some(source), Some(sink)) = (&mut self.source, &mut self.sink) else {
+        let (Some(source), Some(sink), Some(turn)) = (&mut self.source, &mut self.sink, &self.turn) else {
             return Err(Error::new(End::Source, Kind::Broken, "an end was not open after opening"));
         };
+        let pump = Pump::new(source, sink, self.with, &mut self.reached).during(turn);
         self.with.status.enter(State::Streaming);
         self.with.metrics.flow.up.set(1);
         let outcome = tokio::select! {
-            outcome = Pump::new(source, sink, self.with, &mut self.reached).run(stop) => outcome,
+            biased;
+            () = turn.over() => Err(deposed()),
+            outcome = pump.run(stop) => outcome,
             never = stall::watch(self.with.status, self.with.metrics, self.with.stall_help) => match never {},
         };
         self.with.metrics.flow.stalled.set(0);
@@ -135,6 +160,11 @@ where
     }
 
     async fn open(&mut self) -> Result<(), Error> {
+        if self.turn.as_ref().is_none_or(|turn| turn.is_over()) {
+            // Whoever works now must find the slot free, and what it delivers is news to us.
+            self.let_go().await;
+            self.turn = Some(self.ends.take_turn().await?);
+        }
         if self.sink.is_none() {
             self.open_sink().await?;
         }
@@ -153,6 +183,16 @@ where
         }
         self.rewind = false;
         Ok(())
+    }
+
+    /// Closes both ends, whatever they hold.
+    async fn let_go(&mut self) {
+        (self.turn, self.sink, self.rewind) = (None, None, false);
+        if let Some(source) = self.source.take()
+            && let Err(error) = source.close().await
+        {
+            debug!(error = error.chain(), "the source did not close cleanly");
+        }
     }
 
     async fn open_sink(&mut self) -> Result<(), Error> {
@@ -289,6 +329,7 @@ where
         {
             warn!(error = error.chain(), "the source did not close cleanly");
         }
+        self.ends.pass_turn().await;
         if let Some(sink) = self.sink
             && let Err(error) = sink.close(patience).await
         {

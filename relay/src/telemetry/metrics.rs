@@ -11,6 +11,7 @@ mod deduplication;
 mod flow;
 mod incremental;
 mod kafka;
+mod lease;
 mod outbox;
 mod parking;
 mod process;
@@ -39,6 +40,7 @@ pub use deduplication::DeduplicationMetrics;
 pub use flow::{DELIVERY_BUCKETS_SECONDS, END, FlowMetrics, KIND};
 pub use incremental::IncrementalMetrics;
 pub use kafka::KafkaMetrics;
+pub use lease::LeaseMetrics;
 pub use outbox::OutboxMetrics;
 pub use parking::{OUTCOME, ParkingMetrics, WHY};
 pub use process::ProcessMetrics;
@@ -53,6 +55,7 @@ pub use worker::WorkerMetrics;
 /// All of them, section by section.
 pub const ALL: &[&[Description]] = &[
     FlowMetrics::ALL,
+    LeaseMetrics::ALL,
     BreakerMetrics::ALL,
     BatchMetrics::ALL,
     WalMetrics::ALL,
@@ -80,6 +83,8 @@ pub struct Metrics {
     waiting_us: AtomicI64,
     /// The pump and its supervisor.
     pub flow: FlowMetrics,
+    /// Whose turn it is.
+    pub lease: LeaseMetrics,
     /// The circuit breakers.
     pub breaker: BreakerMetrics,
     /// The stages of a batch.
@@ -122,6 +127,7 @@ impl Metrics {
         process.begin();
         Arc::new(Self {
             flow: FlowMetrics::new(&set),
+            lease: LeaseMetrics::new(&set),
             breaker: BreakerMetrics::new(&set),
             stages: StageMetrics::new(&set),
             wal: WalMetrics::new(&set),

@@ -80,6 +80,7 @@ impl Outbox {
             }],
             capture: None,
             accept_gap: false.into(),
+            reader: tokio::sync::watch::Sender::new(0),
         }
     }
 

@@ -112,6 +112,7 @@ async fn published(database: &Database, slot: &str, options: &str) -> HashMap<us
             reselects: false,
         }),
         accept_gap: false.into(),
+        reader: tokio::sync::watch::Sender::new(0),
     };
     let mut source = Wal::open(Arc::new(options), None, Metrics::new()).await.expect("the source opens");
     let mut found = HashMap::new();

@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use tokio::sync::watch as channel;
 use tokio::task::{JoinError, JoinHandle};
 use tracing::{Instrument, Span, debug, info};
 
@@ -72,6 +73,8 @@ pub struct WalOptions {
     /// Start at the slot's position although events may be missing. Holds until something is acknowledged, whose
     /// progress then knows of the gap: a later gap is another one.
     pub accept_gap: AtomicBool,
+    /// Told the process id of each backend by which the slot is read.
+    pub reader: channel::Sender<i32>,
 }
 
 impl WalOptions {

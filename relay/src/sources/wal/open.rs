@@ -67,6 +67,7 @@ fn start_blocking(options: &WalOptions, from: &From) -> Result<Started, Error> {
     let not_null = facts::not_null(&mut sql, &options.outboxes)?;
 
     let mut replication = Connection::connect(&options.connect).map_err(server)?;
+    options.reader.send_replace(replication.backend_pid());
     let identity = replication.identify_system().map_err(server)?;
     let history = match witness {
         Some(witness) if witness.timeline != identity.timeline => {
