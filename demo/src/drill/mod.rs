@@ -5,10 +5,15 @@
 
 mod crash;
 mod failover;
+mod failover_lost;
+mod incident;
+mod invalidated;
 mod ledger;
 mod pair;
 mod report;
+mod restore;
 mod scene;
+mod upgrade;
 mod writers;
 
 use clap::Args;
@@ -57,6 +62,13 @@ pub struct Drill {
 pub const DRILLS: &[Drill] = &[
     Drill { name: "crash", about: "Postgres dies under load three times, and comes back by itself" },
     Drill { name: "failover", about: "The primary dies under load; a standby that keeps the slot is promoted" },
+    Drill {
+        name: "failover-lost",
+        about: "The same with a standby that has neither the slot nor all that was published",
+    },
+    Drill { name: "invalidated", about: "The slot is invalidated by max_slot_wal_keep_size under load" },
+    Drill { name: "upgrade", about: "A major upgrade by dump, from PostgreSQL 15 to 18" },
+    Drill { name: "restore", about: "An older backup of the database is put back" },
 ];
 
 /// Plays the drill of this name; `None` if there is none.
@@ -68,6 +80,10 @@ pub async fn play(name: &str, options: &Options, screen: &Screen) -> Option<Resu
     Some(match name {
         "crash" => crash::run(servers, options, screen).await,
         "failover" => failover::run(servers, options, screen).await,
+        "failover-lost" => failover_lost::run(servers, options, screen).await,
+        "invalidated" => invalidated::run(servers, options, screen).await,
+        "upgrade" => upgrade::run(servers, options, screen).await,
+        "restore" => restore::run(servers, options, screen).await,
         _ => return None,
     })
 }

@@ -50,6 +50,13 @@ impl Pair {
         Ok(Self { primary, standby, scene, relay })
     }
 
+    /// The same relay, for an administrator who knows only this server.
+    pub(super) fn relay_at(&self, server: &Postgres) -> Result<Relay> {
+        let address = format!("{}:{}", server.host, server.port);
+        let relay = self.scene.relay_on(server, "after", "")?;
+        Ok(relay.with("POSTRIDER_POSTGRES_HOST", &address).with("POSTRIDER_POSTGRES_PASSWORD", PASSWORD))
+    }
+
     /// The primary dies, as in a power cut.
     pub(super) fn kill_primary(&mut self) {
         tokio::task::block_in_place(|| self.primary.stop_immediate());

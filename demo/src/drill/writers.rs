@@ -56,6 +56,12 @@ impl Committed {
         self.0.is_empty()
     }
 
+    /// How many of them are not among `others`.
+    pub(crate) fn without(&self, others: &Self) -> u64 {
+        let others: std::collections::HashSet<&Stamp> = others.iter().collect();
+        self.iter().filter(|stamp| !others.contains(stamp)).count() as u64
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Stamp> {
         self.0.iter()
     }
