@@ -22,7 +22,7 @@ const HALT_MAX: Duration = Duration::from_secs(60);
 const REASONS_MAX: usize = 6;
 
 /// A running engine. Dropped, it is killed.
-pub(super) struct Engine {
+pub(crate) struct Engine {
     child: Child,
     log: PathBuf,
 }
@@ -35,11 +35,15 @@ impl Engine {
 
     /// The same with further properties, which win over ours.
     pub(super) fn start_with(place: &Place, prefix: &str, options: &Options, more: &[(&str, &str)]) -> Result<Self> {
-        let folder = place.folder(prefix)?;
-        let debezium = Debezium::get(&Progress::silent())?;
         let mut properties = properties(place, prefix, options);
         properties.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let mut command = debezium.command(&folder, &properties)?;
+        Self::run(&place.folder(prefix)?, &properties)
+    }
+
+    /// Starts one with exactly these properties; its files and its log are in `folder`.
+    pub(crate) fn run(folder: &Path, properties: &[(String, String)]) -> Result<Self> {
+        let debezium = Debezium::get(&Progress::silent())?;
+        let mut command = debezium.command(folder, properties)?;
         let log = folder.join("log");
         let output =
             OpenOptions::new().create(true).append(true).open(&log).doing(format!("opening {}", log.display()))?;
@@ -50,7 +54,7 @@ impl Engine {
     }
 
     /// An error if it has ended by itself.
-    pub(super) fn check(&mut self) -> Result<()> {
+    pub(crate) fn check(&mut self) -> Result<()> {
         match self.child.try_wait().doing("looking after Debezium's engine")? {
             None => Ok(()),
             Some(status) => Err(Error::Relay(format!("Debezium ended by itself with {status}\n{}", why(&self.log)))),
@@ -63,7 +67,7 @@ impl Engine {
     }
 
     /// Ends its input, and waits until it has delivered what it had read.
-    pub(super) fn stop(mut self) -> Result<()> {
+    pub(crate) fn stop(mut self) -> Result<()> {
         self.check()?;
         drop(self.child.stdin.take());
         self.wait_for_end(STOP_MAX)

@@ -6,7 +6,7 @@
 //! stream while the workload is played; [`reader`] reads both sides' topics; [`ledger`] pairs the records and counts what no one of
 //! [`rules`] explains. [`losses`] kills both where Debezium is known to lose changes.
 
-mod debezium;
+pub(crate) mod debezium;
 mod difference;
 mod json;
 mod ledger;

@@ -1,5 +1,5 @@
-//! The primary dies under load, and a standby is promoted that neither keeps the slot nor has all that was published: the relay
-//! refuses to go on, and `postrider slot recover` brings it back.
+//! The primary dies under load, and a standby is promoted that does not have all that was published, and perhaps not the slot
+//! either: the relay refuses to go on, and `postrider slot recover` brings it back.
 
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,41 @@ use crate::screen::Screen;
 /// How long anything may take to go on.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) async fn run(servers: Servers, options: &Options, screen: &Screen) -> Result<Report> {
-    let mut pair = Pair::start(servers, "failover_lost", &[]).await?;
-    pair.relay.complete("init")?;
+/// What was not prepared.
+#[derive(Debug)]
+pub(super) struct Form {
+    drill: &'static str,
+    /// What the database and the folder are called after.
+    what: &'static str,
+    /// How the slot is made.
+    init: &'static [&'static str],
+    /// What `postrider check` must have warned of.
+    warns_of: &'static str,
+    /// What the relay must say of it.
+    refusal: &'static str,
+}
+
+/// The slot is not kept by the standby.
+pub(super) static LOST: Form = Form {
+    drill: "failover-lost",
+    what: "failover_lost",
+    init: &["init"],
+    warns_of: "slot-failover",
+    refusal: "does not exist",
+};
+
+/// It is, but the primary does not wait for the standby.
+pub(super) static BEHIND: Form = Form {
+    drill: "failover-behind",
+    what: "failover_behind",
+    init: &["init", "--failover"],
+    warns_of: "standby-not-awaited",
+    refusal: "lost in the database",
+};
+
+pub(super) async fn run(form: &Form, servers: Servers, options: &Options, screen: &Screen) -> Result<Report> {
+    let mut pair = Pair::start(servers, form.what, &[]).await?;
+    pair.relay.ask(form.init)?;
     let ledger = pair.scene.ledger()?;
     let warned = pair.findings()?;
     let process = pair.relay.start()?;
@@ -22,6 +54,9 @@ pub(super) async fn run(servers: Servers, options: &Options, screen: &Screen) ->
     let events = load.rate * 3;
     let writers = Writers::start(&pair.scene.servers.postgres, &pair.scene.name, load);
     writers.write_more(events, PATIENCE).await?;
+    if form.init.len() > 1 {
+        pair.kept().await?;
+    }
 
     screen.say("          the standby is away for a while, and what is written meanwhile is published");
     tokio::task::block_in_place(|| pair.standby.stop());
@@ -44,12 +79,13 @@ pub(super) async fn run(servers: Servers, options: &Options, screen: &Screen) ->
     writers.write_more(events, PATIENCE).await?;
     let written = writers.stop().await?;
     let database = pair.scene.database.on(&there);
-    let (report, counted) = judge("failover-lost", ledger, (&written, &database), died).await?;
+    let (report, counted) = judge(form.drill, ledger, (&written, &database), died).await?;
     process.stop()?;
 
     let report = recovered
         .told(report, "other", &counted)
-        .wanted(warned.contains("slot-failover"), || format!("check warns of the slot; it said {warned:?}"))
+        .wanted(warned.contains(form.warns_of), || format!("check warns of {}; it said {warned:?}", form.warns_of))
+        .wanted(words.contains(form.refusal), || format!("the relay says `{}`; it said {words}", form.refusal))
         .wanted(names_the_mend(&words), || format!("the relay names what helps; it said {words}"))
         .wanted(names_the_mend(&again), || format!("so does one that is started anew; it said {again}"));
     if report.passed() && !options.keep {

@@ -27,12 +27,15 @@ pub(super) struct Recovered {
     pub(super) took: Duration,
 }
 
-/// Waits until a running relay ends because events may be missing; its last words.
+/// Waits until a running relay ends because events may be missing; its last words: the error, and what helps.
 pub(super) async fn refuses(mut process: Process) -> Result<String> {
     let begun = Instant::now();
     loop {
         match process.check() {
-            Err(error) => return Ok(error.to_string()),
+            Err(error) => {
+                let text = error.to_string();
+                return Ok(text.rfind("\nerror: ").map_or(text.clone(), |at| text[at + 1..].to_owned()));
+            }
             Ok(_) if begun.elapsed() > REFUSED_WITHIN => {
                 return Err(Error::Relay(format!(
                     "the relay went on for {REFUSED_WITHIN:?} as if nothing were missing"
@@ -96,7 +99,7 @@ impl Recovered {
     }
 }
 
-/// Insists that the relay's last words name the command that helps.
+/// Whether the relay's last words name the command that helps.
 pub(super) fn names_the_mend(words: &str) -> bool {
     words.contains("slot recover")
 }

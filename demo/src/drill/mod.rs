@@ -3,6 +3,7 @@
 //! Each drill has servers of its own, breaks them under load, does what `docs/` tells a DBA to do, and counts: what was committed and
 //! never arrived, what arrived twice, what arrived out of its key's order, and how long nothing arrived.
 
+mod adopt;
 mod crash;
 mod failover;
 mod failover_lost;
@@ -68,6 +69,7 @@ pub const DRILLS: &[Drill] = &[
     },
     Drill { name: "invalidated", about: "The slot is invalidated by max_slot_wal_keep_size under load" },
     Drill { name: "upgrade", about: "A major upgrade by dump, from PostgreSQL 15 to 18" },
+    Drill { name: "adopt", about: "A Debezium connector's slot is taken over under load, and handed back" },
     Drill { name: "restore", about: "An older backup of the database is put back" },
 ];
 
@@ -79,8 +81,10 @@ pub async fn play(name: &str, options: &Options, screen: &Screen) -> Option<Resu
     };
     Some(match name {
         "crash" => crash::run(servers, options, screen).await,
+        "adopt" => adopt::run(servers, options, screen).await,
         "failover" => failover::run(servers, options, screen).await,
-        "failover-lost" => failover_lost::run(servers, options, screen).await,
+        "failover-lost" => failover_lost::run(&failover_lost::LOST, servers, options, screen).await,
+        "failover-behind" => failover_lost::run(&failover_lost::BEHIND, servers, options, screen).await,
         "invalidated" => invalidated::run(servers, options, screen).await,
         "upgrade" => upgrade::run(servers, options, screen).await,
         "restore" => restore::run(servers, options, screen).await,

@@ -29,14 +29,17 @@ pub(crate) struct Stamp {
 }
 
 impl Stamp {
-    /// Reads it from a payload, however Postgres prints it.
+    /// Reads it from a payload, however Postgres prints it; or from a JSON string that holds it, as Debezium's converter writes it.
     pub(crate) fn of(payload: &[u8]) -> Option<Self> {
         #[derive(serde::Deserialize)]
         struct Text {
             k: u64,
             n: u64,
         }
-        let Text { k, n } = serde_json::from_slice(payload).ok()?;
+        let Text { k, n } = match payload.first()? {
+            b'"' => serde_json::from_str(&serde_json::from_slice::<String>(payload).ok()?).ok()?,
+            _ => serde_json::from_slice(payload).ok()?,
+        };
         Some(Self { key: k, n })
     }
 }
@@ -246,4 +249,18 @@ async fn connect(server: &Postgres, database: &str) -> Option<Client> {
     let (client, connection) = config.application_name("service").connect(NoTls).await.ok()?;
     tokio::spawn(async move { connection.await.ok() });
     Some(client)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::drill::writers::Stamp;
+
+    #[test]
+    fn a_stamp_is_read_from_an_object_and_from_a_string_that_holds_one() {
+        let stamp = Some(Stamp { key: 7, n: 3 });
+        assert_eq!(Stamp::of(br#"{"k": 7, "n": 3}"#), stamp);
+        assert_eq!(Stamp::of(br#""{\"k\": 7, \"n\": 3}""#), stamp);
+        assert_eq!(Stamp::of(b""), None);
+        assert_eq!(Stamp::of(b"null"), None);
+    }
 }
