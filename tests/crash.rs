@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use harness::{Defect, Load, PATIENCE, Record, Site, TopicReader, pace, until};
+use harness::{Defect, Launch, Load, PATIENCE, Record, Site, TopicReader, pace, until};
 
 use crate::crash::provoke::Provocation;
 
@@ -28,6 +28,33 @@ const LANES: usize = 3;
 struct Crash {
     point: String,
     hit: usize,
+    /// With transactions: nothing may come twice.
+    exactly_once: bool,
+}
+
+/// Where a relay with transactions crashes besides those places that only such a one comes to.
+const EXACTLY_ONCE: [(&str, usize); 7] = [
+    ("pump.batch", 5),
+    ("pump.accepted", 5),
+    ("kafka.taken", 50),
+    ("kafka.sent", 5),
+    ("pump.settled", 5),
+    ("pump.acknowledged", 5),
+    ("source.acknowledged", 5),
+];
+
+/// What turns transactions on.
+const DELIVERY: &str = "POSTRIDER_KAFKA_DELIVERY";
+
+impl Crash {
+    fn at(point: &str, hit: usize) -> Self {
+        Self { point: point.to_owned(), hit, exactly_once: Provocation::of(point).needs_transactions() }
+    }
+
+    /// A relay as this crash wants it.
+    fn launch(&self, site: &Site) -> Launch {
+        if self.exactly_once { site.relay().with(DELIVERY, "exactly-once") } else { site.relay() }
+    }
 }
 
 /// What became of it.
@@ -48,6 +75,8 @@ fn a_relay_that_crashes_at_any_failpoint_loses_nothing_and_repeats_only_what_was
     assert!(points.len() >= 20, "{points:?}");
     // Those that are hard to reach first, so that no lane waits for one at the end.
     let mut crashes: Vec<Crash> = points.iter().flat_map(|point| hits(point)).collect();
+    let everywhere = EXACTLY_ONCE.iter().map(|(point, hit)| Crash { exactly_once: true, ..Crash::at(point, *hit) });
+    crashes.extend(everywhere);
     crashes.sort_by_key(|crash| Provocation::of(&crash.point));
     let (planned, queue) = (crashes.len(), Arc::new(Mutex::new(crashes)));
     let lanes: Vec<_> = (0..LANES).map(|_| lane(Arc::clone(&queue))).collect();
@@ -78,7 +107,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 fn hits(point: &str) -> Vec<Crash> {
     let once = Provocation::of(point).comes_once();
     let hits: &[usize] = if once { &[1] } else { pace(&[1, 7], &[1, 2, 3, 5, 8, 13, 21, 34, 55, 89]) };
-    hits.iter().map(|&hit| Crash { point: point.to_owned(), hit }).collect()
+    hits.iter().map(|&hit| Crash::at(point, hit)).collect()
 }
 
 /// One place, in a thread of its own, in which crash follows crash until there are no more.
@@ -103,7 +132,8 @@ fn next(queue: &Mutex<Vec<Crash>>) -> Option<Crash> {
 /// Writers write while the relay is started, crashes and is started again; then everything must have arrived.
 async fn play(site: &Site, reader: &TopicReader, crash: Crash, before: &[Row]) -> Row {
     let began = Instant::now();
-    let armed = site.relay().with(VARIABLE, &format!("{}={}", crash.point, crash.hit));
+    let twice_before = (reader.count() - reader.ids().len()) as u64;
+    let armed = crash.launch(site).with(VARIABLE, &format!("{}={}", crash.point, crash.hit));
     // Writers of their own, for a counter that began again would look like a reordering.
     let first = 2 * before.len() as u64;
     let load = Load::of(site, first..first + 2, Duration::from_millis(3)).await;
@@ -115,7 +145,7 @@ async fn play(site: &Site, reader: &TopicReader, crash: Crash, before: &[Row]) -
     // What the refusal of a record repeated is not the crash's doing.
     let repeated_before = (reader.count() - reader.ids().len()) as u64;
 
-    let mut relay = site.relay().start();
+    let mut relay = crash.launch(site).start();
     relay.ready().await;
     load.stop().await;
     let committed = site.committed().await;
@@ -131,6 +161,9 @@ async fn play(site: &Site, reader: &TopicReader, crash: Crash, before: &[Row]) -
     relay.terminate().await.expect(0, &[]);
     let repeated = findings.duplicated - repeated_before;
     assert!(repeated <= repeatable, "{crash:?}: {repeated} came twice, {repeatable} were unconfirmed");
+    if crash.exactly_once {
+        assert_eq!(findings.duplicated, twice_before, "{crash:?}: something came twice");
+    }
     Row {
         crash,
         written: findings.committed - before.iter().map(|row| row.written).sum::<u64>(),
@@ -155,14 +188,15 @@ async fn unconfirmed(site: &Site, reader: &TopicReader) -> u64 {
 /// Past the test runner, which would show it only if the test fails.
 fn show(rows: &[Row]) {
     let mut table = String::from(
-        "\ncrash at             hit    written  delivered  lost  reordered  repeated  (unconfirmed)  seconds\n",
+        "\ncrash at             hit     written  delivered  lost  reordered  repeated  (unconfirmed)  seconds\n",
     );
     for row in rows {
         let Row { crash, written, delivered, lost, reordered, repeated, repeatable, took } = row;
         let (point, hit, seconds) = (&crash.point, crash.hit, took.as_secs_f64());
+        let exactly = if crash.exactly_once { "=" } else { " " };
         let _ = writeln!(
             table,
-            "{point:<20} {hit:>3} {written:>10} {delivered:>10} {lost:>5} {reordered:>10} {repeated:>9} \
+            "{point:<20} {hit:>3}{exactly} {written:>10} {delivered:>10} {lost:>5} {reordered:>10} {repeated:>9} \
              {repeatable:>14} {seconds:>8.1}"
         );
     }

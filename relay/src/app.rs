@@ -144,7 +144,7 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
     let ends = OutboxToKafka {
         standby,
         changes,
-        kafka: kafka::options(&config.kafka, &config.topics)?,
+        kafka: kafka::delivering(&config.kafka, &config.topics, slot)?,
         lot: parking::lot(&config),
         parking: parking::options(&config, &metrics, &worker.status),
         metrics,

@@ -15,6 +15,10 @@ use crate::crash::beside::crash_beside_the_stream;
 pub(crate) enum Provocation {
     /// Events.
     Load,
+    /// Events, with transactions.
+    Transactions,
+    /// The same, before the first event.
+    Claim,
     /// A table is read beside the stream.
     Beside,
     /// SIGTERM, once events flow.
@@ -40,6 +44,8 @@ impl Provocation {
             "parking.sorted" | "parking.park" | "parking.parked" => Self::Park,
             "parking.due" | "parking.again" | "parking.concluded" | "parking.served" => Self::Retry,
             "source.signal" | "beside.read" | "beside.cut" | "beside.noted" => Self::Beside,
+            "kafka.commit" | "kafka.committed" => Self::Transactions,
+            "kafka.claimed" => Self::Claim,
             _ if point.starts_with("snapshot.") => Self::Snapshot,
             _ => Self::Load,
         }
@@ -47,13 +53,18 @@ impl Provocation {
 
     /// Whether a process comes there only once, or another time is not another case.
     pub(crate) fn comes_once(self) -> bool {
-        self != Self::Load
+        !matches!(self, Self::Load | Self::Transactions)
+    }
+
+    /// Whether only a relay with transactions comes there.
+    pub(crate) fn needs_transactions(self) -> bool {
+        matches!(self, Self::Transactions | Self::Claim)
     }
 
     /// Starts `armed` and waits until it has ended.
     pub(crate) async fn provoke(self, site: &Site, reader: &TopicReader, armed: &Launch) -> Ended {
         match self {
-            Self::Load => armed.start().ended().await,
+            Self::Load | Self::Transactions | Self::Claim => armed.start().ended().await,
             Self::Beside => crash_beside_the_stream(site, armed).await,
             Self::Stop => {
                 let relay = armed.start();

@@ -207,7 +207,7 @@ fn expected_broker(
     let known = known.flat_map(|(outbox, types)| types.iter().filter_map(|name| topic_of(&outbox.topic, name)));
     let example = config.outboxes.iter().find_map(|outbox| topic_of(&outbox.topic, "postrider-check"));
     Ok(broker::Expected {
-        options: kafka::options(&config.kafka, &config.topics)?,
+        options: kafka::delivering(&config.kafka, &config.topics, &config.source.slot)?,
         slot: config.source.slot.clone(),
         topics: topic_patterns(config),
         known: known.collect(),

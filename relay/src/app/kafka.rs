@@ -6,7 +6,9 @@ use crate::config;
 use crate::config::kafka::{Password, Sasl};
 use crate::pipeline::{End, Error, Kind};
 use crate::sinks::KafkaOptions;
-use crate::sinks::kafka::{Compression, KafkaLogin, KafkaSecurity, KafkaTls, TopicCreation, Untimely};
+use crate::sinks::kafka::{
+    Compression, KafkaLogin, KafkaSecurity, KafkaTls, TopicCreation, TransactionOptions, Untimely,
+};
 use crate::sources::wal::Record;
 
 /// The librdkafka property for the largest message; the sink must know it, to refuse a larger one before it is sent.
@@ -16,6 +18,21 @@ const MESSAGE_BYTES_MAX: &str = "message.max.bytes";
 pub(crate) fn options(kafka: &config::kafka::Kafka, topics: &config::topics::Topics) -> Result<KafkaOptions, Error> {
     let topic_refresh_interval = topics.refresh_interval;
     Ok(KafkaOptions { topics: creation(topics), topic_refresh_interval, ..writing(kafka)? })
+}
+
+/// What the sink is told that delivers for this slot.
+pub(crate) fn delivering(
+    kafka: &config::kafka::Kafka,
+    topics: &config::topics::Topics,
+    slot: &str,
+) -> Result<KafkaOptions, Error> {
+    let delivery = &kafka.delivery;
+    let transactions = delivery.exactly_once.then(|| TransactionOptions {
+        id: delivery.transactional_id.clone().unwrap_or_else(|| format!("postrider.{slot}")),
+        interval: delivery.transaction_interval,
+        timeout: delivery.transaction_timeout,
+    });
+    Ok(KafkaOptions { transactions, ..options(kafka, topics)? })
 }
 
 /// What a sink is told that writes to topics of our own.

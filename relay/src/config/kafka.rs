@@ -1,5 +1,6 @@
 //! `[kafka]`: the brokers, the progress topic and the producer; what the guarantees rest on cannot be set.
 
+mod delivery;
 mod security;
 
 use std::{collections::BTreeMap, fmt, io, path::Path, time::Duration};
@@ -89,6 +90,8 @@ pub(super) const KEYS: &[Key] = &[
     PROPERTIES,
 ];
 
+pub use delivery::Delivery;
+pub(super) use delivery::KEYS as DELIVERY_KEYS;
 pub(super) use security::KEYS as SECURITY_KEYS;
 pub use security::{ClientCertificate, Password, Sasl, Security, Tls};
 
@@ -104,8 +107,8 @@ pub const OWNED_PROPERTIES: &[(&str, &str)] = &[
     ("max.in.flight*", "order for each key rests on it"),
     ("partitioner*", "a key must go to the partition where Java's clients would send it"),
     ("sticky.partitioning*", "a key must go to the partition where Java's clients would send it"),
-    ("transactional.id", "the relay's delivery mode decides it"),
-    ("transaction.timeout.ms", "the relay's delivery mode decides it"),
+    ("transactional.id", "set kafka.transactional_id"),
+    ("transaction.timeout.ms", "set kafka.transaction_timeout_ms"),
     ("message.timeout.ms", "a record that timed out would be skipped and its successors delivered"),
     ("delivery.timeout.ms", "a record that timed out would be skipped and its successors delivered"),
     ("message.send.max.retries", "a record that ran out of retries would be skipped and its successors delivered"),
@@ -146,6 +149,8 @@ pub struct Kafka {
     pub request_timeout: Duration,
     /// What happens to an event whose commit time its topic does not take.
     pub untimely: Untimely,
+    /// How often an event may be published.
+    pub delivery: Delivery,
     /// How brokers are reached safely.
     pub security: Security,
     /// Further librdkafka properties; none of [`OWNED_PROPERTIES`].
@@ -217,6 +222,7 @@ impl Kafka {
             compression: [Compression::Lz4, Compression::None][settings.choice(&COMPRESSION)],
             request_timeout: settings.milliseconds(&REQUEST_TIMEOUT_MS),
             untimely: [Untimely::Clamp, Untimely::Refuse][settings.choice(&UNTIMELY)],
+            delivery: Delivery::from_settings(settings),
             properties: properties(settings, &security),
             security,
         }

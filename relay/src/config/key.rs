@@ -106,6 +106,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         capture::TYPES_KEYS,
         capture::SNAPSHOT_KEYS,
         kafka::KEYS,
+        kafka::DELIVERY_KEYS,
         kafka::SECURITY_KEYS,
         topics::KEYS,
         parking::KEYS,

@@ -280,7 +280,9 @@ impl<S: Sink, L: Lot> Parking<S, L> {
         let mut delivered: Vec<u128> = messages.iter().map(|message| message.position()).collect();
         let mut broken = None;
         if !messages.is_empty() {
-            let durable = self.inner.send(messages).await?.await?;
+            let receipt = self.inner.send(messages).await?;
+            self.inner.rest();
+            let durable = receipt.await?;
             // Refused by the broker itself, which has stopped the producer: only a reset lets it go on, and then the sink
             // refuses them beforehand.
             broken = durable.refused.first().map(|refused| {
@@ -360,7 +362,27 @@ impl<S: Sink, L: Lot> Sink for Parking<S, L> {
         gone.extend(sorted.aside.iter().map(|aside| aside.index));
         gone.sort_unstable();
         messages.remove(&gone);
-        if messages.is_empty() { Ok(Receipt::done()) } else { self.inner.send(messages).await }
+        // Where all of it is parked, that it is covered must still become durable.
+        if messages.is_empty() && !self.inner.is_atomic() {
+            return Ok(Receipt::done());
+        }
+        self.inner.send(messages).await
+    }
+
+    fn is_atomic(&self) -> bool {
+        self.inner.is_atomic()
+    }
+
+    fn cover(&mut self, note: Progress) {
+        self.inner.cover(note);
+    }
+
+    fn newest(&self) -> Option<Progress> {
+        self.inner.newest()
+    }
+
+    fn rest(&mut self) {
+        self.inner.rest();
     }
 
     async fn record(&mut self, progress: Progress) -> Result<Receipt, Error> {

@@ -54,6 +54,8 @@ pub struct Reached {
 struct InFlight<P> {
     position: P,
     receipt: Receipt,
+    /// The note that is durable with it, if the sink is atomic.
+    note: Option<Progress>,
     messages: usize,
     bytes: usize,
     payload_bytes: usize,
@@ -123,6 +125,8 @@ pub struct Pump<'a, S: Source, K: Sink> {
     record_at: Instant,
     /// None: it is always ours.
     turn: Option<&'a Turn>,
+    /// Something was accepted since the sink was told that nothing more comes at the moment.
+    restless: bool,
 }
 
 impl<'a, S: Source, K: Sink> Pump<'a, S, K>
@@ -146,6 +150,7 @@ where
             recording: None,
             record_at: Instant::now(),
             turn: None,
+            restless: false,
         }
     }
 
@@ -233,12 +238,18 @@ where
                         () = patience => return Ok(()),
                     }
                 }
+                // Asked last: nothing else is ready.
+                () = std::future::ready(()), if self.restless => {
+                    self.restless = false;
+                    self.sink.rest();
+                }
             }
         }
     }
 
     /// Waits for everything in flight and acknowledges it.
     async fn drain(&mut self) -> Result<(), Error> {
+        self.sink.rest();
         let deadline = Instant::now() + self.limits.drain_deadline;
         let drained = timeout_at(deadline, async {
             while !self.ring.is_empty() {
@@ -265,6 +276,7 @@ where
 
     fn accepted(&mut self, flight: InFlight<S::Position>) {
         reach(Failpoint::PumpAccepted);
+        self.restless |= flight.note.is_some();
         self.ring_bytes += flight.bytes;
         self.ring.push_back(flight);
         self.show_in_flight();
@@ -288,7 +300,11 @@ where
         }
         reach(Failpoint::PumpSettled);
         self.count_delivered(&mut flight);
-        if flight.position.progress().is_some() {
+        if let Some(note) = flight.note.take() {
+            self.metrics.flow.progress_records.inc();
+            self.reached.progress = Some(note);
+            self.acknowledge(vec![flight.position]).await
+        } else if flight.position.progress().is_some() {
             self.durable_at.get_or_insert_with(Moment::now);
             self.durable.push(flight.position);
             Ok(())
@@ -379,7 +395,7 @@ pub(super) fn deposed() -> Error {
 }
 
 /// Gives a batch to the sink. Free of the pump, so that it can be dropped when the order to stop comes.
-async fn forward<P, K: Sink>(
+async fn forward<P: Position, K: Sink>(
     sink: &mut K,
     (metrics, traces): (&Metrics, &Traces),
     batch: Batch<P>,
@@ -395,7 +411,11 @@ async fn forward<P, K: Sink>(
     metrics.flow.source_messages.inc_by(count as u64);
     metrics.flow.source_bytes.inc_by(payload_bytes as u64);
     let trace = if count == 0 { None } else { traces.begin(|| messages.iter().map(parent).collect()) };
-    let receipt = if count == 0 { Receipt::done() } else { sink.send(messages).await? };
+    let note = if sink.is_atomic() { position.progress() } else { None };
+    if let Some(note) = &note {
+        sink.cover(note.clone());
+    }
+    let receipt = if count == 0 && note.is_none() { Receipt::done() } else { sink.send(messages).await? };
     let accepted_at = Moment::now();
     if count > 0 {
         metrics.stages.batches.messages.observe(count as f64);
@@ -407,6 +427,7 @@ async fn forward<P, K: Sink>(
     Ok(InFlight {
         position,
         receipt,
+        note,
         messages: count,
         bytes,
         payload_bytes,

@@ -29,6 +29,26 @@ pub trait Sink: Send {
     /// treats the whole batch as not delivered.
     fn send(&mut self, messages: Messages) -> impl Future<Output = Result<Receipt, Error>> + Send;
 
+    /// Whether a batch and the note of how far it reaches become durable as one, or not at all. Then the pump gives the note
+    /// before the batch by [`cover`](Sink::cover), sends batches without messages for their notes too, and records none apart.
+    fn is_atomic(&self) -> bool {
+        false
+    }
+
+    /// The note of the batch that is sent next, for a sink that [is atomic](Sink::is_atomic).
+    fn cover(&mut self, note: Progress) {
+        let _ = note;
+    }
+
+    /// The newest note that is durable, if the sink is atomic: what it covers is delivered, and nothing else is. After any
+    /// trouble the source must go on exactly there.
+    fn newest(&self) -> Option<Progress> {
+        None
+    }
+
+    /// The source has nothing more at the moment: what an atomic sink has accepted need not wait for company. Never waits.
+    fn rest(&mut self) {}
+
     /// Makes a progress note durable. The newest note of a key is what opening this sink again returns.
     fn record(&mut self, progress: Progress) -> impl Future<Output = Result<Receipt, Error>> + Send;
 

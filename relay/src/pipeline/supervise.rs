@@ -168,6 +168,7 @@ where
         if self.sink.is_none() {
             self.open_sink().await?;
         }
+        self.heed_the_sink();
         if let Some(source) = &mut self.source
             && self.rewind
         {
@@ -195,8 +196,24 @@ where
         }
     }
 
+    /// What an atomic sink says was delivered is exactly that. If more was than was acknowledged, such as by a commit whose
+    /// outcome nobody heard of, the source must not go back behind it.
+    fn heed_the_sink(&mut self) {
+        let Some(sink) = self.sink.as_ref().filter(|sink| sink.is_atomic()) else { return };
+        let newest = sink.newest();
+        if newest != self.reached.progress {
+            self.source = None;
+            self.reached.progress = newest;
+        }
+    }
+
     async fn open_sink(&mut self) -> Result<(), Error> {
         let (sink, progress) = self.ends.open_sink().await?;
+        if sink.is_atomic() {
+            self.sink = Some(sink);
+            self.heed_the_sink();
+            return Ok(());
+        }
         self.sink = Some(sink);
         // The sink's own memory is the witness; ours only bridges the time until it is asked again.
         self.reached.progress = progress.or_else(|| self.reached.progress.take());

@@ -107,6 +107,12 @@ failpoints! {
     KafkaTaken = "kafka.taken",
     /// The producer has all messages of a batch.
     KafkaSent = "kafka.sent",
+    /// Everything in a transaction is delivered; it is about to be committed.
+    KafkaCommit = "kafka.commit",
+    /// It is committed; nobody knows.
+    KafkaCommitted = "kafka.committed",
+    /// The transactional id is taken over from whoever had it; the progress is not read.
+    KafkaClaimed = "kafka.claimed",
     /// It is about to throw away what the producer holds.
     KafkaReset = "kafka.reset",
     /// A new producer took the place of the old one.

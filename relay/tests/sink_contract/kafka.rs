@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use postrider_relay::pipeline::{Error, Kind, Progress};
+use postrider_relay::sinks::kafka::TransactionOptions;
 use postrider_relay::sinks::{Kafka, KafkaOptions};
 use postrider_relay::telemetry::Metrics;
 
@@ -33,6 +34,39 @@ impl Shared {
 
     pub(super) async fn try_open(&self) -> Result<(Kafka, Option<Progress>), Error> {
         Kafka::open(self.options.clone(), Some(KEY), Metrics::new()).await
+    }
+}
+
+/// The same with transactions: exactly once.
+pub(super) struct Exactly(pub(super) Shared);
+
+impl Exactly {
+    pub(super) fn new() -> Self {
+        let mut shared = Shared::new();
+        shared.options.transactions = Some(TransactionOptions {
+            id: unique("exactly"),
+            interval: Duration::from_millis(50),
+            timeout: Duration::from_secs(60),
+        });
+        Self(shared)
+    }
+}
+
+impl Rig for Exactly {
+    type Sink = Kafka;
+
+    async fn open(&self) -> (Kafka, Option<Progress>) {
+        self.0.open().await
+    }
+
+    fn topic(&self) -> &str {
+        self.0.topic()
+    }
+
+    async fn delivered(&self) -> Option<Vec<Delivered>> {
+        // A commit is durable before every partition has heard of it.
+        topic::settled(&self.0.options.bootstrap_servers, self.topic()).await;
+        self.0.delivered().await
     }
 }
 

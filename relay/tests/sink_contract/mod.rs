@@ -9,6 +9,7 @@ mod batch;
 #[cfg(feature = "downstream")]
 mod clickhouse;
 mod creation;
+mod exactly;
 mod kafka;
 mod null;
 mod outage;
@@ -90,6 +91,7 @@ macro_rules! promises {
 
 promises! {
     of_kafka: kafka::Shared::new();
+    of_kafka_exactly_once: kafka::Exactly::new();
     of_null: null::Nowhere;
 }
 

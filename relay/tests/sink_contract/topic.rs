@@ -86,6 +86,34 @@ fn read_blocking(bootstrap: &str, topic: &str) -> Vec<Delivered> {
     delivered
 }
 
+/// Waits until no transaction is open in the topic: what stands in it then is committed or aborted.
+pub(crate) async fn settled(bootstrap: &str, topic: &str) {
+    let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
+    let settle = move || {
+        // None where a leader is just being made.
+        let ends = |isolation: &str| -> Option<Vec<i64>> {
+            let consumer: BaseConsumer = ClientConfig::new()
+                .set("bootstrap.servers", &bootstrap)
+                .set("isolation.level", isolation)
+                .create()
+                .unwrap();
+            let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).unwrap();
+            let partitions = metadata.topics()[0].partitions().iter();
+            partitions.map(|p| Some(consumer.fetch_watermarks(&topic, p.id(), PATIENCE).ok()?.1)).collect()
+        };
+        let deadline = Instant::now() + PATIENCE;
+        // The end of all first: what is added meanwhile is none of it.
+        let is_open = || {
+            let (Some(all), Some(stable)) = (ends("read_uncommitted"), ends("read_committed")) else { return true };
+            all.iter().zip(stable).any(|(all, stable)| stable < *all)
+        };
+        while is_open() {
+            assert!(Instant::now() < deadline, "a transaction is still open in {topic}");
+        }
+    };
+    tokio::task::spawn_blocking(settle).await.unwrap();
+}
+
 /// A client that makes and changes topics.
 pub(crate) fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap()

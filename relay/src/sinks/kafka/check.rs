@@ -5,6 +5,7 @@
 
 mod cluster;
 mod rules;
+mod transactions;
 mod trouble;
 
 use std::collections::{BTreeSet, HashMap};
@@ -122,6 +123,7 @@ pub async fn check(expected: &Expected) -> Examined {
     examined.findings.extend(look.collisions());
     examined.findings.extend(look.creation().await);
     examined.findings.extend(look.configurations().await);
+    examined.findings.extend(look.transactions().await);
     if cluster.topics.contains_key(&expected.options.progress_topic) {
         match progress(&expected).await {
             Ok(progress) => examined.progress = progress,

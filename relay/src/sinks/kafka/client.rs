@@ -41,6 +41,12 @@ impl ClientContext for ProducerEvents {
     }
 
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        // It comes as no error of a message, only as that of the whole transaction.
+        if facility == NOT_IN_TRANSACTION
+            && let Some(topic) = forbidden_topic(message)
+        {
+            self.deliveries.forbidden(topic, denied(topic, "Write"));
+        }
         log(&self.reachability, level, facility, message);
     }
 
@@ -61,7 +67,8 @@ impl ProducerContext for ProducerEvents {
         match result {
             Ok(message) => {
                 self.reachability.reached();
-                if self.deliveries.is_troubled() {
+                // What is in a transaction that failed is not seen by anybody, so that it overtook nothing.
+                if self.deliveries.is_troubled() && !self.deliveries.is_atomic() {
                     self.deliveries.delivered_in_trouble(ticket, (message.topic(), message.key()));
                 }
                 self.deliveries.delivered(ticket);
@@ -105,6 +112,14 @@ impl ProducerEvents {
     }
 }
 
+/// What librdkafka calls its log lines about partitions that cannot take part in a transaction.
+const NOT_IN_TRANSACTION: &str = "ADDPARTS";
+
+/// The topic of such a line, if the relay has no right to it.
+fn forbidden_topic(message: &str) -> Option<&str> {
+    message.contains("Topic authorization failed").then(|| message.split('"').nth(1)).flatten()
+}
+
 /// A broker's refusal in words.
 fn said(code: RDKafkaErrorCode) -> String {
     match code {
@@ -123,5 +138,17 @@ fn mend(code: RDKafkaErrorCode, topic: &str) -> String {
         _ => format!(
             "See the broker's log; the topic's configuration tells: kafka-configs.sh --bootstrap-server … --describe --topic {topic}"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::forbidden_topic;
+
+    #[test]
+    fn a_topic_that_may_not_take_part_is_read_from_the_line_that_tells_it() {
+        let line = "127.0.0.1:9092/1: Failed to add partition \"orders.v1\" [3] to transaction: Broker: Topic authorization failed";
+        assert_eq!(forbidden_topic(line), Some("orders.v1"));
+        assert_eq!(forbidden_topic("Failed to add partition \"orders\" [3] to transaction: Broker: Not leader"), None);
     }
 }

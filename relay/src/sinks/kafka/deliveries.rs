@@ -51,6 +51,8 @@ pub(super) struct Deliveries {
     bytes: AtomicUsize,
     bytes_max: usize,
     room: Notify,
+    /// Everything in flight stands or falls together, so that of several failures a refusal is the one that matters.
+    atomic: bool,
     troubled: AtomicBool,
     /// The first failure since the last reset: those that follow are its consequences.
     trouble: Mutex<Option<Trouble>>,
@@ -93,11 +95,22 @@ impl Deliveries {
             bytes: AtomicUsize::new(0),
             bytes_max,
             room: Notify::new(),
+            atomic: false,
             troubled: AtomicBool::new(false),
             trouble: Mutex::new(None),
             refusals: Refusals::default(),
             metrics,
         }
+    }
+
+    /// The same for a sink whose messages become durable together, by transactions.
+    pub(super) fn atomic(self) -> Self {
+        Self { atomic: true, ..self }
+    }
+
+    /// Whether messages become durable together.
+    pub(super) fn is_atomic(&self) -> bool {
+        self.atomic
     }
 
     /// Where it counts.
@@ -194,9 +207,39 @@ impl Deliveries {
         self.troubled.store(false, Ordering::Release);
     }
 
-    /// Notes a failure and returns the first one.
+    /// Something failed that is no message's fault.
+    pub(super) fn give_up(&self, reason: &str) {
+        self.note(Trouble { kind: Kind::Unavailable, reason: reason.to_owned(), help: None });
+    }
+
+    /// A topic takes nothing from the relay, as this refusal says.
+    pub(super) fn forbidden(&self, topic: &str, refusal: Refusal) {
+        let Refusal { reason, help, .. } = refusal.clone();
+        self.refusals.forbid(topic, refusal);
+        self.note(Trouble { kind: Kind::Refused, reason, help: (!help.is_empty()).then_some(help) });
+    }
+
+    /// Whether a broker refused the producer as an old one.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.trouble().as_ref().is_some_and(|trouble| trouble.kind == Kind::Fenced)
+    }
+
+    /// The first failure since the last reset, as the pump hears of it.
+    pub(super) fn trouble_error(&self) -> Error {
+        let trouble = self.trouble().clone();
+        trouble.map_or_else(|| Error::new(End::Sink, Kind::Unavailable, "the transaction was given up"), Error::from)
+    }
+
+    /// Notes a failure and returns the first one, or the refusal that led to it.
     fn note(&self, trouble: Trouble) -> Trouble {
-        let first = self.trouble().get_or_insert(trouble).clone();
+        let mut noted = self.trouble();
+        let first = noted.get_or_insert_with(|| trouble.clone());
+        // What was purged because of it may be reported before it.
+        if self.atomic && trouble.kind == Kind::Refused && first.kind == Kind::Unavailable {
+            *first = trouble;
+        }
+        let first = first.clone();
+        drop(noted);
         self.troubled.store(true, Ordering::Release);
         first
     }

@@ -24,28 +24,30 @@ mod progress;
 mod questions;
 mod refusal;
 mod refusals;
+mod sending;
 mod topic;
 mod topics;
+mod transactions;
 mod wire;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tracing::warn;
 
 use crate::kafka::reachability::Reachability;
-use crate::pipeline::message::MessageRef;
 use crate::pipeline::times::now_ms;
 use crate::pipeline::{End, Error, Kind, Messages, Progress, Receipt, Refused, Sink};
-use crate::sinks::kafka::admission::{Rules, largest_of, must_go_alone};
+use crate::sinks::kafka::admission::Rules;
 use crate::sinks::kafka::batches::BatchLimit;
 use crate::sinks::kafka::client::ProducerEvents;
-use crate::sinks::kafka::deliveries::{Accepting, Deliveries};
-use crate::sinks::kafka::producer::{Dispatch, NotTaken, Producer};
+use crate::sinks::kafka::deliveries::Deliveries;
+use crate::sinks::kafka::producer::{NotTaken, Producer};
 use crate::sinks::kafka::progress::{PARTITION, Reader};
-use crate::sinks::kafka::questions::Run;
-use crate::sinks::kafka::topics::{TopicId, Topics};
+use crate::sinks::kafka::topics::Topics;
+use crate::sinks::kafka::transactions::Transactions;
 use crate::sinks::kafka::wire::Wire;
 use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
@@ -54,6 +56,7 @@ pub use crate::kafka::{KafkaLogin, KafkaSecurity, KafkaTls, WorkedOnce};
 pub use creation::{CreatedTopics, TopicCreation};
 pub use held::held;
 pub use options::{Compression, KafkaOptions, Untimely};
+pub use transactions::TransactionOptions;
 
 /// How long to wait when librdkafka's own queue is full, which our bound makes rare: a delivery frees it only after the
 /// callback that tells of it, so that there is nothing to be woken by.
@@ -77,7 +80,7 @@ const OVERCOME_AFTER: u64 = 1000;
 /// The sink that publishes to Kafka.
 pub struct Kafka {
     options: KafkaOptions,
-    producer: Producer,
+    producer: Arc<Producer>,
     deliveries: Arc<Deliveries>,
     reachability: Arc<Reachability>,
     batches: Arc<BatchLimit>,
@@ -86,7 +89,11 @@ pub struct Kafka {
     metrics: Arc<Metrics>,
     started: Instant,
     /// Batches begun so far: the next one's number.
-    sequence: u64,
+    sequence: Arc<AtomicU64>,
+    /// Those of exactly-once delivery.
+    transactions: Option<Arc<Transactions>>,
+    /// The note of the batch that is sent next, with transactions.
+    cover: Option<Progress>,
     /// Messages accepted since the last reset.
     accepted: u64,
 }
@@ -104,12 +111,13 @@ impl Kafka {
         options.secured = options.security.properties()?;
         let secure = !options.secured.is_empty();
         let reachability = Arc::new(Reachability::new(&options.bootstrap_servers, secure, Arc::clone(&metrics)));
-        let deliveries = Arc::new(Deliveries::new(options.queue_bytes_max, Arc::clone(&metrics)));
+        let deliveries = Deliveries::new(options.queue_bytes_max, Arc::clone(&metrics));
+        let deliveries = Arc::new(if options.transactions.is_some() { deliveries.atomic() } else { deliveries });
         let batches = Arc::new(BatchLimit::new());
-        let producer = start_producer(&options, &deliveries, &reachability, &batches)?;
+        let producer = Arc::new(start_producer(&options, &deliveries, &reachability, &batches)?);
         let topics = Topics::new(&options, &reachability, Arc::clone(&metrics));
         let (rules, started) = (Rules::new(&options), Instant::now());
-        let sink = Self {
+        let mut sink = Self {
             options,
             producer,
             deliveries,
@@ -119,12 +127,15 @@ impl Kafka {
             rules,
             metrics,
             started,
-            sequence: 0,
+            sequence: Arc::default(),
+            transactions: None,
+            cover: None,
             accepted: 0,
         };
-        let progress = match progress_key {
-            Some(key) => sink.read_progress(key).await?,
-            None => None,
+        let progress = match (progress_key, sink.options.transactions.clone()) {
+            (Some(key), None) => sink.read_progress(key).await?,
+            (key, Some(transactions)) => sink.take_over(key, &transactions).await?,
+            (None, None) => None,
         };
         sink.await_broker().await?;
         sink.options.security.worked();
@@ -139,23 +150,9 @@ impl Kafka {
 
     /// The newest progress record of `key`; creates the topic if it is missing.
     async fn read_progress(&self, key: &str) -> Result<Option<Progress>, Error> {
-        let (options, reachability) = (self.options.clone(), Arc::clone(&self.reachability));
-        let (reader, exists) = blocking(move || {
-            let reader = Reader::start(options, reachability)?;
-            let exists = reader.topic_exists()?;
-            Ok((reader, exists))
-        })
-        .await?;
-        if !exists {
-            progress::create_topic(&self.options, &self.reachability).await?;
-        }
+        let reader = self.reader().await?;
         let key = key.as_bytes().to_vec();
-        let newest = blocking(move || {
-            if !exists {
-                reader.await_topic()?;
-            }
-            reader.newest(&key)
-        });
+        let newest = blocking(move || reader.newest(&key));
         // The first batch then finds its producer connected and numbered.
         let (producer, topic) = (self.producer.handle(), self.options.progress_topic.clone());
         let timeout = self.options.connect_timeout;
@@ -165,6 +162,22 @@ impl Kafka {
         });
         let (newest, warm) = tokio::join!(newest, warm);
         warm.and(newest)
+    }
+
+    /// A reader of the progress topic, which is created if it is missing.
+    async fn reader(&self) -> Result<Reader, Error> {
+        let (options, reachability) = (self.options.clone(), Arc::clone(&self.reachability));
+        let (reader, exists) = blocking(move || {
+            let reader = Reader::start(options, reachability)?;
+            let exists = reader.topic_exists()?;
+            Ok((reader, exists))
+        })
+        .await?;
+        if exists {
+            return Ok(reader);
+        }
+        progress::create_topic(&self.options, &self.reachability).await?;
+        blocking(move || reader.await_topic().map(|()| reader)).await
     }
 
     /// Waits until the producer reached a broker, which also makes it ask for its producer id.
@@ -198,63 +211,33 @@ impl Kafka {
 
     /// Starts a new producer, which no partition knows. Only while nothing is in flight.
     fn renew(&mut self) -> Result<(), Error> {
-        self.producer = start_producer(&self.options, &self.deliveries, &self.reachability, &self.batches)?;
+        self.producer = Arc::new(start_producer(&self.options, &self.deliveries, &self.reachability, &self.batches)?);
         self.topics.renewed();
         self.accepted = 0;
         Ok(())
     }
 
-    /// Hands one message to the producer; false if a delivery failed instead, which the receipt tells.
-    async fn publish(
-        &mut self,
-        message: &MessageRef<'_>,
-        topic: TopicId,
-        at: Moment,
-        accepting: &mut Accepting<'_>,
-    ) -> Result<bool, Error> {
-        let alone = must_go_alone(self.topics.topic(topic), message, at.largest);
-        let place = match message.partition().and_then(|partition| usize::try_from(partition).ok()) {
-            Some(partition) => self.topics.topic_mut(topic).place_in(partition, at.second),
-            None => self.topics.topic_mut(topic).place(message.key(), at.second),
-        };
-        if place.wait || alone {
-            if !delivered(&self.producer, &self.deliveries).await {
-                return Ok(false);
-            }
-            self.topics.settled();
+    /// Asks for smaller requests if one was refused.
+    fn narrow(&self) {
+        if self.batches.shrink() {
+            let bytes = self.batches.bytes();
+            warn!(bytes, "a request was refused; the next ones are smaller, to find the record that is meant");
         }
-        if let (true, Some(partition)) = (place.first, place.partition) {
-            self.topics.probe(topic, partition);
+        self.batches.set_alone(false);
+    }
+
+    /// Goes on after a failure, with what it taught.
+    fn overcome(&mut self) {
+        for (topic, refusal) in self.deliveries.refusals.forbidden() {
+            self.topics.forbid(&topic, refusal);
         }
-        let clamped = self.topics.topic(topic).limits.clamp(message.timestamp_ms(), at.now_ms);
-        if clamped.is_some() {
-            self.metrics.kafka.clamped.inc();
-        }
-        let dispatch = Dispatch {
-            ticket: accepting.ticket(),
-            partition: place.partition.map(|partition| partition as i32),
-            timestamp_ms: clamped.unwrap_or(message.timestamp_ms()),
-            instead_of_ms: clamped.map(|_| message.timestamp_ms()),
-        };
-        self.batches.set_alone(alone);
-        while let Err(not_taken) = self.producer.take(message, dispatch) {
-            if !await_room(not_taken, &self.deliveries).await? {
-                return Ok(false);
-            }
-        }
-        accepting.accepted();
-        reach(Failpoint::KafkaTaken);
-        // A broker takes any first sequence number from a producer that it does not know yet, so that a request on its way
-        // behind a refused one would overtake it. After a refusal there is none: one record at a time.
-        if alone || self.batches.is_reduced() {
-            let all = delivered(&self.producer, &self.deliveries).await;
-            self.batches.set_alone(false);
-            if all {
-                self.topics.settled();
-            }
-            return Ok(all);
-        }
-        Ok(true)
+        self.deliveries.forget_trouble();
+        reach(Failpoint::KafkaRenewed);
+    }
+
+    /// The number of the next batch.
+    fn next(&self) -> u64 {
+        self.sequence.fetch_add(1, Ordering::Relaxed)
     }
 }
 
@@ -276,44 +259,43 @@ impl Sink for Kafka {
     }
 
     async fn send(&mut self, messages: Messages) -> Result<Receipt, Error> {
+        if let Some(transactions) = self.transactions.clone() {
+            return self.send_within(&transactions, messages).await;
+        }
         self.restore().await?;
         if let Some(failed) = self.deliveries.follow() {
             return Ok(failed);
         }
-        reach(Failpoint::KafkaSend);
-        self.insist_on_topics(&messages).await?;
-        let memory =
-            messages.bytes() + messages.len() * MESSAGE_MEMORY + messages.header_mark() as usize * HEADER_MEMORY;
-        let names = messages.iter().map(|message| message.name()).collect();
-        let deliveries = Arc::clone(&self.deliveries);
-        let (mut accepting, receipt) = deliveries.begin(self.sequence, names, memory).await;
-        self.sequence += 1;
-        // Asked for once: the clock costs more than all else that is decided about a message here.
-        let second = u32::try_from(self.started.elapsed().as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-        let at = Moment { second, now_ms: now_ms(), largest: largest_of(&messages) };
-        let mut run = Run::default();
-        for message in messages.iter() {
-            // Whatever failed meanwhile took its successors with it: this message must not overtake them.
-            if deliveries.is_troubled() {
-                return Ok(receipt);
-            }
-            let Some(topic) = run.topic(&self.topics, &message) else {
-                return Err(Error::new(End::Sink, Kind::Broken, "a topic was forgotten while a batch was sent"));
-            };
-            if !self.publish(&message, topic, at, &mut accepting).await? {
-                return Ok(receipt);
-            }
+        self.hand_over(messages).await
+    }
+
+    fn is_atomic(&self) -> bool {
+        self.transactions.is_some()
+    }
+
+    fn cover(&mut self, note: Progress) {
+        self.cover = Some(note);
+    }
+
+    fn newest(&self) -> Option<Progress> {
+        self.transactions.as_ref()?.newest()
+    }
+
+    fn rest(&mut self) {
+        if let Some(transactions) = &self.transactions {
+            transactions.rest();
         }
-        self.accepted += messages.len() as u64;
-        reach(Failpoint::KafkaSent);
-        Ok(receipt)
     }
 
     /// Also behind a batch that failed or was given up: what a progress record names is durable.
     async fn record(&mut self, progress: Progress) -> Result<Receipt, Error> {
+        if let Some(transactions) = self.transactions.clone() {
+            let mut open = transactions.turn().await;
+            transactions.enter(&mut open)?;
+            return transactions.record(&mut open, &progress).await;
+        }
         let bytes = progress.key.len() + progress.value.len();
-        let (mut accepting, receipt) = self.deliveries.begin(self.sequence, vec![0], bytes).await;
-        self.sequence += 1;
+        let (mut accepting, receipt) = self.deliveries.begin(self.next(), vec![0], bytes).await;
         let place = (self.options.progress_topic.as_str(), PARTITION);
         while let Err(not_taken) = self.producer.take_for(place, (&progress.key, &progress.value), accepting.ticket()) {
             if !await_room(not_taken, &self.deliveries).await? {
@@ -344,30 +326,28 @@ impl Sink for Kafka {
 
     async fn reset(&mut self) -> Result<(), Error> {
         reach(Failpoint::KafkaReset);
+        if let Some(transactions) = self.transactions.clone() {
+            return self.reset_within(&transactions).await;
+        }
         self.producer.purge().await;
         if let Some(error) = self.producer.fatal()
             && error.kind() == Kind::Fenced
         {
             return Err(error);
         }
-        if self.batches.shrink() {
-            let bytes = self.batches.bytes();
-            warn!(bytes, "a request was refused; the next ones are smaller, to find the record that is meant");
-        }
-        self.batches.set_alone(false);
+        self.narrow();
         // With nothing in flight a new one is cheap and certain: this one may have stopped for good, remember that a
         // topic is missing, or have a gap in its sequence numbers.
         self.renew()?;
-        for (topic, refusal) in self.deliveries.refusals.forbidden() {
-            self.topics.forbid(&topic, refusal);
-        }
-        self.deliveries.forget_trouble();
-        reach(Failpoint::KafkaRenewed);
+        self.overcome();
         Ok(())
     }
 
     async fn close(self, deadline: Duration) -> Result<(), Error> {
         reach(Failpoint::KafkaClose);
+        if let Some(transactions) = &self.transactions {
+            return transactions.close(Instant::now() + deadline).await;
+        }
         if self.producer.drain(Instant::now() + deadline).await {
             return Ok(());
         }
@@ -392,17 +372,6 @@ fn start_producer(
     };
     Producer::start(&options.producer(batches.bytes()), events)
         .map_err(|error| Error::new(End::Sink, Kind::Setup, "the kafka producer does not start").because(error))
-}
-
-/// What holds for all messages of a batch.
-#[derive(Debug, Clone, Copy)]
-struct Moment {
-    /// Seconds since the sink was opened, from 1.
-    second: u32,
-    /// Milliseconds since 1970.
-    now_ms: i64,
-    /// What one message takes at most.
-    largest: usize,
 }
 
 /// Waits until everything accepted is delivered; false as soon as something failed.

@@ -9,6 +9,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::kafka::security::KafkaSecurity;
 use crate::sinks::kafka::creation::TopicCreation;
+use crate::sinks::kafka::transactions::TransactionOptions;
 use crate::sinks::kafka::wire::REPORT_INTERVAL_MS;
 
 /// The largest message by default, in bytes: what a broker with default limits takes (`max.message.bytes` is 1 048 588,
@@ -57,6 +58,8 @@ pub struct KafkaOptions {
     pub topic_refresh_interval: Duration,
     /// What happens to a message whose commit time a topic does not take.
     pub untimely: Untimely,
+    /// Exactly-once delivery, if it is wanted.
+    pub transactions: Option<TransactionOptions>,
     /// How brokers are reached safely.
     pub security: KafkaSecurity,
     /// What that is in librdkafka's words, with the secrets as they were when the sink was opened.
@@ -96,6 +99,7 @@ impl KafkaOptions {
             topics: TopicCreation::default(),
             topic_refresh_interval: Duration::from_secs(30),
             untimely: Untimely::Clamp,
+            transactions: None,
             security: KafkaSecurity::default(),
             secured: Vec::new(),
             properties: Vec::new(),
@@ -131,6 +135,18 @@ impl KafkaOptions {
                 // A record beyond it would wait for room for ever.
                 ((2 * self.queue_bytes_max + self.message_bytes_max) / 1024 + 1).min(i32::MAX as usize).to_string(),
             );
+        if let Some(transactions) = &self.transactions {
+            config
+                .set("transactional.id", &transactions.id)
+                .set("transaction.timeout.ms", transactions.timeout.as_millis().to_string())
+                // A failure aborts the transaction: it leaves no gap.
+                .set("enable.gapless.guarantee", "false")
+                // librdkafka insists that a request may be tried once within a transaction.
+                .set(
+                    "socket.timeout.ms",
+                    self.request_timeout.min(transactions.timeout).as_millis().clamp(10, 300_000).to_string(),
+                );
+        }
         config
     }
 

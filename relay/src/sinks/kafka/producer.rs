@@ -164,6 +164,17 @@ impl Producer {
         }
     }
 
+    /// Forgets everything, also what was sent: for a producer whose transaction is over.
+    pub(super) async fn purge_all(&self) {
+        loop {
+            let native = Arc::clone(&self.native);
+            drop(tokio::task::spawn_blocking(move || native.purge(PurgeConfig::default().queue().inflight())).await);
+            if self.drain(Instant::now() + PURGE_AGAIN).await {
+                return;
+            }
+        }
+    }
+
     fn enqueue(&self, record: Record<'_>) -> Result<(), NotTaken> {
         self.native.send(record).map_err(|(error, record)| match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::QueueFull) => NotTaken::Full,

@@ -126,6 +126,26 @@ impl Reader {
         Ok(None)
     }
 
+    /// Waits until this record is the newest of its key that is committed, and with it everything before it. Blocks.
+    ///
+    /// # Errors
+    /// It is not in time: transactions of others, which are not over, stand before it.
+    pub(super) fn await_record(&self, record: &Progress) -> Result<(), Error> {
+        while self.newest(&record.key)?.as_ref() != Some(record) {
+            if Instant::now() >= self.deadline {
+                let topic = &self.options.progress_topic;
+                let context =
+                    format!("the progress topic {topic:?} cannot be read to its end: a transaction is open in it");
+                return Err(Error::new(End::Sink, Kind::Unavailable, context).with_help(
+                    "Another relay that shares the topic ended within a transaction. It is over when that relay starts again, \
+                     or when its kafka.transaction_timeout_ms has passed.",
+                ));
+            }
+            std::thread::sleep(ASK_AGAIN);
+        }
+        Ok(())
+    }
+
     /// The first offset and the one after the last. A topic that was just created, or has just moved, may have no leader
     /// that knows of it yet.
     fn bounds(&self) -> Result<(i64, i64), Error> {

@@ -24,7 +24,10 @@ impl Kafka {
             return Ok(());
         }
         if self.topics.is_full(unknown.len()) && delivered(&self.producer, &self.deliveries).await {
-            self.renew()?;
+            // What overtakes a refused record within a transaction is aborted with it.
+            if self.transactions.is_none() {
+                self.renew()?;
+            }
             self.topics.forget();
         }
         self.topics.learn(unknown).await

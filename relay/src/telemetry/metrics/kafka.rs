@@ -1,12 +1,18 @@
 //! Metrics of the Kafka sink.
 
-use prometheus::{Gauge, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
 
 use crate::telemetry::metrics::section::section;
 
 /// The label that says why an event was refused before it was sent: `name`, `missing`, `denied`, `too_many`, `size`, `header`,
 /// `key`, `time`, or `broker` for one that a broker had refused when it was sent before.
 pub(super) const REASON: &str = "reason";
+
+/// The label that says how a transaction ended: `committed` or `aborted`.
+const OUTCOME: &str = "outcome";
+
+/// From a commit on a quiet cluster to one that waits for brokers to come back.
+const TRANSACTION_BUCKETS_SECONDS: [f64; 10] = [0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 2.0, 10.0];
 
 section! {
     /// The producer and its connections.
@@ -25,6 +31,8 @@ section! {
         topics: IntGauge = level("postrider_kafka_topics", "Topics in use.");
         topics_created: IntCounter = counter("postrider_kafka_topics_created_total", "Topics that the relay created.");
         partition_changes: IntCounter = counter("postrider_kafka_partition_changes_total", "Changes of a topic's number of partitions that were taken over.");
+        transactions: IntCounterVec = family("postrider_kafka_transactions_total", "Transactions that were ended, by outcome; only with exactly-once delivery.", &[OUTCOME]);
+        transaction_seconds: Histogram = histogram("postrider_kafka_transaction_seconds", "How long ending a transaction took: its last deliveries and the brokers' answer.", &TRANSACTION_BUCKETS_SECONDS);
         clamped: IntCounter = counter("postrider_kafka_clamped_times_total", "Messages published with another time than their commit's, which the topic does not take.");
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::metadata::Metadata;
+use rdkafka::metadata::{Metadata, MetadataBroker};
 
 /// What the cluster's metadata says.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     pub(super) brokers: usize,
+    pub(super) ids: Vec<i32>,
     pub(super) hosts: Vec<String>,
     pub(super) topics: BTreeMap<String, TopicFound>,
 }
@@ -26,6 +27,7 @@ impl Cluster {
             (topic.name().to_owned(), TopicFound { partitions: partitions.len(), replicas })
         });
         let hosts = metadata.brokers().iter().map(|broker| broker.host().to_owned());
-        Self { brokers: metadata.brokers().len(), hosts: hosts.collect(), topics: topics.collect() }
+        let ids = metadata.brokers().iter().map(MetadataBroker::id).collect();
+        Self { brokers: metadata.brokers().len(), ids, hosts: hosts.collect(), topics: topics.collect() }
     }
 }

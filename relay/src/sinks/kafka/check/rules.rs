@@ -129,6 +129,25 @@ pub(super) static PROGRESS_UNREADABLE: Rule = Rule {
     mend: "`kafka-acls.sh --add … --operation Read --operation Write --operation Describe --topic …`",
 };
 
+pub(super) static TRANSACTION_LOG: Rule = Rule {
+    code: "transaction-log",
+    severity: Severity::Warning,
+    why: "With fewer than three replicas the loss of one broker stops exactly-once delivery, or loses what became of a transaction.",
+    mend: "`kafka-reassign-partitions.sh` with three replicas for each partition of `__transaction_state`; the brokers' transaction.state.log.replication.factor=3 and min.isr=2",
+};
+pub(super) static TRANSACTION_TIMEOUT: Rule = Rule {
+    code: "transaction-timeout",
+    severity: Severity::Error,
+    why: "The brokers refuse a producer whose transactions may stay open for longer than they allow: the relay does not start.",
+    mend: "Lower `kafka.transaction_timeout_ms`, or raise the brokers' transaction.max.timeout.ms.",
+};
+pub(super) static READ_COMMITTED: Rule = Rule {
+    code: "read-committed",
+    severity: Severity::Note,
+    why: "A consumer that reads the uncommitted sees what was aborted, and what is sent again for it.",
+    mend: "Set isolation.level=read_committed in every consumer; Java's default is read_uncommitted.",
+};
+
 /// Every rule of the broker's part.
 pub(super) const RULES: &[&Rule] = &[
     &UNREACHABLE,
@@ -152,4 +171,7 @@ pub(super) const RULES: &[&Rule] = &[
     &PROGRESS_POLICY,
     &PROGRESS_PARTITIONS,
     &PROGRESS_UNREADABLE,
+    &TRANSACTION_LOG,
+    &TRANSACTION_TIMEOUT,
+    &READ_COMMITTED,
 ];
