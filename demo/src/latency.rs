@@ -9,6 +9,7 @@ pub(crate) mod writers;
 
 use std::time::Duration;
 
+pub(crate) use bench::measure;
 pub use bench::{Connections, Options, bench};
 pub use report::Report;
 

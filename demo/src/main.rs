@@ -1,4 +1,4 @@
-//! `demo run`, `demo drain`, `demo latency`, `demo snapshot`, `demo load`, `demo trending`, `demo compare`, `demo soak`, `demo drill`: started by `cargo xtask`, which names the services and the relay's binary.
+//! `demo run`, `demo drain`, `demo exactly-once`, `demo latency`, `demo snapshot`, `demo load`, `demo trending`, `demo compare`, `demo soak`, `demo drill`: started by `cargo xtask`, which names the services and the relay's binary.
 
 use std::error::Error as _;
 use std::fmt::Display;
@@ -33,6 +33,13 @@ enum Command {
     Drain {
         #[command(flatten)]
         options: drain::Options,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// What Kafka's transactions cost, beside the same relay without them
+    ExactlyOnce {
+        #[command(flatten)]
+        options: drain::exactly::Options,
         #[command(flatten)]
         form: Form,
     },
@@ -152,6 +159,12 @@ async fn obey(command: Command, screen: &Screen) -> Result<bool> {
         Command::Drain { options, form } => {
             let environment = xtask::services::current()?;
             let report = drain::drain(&environment, &options, screen).await?;
+            form.show(&report, || report.json(), screen);
+            Ok(true)
+        }
+        Command::ExactlyOnce { options, form } => {
+            let environment = xtask::services::current()?;
+            let report = drain::exactly::bench(&environment, &options, screen).await?;
             form.show(&report, || report.json(), screen);
             Ok(true)
         }

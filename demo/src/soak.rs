@@ -27,6 +27,8 @@ pub enum Form {
         rate: u64,
         /// How often the relay is killed.
         kills: u64,
+        /// With Kafka's transactions.
+        exactly_once: bool,
     },
     /// Captured tables against what consumers make of them: [`crate::state`].
     State,
@@ -49,12 +51,17 @@ pub const SOAKS: &[Soak] = &[
     Soak {
         name: "kills",
         about: "200 SIGKILLs in ten minutes: the relay lives 1 to 5 seconds at a time",
-        form: Form::Run { seconds: 600, rate: 1_000, kills: 200 },
+        form: Form::Run { seconds: 600, rate: 1_000, kills: 200, exactly_once: false },
     },
     Soak {
         name: "hour",
         about: "an hour at a steady pace with a kill every three minutes: memory and latency must not creep",
-        form: Form::Run { seconds: 3_600, rate: 1_000, kills: 20 },
+        form: Form::Run { seconds: 3_600, rate: 1_000, kills: 20, exactly_once: false },
+    },
+    Soak {
+        name: "exactly-once",
+        about: "200 SIGKILLs in ten minutes with Kafka's transactions: nothing lost, and nothing twice",
+        form: Form::Run { seconds: 600, rate: 1_000, kills: 200, exactly_once: true },
     },
     Soak {
         name: "state",
@@ -104,12 +111,12 @@ impl Form {
     /// The run that it is, if it is one.
     pub fn options(self, seed: Option<u64>, keep: bool) -> Option<Options> {
         match self {
-            Self::Run { seconds, rate, kills } => {
-                Some(Options { seconds: Some(seconds), rate, kills, relay_only: true, seed, keep })
+            Self::Run { seconds, rate, kills, exactly_once } => {
+                Some(Options { seconds: Some(seconds), rate, kills, relay_only: true, exactly_once, seed, keep })
             }
             Self::Chain => {
                 let (seconds, rate, kills) = (Some(60), FULL_SPEED, 10);
-                Some(Options { seconds, rate, kills, relay_only: false, seed, keep })
+                Some(Options { seconds, rate, kills, relay_only: false, exactly_once: false, seed, keep })
             }
             _ => None,
         }

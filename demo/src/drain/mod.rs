@@ -4,6 +4,7 @@
 
 mod backlog;
 mod contest;
+pub mod exactly;
 mod gauge;
 mod recvlogical;
 mod report;

@@ -58,16 +58,23 @@ pub async fn bench(options: &Options, screen: &Screen) -> Result<Report> {
     let mut measured = Vec::new();
     for connections in [Connections::Plain, Connections::Tls] {
         if options.only.is_none_or(|only| only == connections) {
-            measured.push((connections, measure(connections, options, screen).await?));
+            measured.push((connections, measure(connections, options, &[], screen).await?));
         }
     }
     Ok(Report::new(measured))
 }
 
-async fn measure(connections: Connections, options: &Options, screen: &Screen) -> Result<Figures> {
+/// Measures a relay with these variables.
+pub(crate) async fn measure(
+    connections: Connections,
+    options: &Options,
+    variables: &[(&str, &str)],
+    screen: &Screen,
+) -> Result<Figures> {
     screen.say(&format!("{}: starting a Postgres, a Kafka and the relay", connections.name()));
     let place = Place::open(connections).await?;
-    let mut relay = place.relay.start()?;
+    let relay = variables.iter().fold(place.relay.clone(), |relay, (name, value)| relay.with(name, value));
+    let mut relay = relay.start()?;
     let arrivals = Arrivals::start(&place)?;
     // One event, to know that all is connected and subscribed before the first that counts is due.
     write(&place, Schedule::at_once(1)).await?;

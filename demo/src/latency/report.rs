@@ -21,12 +21,12 @@ pub struct Report {
 
 /// The figures of one; the keys are a contract with those who read them.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     /// Events a second that were written.
     rate: f64,
     /// Commit to consumer.
-    p50_ms: f64,
-    p99_ms: f64,
+    pub(crate) p50_ms: f64,
+    pub(crate) p99_ms: f64,
     p999_ms: f64,
     max_ms: f64,
     /// From the moment when the event was due: writing and committing it included.

@@ -38,7 +38,7 @@ async fn on(
     options: &Options,
     screen: &Screen,
 ) -> Result<Report> {
-    let site = Site::open(environment, !options.relay_only).await?;
+    let site = Site::open(environment, !options.relay_only, options.exactly_once).await?;
     let mut services = services;
     let played = play::play(environment, &mut services, &site, options, screen).await;
     match &played {

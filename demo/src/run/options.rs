@@ -17,6 +17,9 @@ pub struct Options {
     /// Only Postgres, the relay and Kafka: no workers, no ClickHouse and no Redis
     #[arg(long)]
     pub relay_only: bool,
+    /// Deliver with Kafka's transactions: then nothing may come twice either
+    #[arg(long)]
+    pub exactly_once: bool,
     /// Where the random choices begin; if not given, each run differs
     #[arg(long)]
     pub seed: Option<u64>,

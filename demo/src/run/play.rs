@@ -86,7 +86,8 @@ pub(super) async fn play(
         }
         _ => None,
     };
-    let played = Played { outcome, usage, outages, killed, written_for, captured, found };
+    let played =
+        Played { outcome, usage, outages, killed, written_for, captured, found, exactly_once: options.exactly_once };
     Ok(Report::new(findings, &deliveries, played))
 }
 

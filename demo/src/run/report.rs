@@ -38,6 +38,8 @@ pub(super) struct Played {
     pub(super) killed: u64,
     pub(super) written_for: Duration,
     pub(super) captured: Captured,
+    /// With Kafka's transactions: a repetition is a defect.
+    pub(super) exactly_once: bool,
     /// What is behind Kafka, unless the run ended there.
     pub(super) found: Option<Found>,
 }
@@ -111,7 +113,8 @@ impl Report {
     pub fn passed(&self) -> bool {
         let Captured { comparison, flaws } = &self.played.captured;
         let downstream = self.played.found.as_ref().is_none_or(Found::good);
-        self.findings.clean() && flaws.none() && comparison.differences == 0 && downstream
+        let twice = self.played.exactly_once && self.findings.duplicated + flaws.duplicated > 0;
+        self.findings.clean() && !twice && flaws.none() && comparison.differences == 0 && downstream
     }
 
     /// The figures as one line of JSON.
@@ -270,6 +273,7 @@ mod tests {
                 written_for,
                 captured: Captured::default(),
                 found: None,
+                exactly_once: false,
             },
         )
     }

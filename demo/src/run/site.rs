@@ -29,7 +29,7 @@ pub(super) struct Site {
 
 impl Site {
     /// A new database, and a relay that is configured for it; with `chain`, the workers too.
-    pub(super) async fn open(environment: &Environment, chain: bool) -> Result<Self> {
+    pub(super) async fn open(environment: &Environment, chain: bool, exactly_once: bool) -> Result<Self> {
         let name = name();
         let folder = std::env::temp_dir().join(&name);
         std::fs::create_dir_all(&folder).doing(format!("creating {}", folder.display()))?;
@@ -48,6 +48,7 @@ impl Site {
         let relay = Relay::configure(&folder, &config)?
             .with("POSTRIDER_CAPTURE_TABLES", &captured.join(", "))
             .with("POSTRIDER_CAPTURE_TOPIC", &format!("{name}.cdc.{{table}}"));
+        let relay = if exactly_once { relay.with("POSTRIDER_KAFKA_DELIVERY", "exactly-once") } else { relay };
         // The tables are empty when the slot is made: each row is a change, and what is behind Kafka hears of every change.
         let relay = if chain { relay.with("POSTRIDER_CAPTURE_SNAPSHOT_MODE", "no_data") } else { relay };
         let tables = TableTopics::new(&environment.kafka.bootstrap, &format!("{name}.cdc."), &names);
