@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::config::{
-    admin, audit, breaker, capture, clickhouse, consumer, databases, dead_letter, invalidate, kafka, load, log, outbox,
-    parking, partitions, postgres, process, redis, source, standby, topics, tracing,
+    admin, audit, breaker, capture, clickhouse, consumer, databases, dead_letter, declared, invalidate, kafka, load, log,
+    outbox, parking, partitions, postgres, process, redis, source, standby, topics, tracing,
 };
 
 /// One key of the configuration.
@@ -105,6 +105,8 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         capture::KEYS,
         capture::TYPES_KEYS,
         capture::SNAPSHOT_KEYS,
+        declared::PUBLICATION_KEYS,
+        declared::SLOT_KEYS,
         kafka::KEYS,
         kafka::DELIVERY_KEYS,
         kafka::SECURITY_KEYS,

@@ -12,11 +12,13 @@ pub mod clickhouse;
 pub mod consumer;
 pub mod databases;
 pub mod dead_letter;
+pub mod declared;
 mod document;
 mod environment;
 pub mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+pub mod identity;
 pub mod invalidate;
 pub mod kafka;
 pub mod key;
@@ -46,6 +48,7 @@ use std::{
 
 use crate::config::{
     capture::Capture,
+    declared::Declared,
     error::{ConfigError, Problem},
     kafka::Kafka,
     outbox::Outbox,
@@ -149,6 +152,8 @@ pub struct DatabaseConfig {
     pub capture: Option<Capture>,
     /// How the days of an outbox come and go.
     pub partitions: Partitions,
+    /// What shall be there beside what the relay itself needs.
+    pub declared: Declared,
 }
 
 impl DatabaseConfig {
@@ -161,12 +166,23 @@ impl DatabaseConfig {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
         let (name, text) = read_configuration(path)?;
-        let mut settings = merge(&name, &text, environment)?;
+        Self::parse(&name, &text, environment)
+    }
+
+    fn parse(
+        name: &str,
+        text: &str,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let mut settings = merge(name, text, environment)?;
         let source = Source::from_settings(&mut settings);
         let outboxes = Outbox::all_from_settings(&mut settings);
+        let postgres = Postgres::from_settings(&mut settings, &read_file);
+        let capture = Capture::from_settings(&mut settings, &source, &outboxes, &read_file);
         let config = Self {
-            postgres: Postgres::from_settings(&mut settings, &read_file),
-            capture: Capture::from_settings(&mut settings, &source, &outboxes, &read_file),
+            declared: Declared::from_settings(&mut settings, &postgres, &source, capture.as_ref()),
+            postgres,
+            capture,
             source,
             outboxes,
             partitions: Partitions::from_settings(&mut settings),

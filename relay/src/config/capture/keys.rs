@@ -113,6 +113,12 @@ pub(super) const KEY_COLUMNS: Key = Key {
     fallback: Fallback::Absent("the primary key; without one, the columns of the index that is the replica identity"),
     meaning: "The key of a table's records, as a table of \"schema.table\" = \"column, column\". Columns that are not in its replica identity need REPLICA IDENTITY FULL. In the variable: table=columns, separated by `;` or line breaks.",
 };
+pub(super) const REPLICA_IDENTITIES: Key = Key {
+    path: "capture.replica_identities",
+    kind: Kind::Properties,
+    fallback: Fallback::Absent("every table keeps the one it has; one without any is refused"),
+    meaning: "By what the log tells the rows of a table apart, as a table of \"schema.table\" = \"full\", \"default\" (the primary key) or \"index NAME\": `postrider slot apply` sets it, `postrider init` never does. In the variable: table=identity, separated by `;` or line breaks.",
+};
 pub(super) const TRANSACTION_TOPIC: Key = Key {
     path: "capture.transaction_topic",
     kind: Kind::Text("the name of a topic"),
@@ -177,6 +183,7 @@ pub(in crate::config) const KEYS: &[Key] = &[
     COLUMNS_EXCEPT,
     mask::KEY,
     KEY_COLUMNS,
+    REPLICA_IDENTITIES,
     TRANSACTION_TOPIC,
     MESSAGE_PREFIXES,
     MESSAGE_TOPIC,

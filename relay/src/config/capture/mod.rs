@@ -14,16 +14,18 @@ use crate::config::{
     capture::keys::{
         COLUMNS, COLUMNS_EXCEPT, COMPATIBILITY, CONTEXT_HEADERS, DEAD_LETTER_TOPIC, HEADER_CONVERTER, KEY_COLUMNS,
         MESSAGE_PREFIXES, MESSAGE_TOPIC, ON_REFUSAL, ON_REWRITE, PUBLICATION, PUBLISH_VIA_PARTITION_ROOT, RESELECT,
-        SCHEMAS, SIGNAL_TABLE, SKIP_UNCHANGED, SKIPPED_OPERATIONS, TABLES, TABLES_EXCEPT, TOMBSTONES, TOPIC,
+        SCHEMAS, REPLICA_IDENTITIES, SIGNAL_TABLE, SKIP_UNCHANGED, SKIPPED_OPERATIONS, TABLES, TABLES_EXCEPT, TOMBSTONES, TOPIC,
         TOPIC_PREFIX, TRANSACTION_TOPIC, UNAVAILABLE_VALUE,
     },
     error::Origin,
+    identity::{ReplicaIdentity, identities},
     outbox::{OnRefusal, Outbox, TableName, is_topic_name},
     postgres::is_name,
     settings::Settings,
     source::Source,
 };
 
+pub(super) use crate::config::capture::pattern::TABLES as TABLES_ALLOWED;
 pub(super) use crate::config::capture::{keys::KEYS, snapshot::KEYS as SNAPSHOT_KEYS, types::KEYS as TYPES_KEYS};
 pub use crate::config::capture::{
     mask::{HashAlgorithm, Mask, MaskWith},
@@ -93,6 +95,8 @@ pub struct Capture {
     pub message_prefixes: Vec<String>,
     /// The topic of those messages.
     pub message_topic: String,
+    /// The replica identities that tables shall have.
+    pub replica_identities: Vec<ReplicaIdentity>,
     /// The table whose inserted rows are signals.
     pub signal_table: Option<TableName>,
     /// How the rows that are there already are read.
@@ -187,6 +191,7 @@ impl Capture {
                 .parsed(&MESSAGE_TOPIC, topic_name)
                 .unwrap_or_else(|| format!("{topic_prefix}.message")),
             topic_prefix,
+            replica_identities: identities(settings, &REPLICA_IDENTITIES),
             signal_table: settings.parsed(&SIGNAL_TABLE, TableName::parse),
             snapshot: Snapshot::from_settings(settings),
             rereads_rewritten: settings.choice(&ON_REWRITE) == 0,
@@ -265,6 +270,10 @@ impl Capture {
                 settings.refuse(&TABLES, "names no table, and there is no outbox either: nothing would be published");
             }
             return;
+        }
+        if let Some(other) = self.replica_identities.iter().find(|of| !self.captures(&of.table.schema, &of.table.name)) {
+            let message = format!("names {}, which is not captured", other.table);
+            settings.refuse(&REPLICA_IDENTITIES, &message);
         }
         for (mask, origin) in masks {
             let table = &mask.columns.table;

@@ -8,7 +8,7 @@ use crate::config::{
 };
 
 /// What a pattern of tables may be.
-pub(super) const TABLES: &str = "schema.table, or several of them, in which `*` stands for any characters of a name; double quotes stand around a name that is not plain lower case";
+pub(in crate::config) const TABLES: &str = "schema.table, or several of them, in which `*` stands for any characters of a name; double quotes stand around a name that is not plain lower case";
 
 /// What a pattern of columns may be.
 pub(super) const COLUMNS: &str = "schema.table.column, or several of them, in which `*` stands for any characters of a name; double quotes stand around a name that is not plain lower case";
@@ -23,7 +23,7 @@ pub struct TablePattern {
 }
 
 impl TablePattern {
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(in crate::config) fn parse(text: &str) -> Option<Self> {
         let [schema, table] = parts(text)?;
         Some(Self { schema, table })
     }
