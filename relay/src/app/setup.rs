@@ -1,6 +1,6 @@
 //! From the configuration's `[capture]` to what `init` sets up and `check` expects.
 
-use crate::config::capture::{Capture, Operation, TablePattern};
+use crate::config::capture::{self, Capture, Operation, TablePattern};
 use crate::config::outbox::TableName;
 use crate::slots::setup::Table;
 use crate::slots::setup::capture::{CaptureWanted, Operations};
@@ -9,6 +9,7 @@ use crate::slots::setup::capture::{CaptureWanted, Operations};
 pub(crate) fn capture(capture: &Capture) -> CaptureWanted {
     let published = |operation| !capture.skipped_operations.contains(&operation);
     CaptureWanted {
+        section: capture::NAME.to_owned(),
         tables: tables(&capture.tables),
         except: tables(&capture.tables_except),
         publication: capture.publication.clone(),

@@ -72,22 +72,24 @@ impl Init {
             let plan = setup::plan(&wanted, &Found::fresh(&wanted)).map_err(SetupError::Refused)?;
             return print(&setup::script(&wanted, &plan));
         }
-        let done = block_on(async {
+        let mut said = String::new();
+        let mut told = |step: &str| said.push_str(&format!("done: {step}\n"));
+        let left = block_on(async {
             let mut client = self.administrator.connect(&config.postgres).await?;
             setup::exclusively(&client).await?;
             let found = setup::read(&client, &wanted).await?;
             let plan = setup::plan(&wanted, &found).map_err(SetupError::Refused)?;
             let password = config.postgres.password.as_ref().map(Secret::expose);
-            Ok(setup::apply(&mut client, &wanted, &plan, password).await?)
-        })?;
-        let mut said: String = done.done.iter().map(|step| format!("done: {step}\n")).collect();
-        if done.done.is_empty() {
+            Ok(setup::apply(&mut client, &wanted, &plan, password, &mut told).await?)
+        });
+        if said.is_empty() && left.is_ok() {
             said.push_str("nothing to do: the database is set up\n");
         }
-        if let Some(left) = done.left {
+        if let Ok(Some(left)) = &left {
             said.push_str(&format!("left to do: {left}\n"));
         }
-        print(&said)
+        print(&said)?;
+        left.map(drop)
     }
 
     fn wanted(&self, config: &DatabaseConfig) -> Result<Wanted, Refusal> {

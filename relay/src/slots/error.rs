@@ -37,6 +37,14 @@ pub enum Error {
         /// Why.
         source: postgres::Error,
     },
+    /// A replication connection was not had, or did not do what it was asked.
+    #[error("{action}")]
+    Replication {
+        /// What was being done.
+        action: String,
+        /// What the server or the connection said.
+        source: postgres::Error,
+    },
     /// The server did what it was asked no longer, or never did.
     #[error("{action}")]
     Database {
@@ -61,6 +69,7 @@ impl Error {
             Self::Refused(_) => return None,
             Self::Silent { .. } => return Some("see what the server does: select * from pg_stat_activity"),
             Self::Connect { source, .. } => return help_to_connect(source),
+            Self::Replication { .. } => return Some("only a role with the REPLICATION attribute, connected to the server itself, may do this"),
             Self::Database { source, .. } => source,
         };
         let help = match source.code() {

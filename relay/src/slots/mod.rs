@@ -8,6 +8,7 @@ pub mod facts;
 pub mod list;
 pub mod outbox;
 pub mod parked;
+pub mod plan;
 pub mod recover;
 pub mod session;
 pub mod setup;

@@ -21,9 +21,14 @@ use std::collections::BTreeSet;
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-pub(in crate::slots) use crate::slots::setup::backlog::held_name;
+pub(in crate::slots) use crate::slots::setup::{
+    apply::{run, transact},
+    backlog::held_name,
+    grant::reader_grants,
+    refuse::{SlotExpected, unusable_slot},
+};
 pub use crate::slots::setup::{
-    apply::{Applied, apply, exclusively},
+    apply::{Told, apply, exclusively},
     backlog::{BacklogFound, BacklogPlan, BacklogWanted, Choice},
     capture::{CaptureFound, CaptureWanted},
     catalog::read,
@@ -81,7 +86,7 @@ impl Wanted {
     }
 
     /// The table of every outbox as SQL lists them.
-    fn quoted_tables(&self) -> String {
+    pub(in crate::slots) fn quoted_tables(&self) -> String {
         self.tables().map(Table::quoted).collect::<Vec<_>>().join(", ")
     }
 }
@@ -220,7 +225,7 @@ pub struct Step {
 }
 
 impl Step {
-    fn new(what: impl Into<String>, sql: impl Into<String>) -> Self {
+    pub(in crate::slots) fn new(what: impl Into<String>, sql: impl Into<String>) -> Self {
         Self { what: what.into(), sql: sql.into() }
     }
 }

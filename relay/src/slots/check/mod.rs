@@ -17,6 +17,7 @@ mod table;
 
 pub use capture::ExpectedCapture;
 pub use stream::identify;
+pub(in crate::slots) use stream::precedes;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@ use crate::finding::{Finding, Rule, Severity};
 use crate::postgres::chunk::Frame;
 use crate::postgres::connection::Connection;
 use crate::postgres::error::{Error, Kind};
+use crate::postgres::lsn::EndLsn;
 use crate::postgres::options::ConnectOptions;
 use crate::postgres::replication::{StartOptions, SystemIdentity, TimelineSwitch};
 use crate::postgres::stream::ReplicationStream;
@@ -93,6 +94,21 @@ pub async fn identify(expected: &Expected) -> Option<(SystemIdentity, Vec<Timeli
         Ok((identity, history))
     };
     tokio::task::spawn_blocking(ask).await.ok()?.ok()
+}
+
+/// Reads a free slot for a moment, from what it has confirmed: whether it has to read what is older than one of the publications.
+/// Nothing is confirmed. `None` where it cannot be told.
+pub(in crate::slots) async fn precedes(
+    connect: &ConnectOptions,
+    slot: &str,
+    confirmed: EndLsn,
+    publications: &[String],
+) -> Option<String> {
+    let options = ConnectOptions { replication: true, ..connect.clone() };
+    let start =
+        StartOptions { slot: slot.to_owned(), start: confirmed, publications: publications.to_vec(), messages: false };
+    let stream = tokio::task::spawn_blocking(move || open(&options, Some(&start))).await.ok()?.ok()??;
+    publication_unknown(stream).await
 }
 
 /// Reads until something comes, or nothing for a while, and lets go of the slot; what the server says of a publication

@@ -30,16 +30,10 @@ pub async fn exclusively(client: &Client) -> Result<(), Error> {
     locked.map(drop).map_err(|source| failed("wait for another set-up to end", source))
 }
 
-/// What a run did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Applied {
-    /// Each step, as a fragment.
-    pub done: Vec<String>,
-    /// What is left to be done by somebody else, if anything is.
-    pub left: Option<String>,
-}
+/// What is told as soon as it is done: each step, as a fragment.
+pub type Told<'t> = &'t mut (dyn FnMut(&str) + Send);
 
-/// Runs what is missing and returns what was done, step by step.
+/// Runs what is missing, tells each step once it stands, and returns what is left to be done by somebody else, if anything is.
 ///
 /// `password` becomes that of the relay's role if the plan creates it; it leaves this process as a SCRAM verifier, so
 /// that no log of the server holds it. The password of a role that is there already is left alone.
@@ -54,52 +48,70 @@ pub async fn apply(
     wanted: &Wanted,
     plan: &Plan,
     password: Option<&str>,
-) -> Result<Applied, Error> {
-    let mut done = Vec::new();
+    told: Told<'_>,
+) -> Result<Option<String>, Error> {
+    let password = password.filter(|_| plan.creates_relay_role);
+    let password = password.map(|password| set_password(&wanted.relay_role, password));
+    transact(client, plan.transaction.iter().chain(&password), told).await?;
     let mut left = None;
-    if !plan.transaction.is_empty() {
-        let transaction = client.transaction().await.map_err(|source| failed("begin", source))?;
-        for step in &plan.transaction {
-            transaction.batch_execute(&step.sql).await.map_err(|source| failed(&step.what, source))?;
-            done.push(step.what.clone());
-        }
-        if let Some(password) = password.filter(|_| plan.creates_relay_role) {
-            let step = set_password(&wanted.relay_role, password);
-            transaction.batch_execute(&step.sql).await.map_err(|source| failed(&step.what, source))?;
-            done.push(step.what);
-        }
-        transaction.commit().await.map_err(|source| failed("commit", source))?;
-    }
     if plan.passes {
         left = pass::pass(client, wanted).await.map_err(|source| failed("see whether the slot passes", source))?;
     }
     if let Some(step) = &plan.slot {
-        client.batch_execute(&step.sql).await.map_err(|source| failed(&step.what, source))?;
-        done.push(step.what.clone());
+        run(client, step, told).await?;
     }
     if let Some(plan) = &plan.backlog {
-        done.extend(create_with_backlog(client, plan).await?);
+        create_with_backlog(client, plan, told).await?;
     }
-    Ok(Applied { done, left })
+    Ok(left)
+}
+
+/// Runs steps in one transaction, and tells them when it is committed.
+///
+/// # Errors
+/// As [`apply`].
+pub(in crate::slots) async fn transact(
+    client: &mut Client,
+    steps: impl Iterator<Item = &Step> + Clone,
+    told: Told<'_>,
+) -> Result<(), Error> {
+    if steps.clone().next().is_none() {
+        return Ok(());
+    }
+    let transaction = client.transaction().await.map_err(|source| failed("begin", source))?;
+    for step in steps.clone() {
+        transaction.batch_execute(&step.sql).await.map_err(|source| failed(&step.what, source))?;
+    }
+    transaction.commit().await.map_err(|source| failed("commit", source))?;
+    steps.for_each(|step| told(&step.what));
+    Ok(())
+}
+
+/// Runs one step by itself.
+///
+/// # Errors
+/// As [`apply`].
+pub(in crate::slots) async fn run(client: &Client, step: &Step, told: Told<'_>) -> Result<(), Error> {
+    client.batch_execute(&step.sql).await.map_err(|source| failed(&step.what, source))?;
+    told(&step.what);
+    Ok(())
 }
 
 /// Makes a slot that begins with the rows that are there. A failure leaves neither slot nor change: the held place goes with the session.
-async fn create_with_backlog(client: &Client, plan: &BacklogPlan) -> Result<Vec<String>, Error> {
+async fn create_with_backlog(client: &Client, plan: &BacklogPlan, told: Told<'_>) -> Result<(), Error> {
     let run = async |step: &Step| client.batch_execute(&step.sql).await.map_err(|source| failed(&step.what, source));
     run(&plan.hold).await?;
-    let mut done = Vec::new();
     let any = client.query_one(&plan.any, &[]).await.map_err(|source| failed("look for older rows", source))?;
     if any.get(0) {
         publish(client, &plan.publish).await?;
         let rows = client.query_one(&format!("select current_setting('{}')", backlog::ROWS), &[]).await;
         let rows: String = rows.map_err(|source| failed("read how many rows were published", source))?.get(0);
-        done.push(format!("{}: {rows}", plan.publish.what));
+        told(&format!("{}: {rows}", plan.publish.what));
         run(&plan.advance).await?;
     }
     run(&plan.create).await?;
-    done.push(plan.create.what.clone());
-    run(&plan.release).await?;
-    Ok(done)
+    told(&plan.create.what);
+    run(&plan.release).await
 }
 
 /// Publishes the rows anew. The lock that keeps writers out is tried briefly and again, so that they never queue for long behind it.

@@ -14,12 +14,14 @@ use postgres_protocol::escape::escape_identifier;
 use crate::slots::setup::{Step, Table};
 
 pub(crate) use crate::slots::setup::capture::read::read;
-pub(super) use crate::slots::setup::capture::refuse::refusals;
+pub(in crate::slots) use crate::slots::setup::capture::refuse::refusals;
 pub(crate) use crate::slots::setup::capture::refuse::some_of;
 
 /// What shall be captured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaptureWanted {
+    /// The section of the configuration that says so, such as `capture`.
+    pub section: String,
     /// The tables: names in which `*` stands for any characters.
     pub tables: Vec<Table>,
     /// Those of them that are left out.
@@ -53,6 +55,16 @@ impl Operations {
         let all =
             [(self.insert, "insert"), (self.update, "update"), (self.delete, "delete"), (self.truncate, "truncate")];
         all.into_iter().filter(|(is, _)| *is).map(|(_, name)| name).collect::<Vec<_>>().join(", ")
+    }
+
+    /// These and `others`.
+    pub(in crate::slots) fn with(self, others: Self) -> Self {
+        Self {
+            insert: self.insert || others.insert,
+            update: self.update || others.update,
+            delete: self.delete || others.delete,
+            truncate: self.truncate || others.truncate,
+        }
     }
 
     /// Whether all of `wanted` are among them.
@@ -186,7 +198,7 @@ pub(crate) fn is_exact(table: &Table) -> bool {
 }
 
 /// What makes the publication, or adds to it what is missing.
-pub(super) fn steps(wanted: &CaptureWanted, found: &CaptureFound, slot: bool) -> Option<Step> {
+pub(in crate::slots) fn steps(wanted: &CaptureWanted, found: &CaptureFound, slot: bool) -> Option<Step> {
     let (name, quoted) = (&wanted.publication, escape_identifier(&wanted.publication));
     let list = |tables: &[&Table]| tables.iter().map(|table| table.quoted()).collect::<Vec<_>>().join(", ");
     if found.publication.is_none() {

@@ -5,15 +5,15 @@ use postgres_protocol::escape::{escape_identifier, escape_literal};
 use crate::slots::setup::{OUR_SCHEMA, Table, Wanted};
 
 /// One right of one role.
-pub(super) struct Grant {
+pub(in crate::slots) struct Grant {
     /// The role that gets it.
-    pub(super) role: String,
+    pub(in crate::slots) role: String,
     /// What is granted, as a fragment.
-    pub(super) what: String,
+    pub(in crate::slots) what: String,
     /// The statement.
-    pub(super) sql: String,
+    pub(in crate::slots) sql: String,
     /// An expression that is true if the role has the right already, by itself, by membership or as everybody.
-    pub(super) check: String,
+    pub(in crate::slots) check: String,
 }
 
 /// Every right that is needed, in the order of the statements. `our_schema` tells whether `postrider migrate` was run.
@@ -50,6 +50,18 @@ pub(super) fn grants<'t>(
         grants.push(on_our_table(relay, "select, insert, update, delete", "snapshots"));
         grants.push(on_our_table(relay, "select, insert, update", "leases"));
     }
+    grants
+}
+
+/// What a role needs that reads these tables by ordinary SQL, as a subscriber does for its first copy.
+pub(in crate::slots) fn reader_grants<'t>(
+    role: &str,
+    database: &str,
+    tables: impl Iterator<Item = &'t Table> + Clone,
+) -> Vec<Grant> {
+    let mut grants = vec![on_database(role, database)];
+    grants.extend(schemas_of(tables.clone()).into_iter().map(|schema| on_schema(role, schema)));
+    grants.extend(tables.map(|table| on_table(role, "select", table)));
     grants
 }
 

@@ -168,37 +168,69 @@ fn refuse_publication(wanted: &Wanted, found: &PublicationFound) -> Vec<Refusal>
     refusals
 }
 
+/// What a slot that is there is held against.
+pub(in crate::slots) struct SlotExpected<'w> {
+    /// Its name.
+    pub(in crate::slots) name: &'w str,
+    /// Its database.
+    pub(in crate::slots) database: &'w str,
+    /// Its plugin.
+    pub(in crate::slots) plugin: &'w str,
+    /// Whether its reader takes prepared transactions.
+    pub(in crate::slots) two_phase: bool,
+    /// What to do instead where it is none that can be used.
+    pub(in crate::slots) other: &'w str,
+    /// What to do where it is lost.
+    pub(in crate::slots) lost: String,
+}
+
 fn refuse_slot(wanted: &Wanted, found: &SlotFound) -> Vec<Refusal> {
     let slot = &wanted.slot;
-    let other = "name another with `source.slot` and run this again";
     let drop = format!("select pg_drop_replication_slot({})", escape_literal(slot));
-    let mut refusals = Vec::new();
-    match &found.plugin {
-        Some(plugin) if plugin == "pgoutput" => {}
-        Some(plugin) => refusals.push(refusal(format!("slot {slot} is of the plugin {plugin}, not pgoutput"), other)),
-        None => return vec![refusal(format!("slot {slot} is a physical slot"), other)],
-    }
-    if let Some(database) = found.database.as_ref().filter(|database| **database != wanted.database) {
-        refusals.push(refusal(format!("slot {slot} belongs to database {database}, not {}", wanted.database), other));
-    }
-    if found.temporary {
-        refusals.push(refusal(format!("slot {slot} is temporary: it goes with the session that made it"), other));
-    }
-    if found.two_phase {
-        refusals
-            .push(refusal(format!("slot {slot} decodes prepared transactions, which the relay does not read"), other));
-    }
-    if found.lost {
-        let mend = format!(
+    let expected = SlotExpected {
+        name: slot,
+        database: &wanted.database,
+        plugin: "pgoutput",
+        two_phase: false,
+        other: "name another with `source.slot` and run this again",
+        lost: format!(
             "events since its last confirmed position may be missing: publish them again from the table, then run `{drop}` and this again"
-        );
-        refusals.push(refusal(format!("slot {slot} is lost: the server removed WAL that it needs"), mend));
-    }
-    if wanted.failover && !found.failover {
+        ),
+    };
+    let mut refusals = unusable_slot(&expected, found);
+    if found.plugin.is_some() && wanted.failover && !found.failover {
         let mend = format!(
             "with the relay stopped, send `ALTER_REPLICATION_SLOT {slot} (FAILOVER true)` over a replication connection, or run this without --failover"
         );
         refusals.push(refusal(format!("slot {slot} is not kept over a failover"), mend));
+    }
+    refusals
+}
+
+/// Why the slot is none of those that are expected.
+pub(in crate::slots) fn unusable_slot(expected: &SlotExpected<'_>, found: &SlotFound) -> Vec<Refusal> {
+    let (slot, other) = (expected.name, expected.other);
+    let mut refusals = Vec::new();
+    match &found.plugin {
+        Some(plugin) if plugin == expected.plugin => {}
+        Some(plugin) => {
+            refusals.push(refusal(format!("slot {slot} is of the plugin {plugin}, not {}", expected.plugin), other));
+        }
+        None => return vec![refusal(format!("slot {slot} is a physical slot"), other)],
+    }
+    if let Some(database) = found.database.as_ref().filter(|database| *database != expected.database) {
+        refusals.push(refusal(format!("slot {slot} belongs to database {database}, not {}", expected.database), other));
+    }
+    if found.temporary {
+        refusals.push(refusal(format!("slot {slot} is temporary: it goes with the session that made it"), other));
+    }
+    if found.two_phase && !expected.two_phase {
+        refusals
+            .push(refusal(format!("slot {slot} decodes prepared transactions, which the relay does not read"), other));
+    }
+    if found.lost {
+        let what = format!("slot {slot} is lost: the server removed WAL that it needs");
+        refusals.push(refusal(what, expected.lost.clone()));
     }
     refusals
 }

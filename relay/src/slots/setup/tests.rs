@@ -237,6 +237,7 @@ fn everything_that_is_wrong_is_told_at_once() {
 
 fn capturing() -> CaptureWanted {
     CaptureWanted {
+        section: "capture".to_owned(),
         tables: vec![Table { schema: "public".to_owned(), name: "users".to_owned() }],
         except: Vec::new(),
         publication: "postrider_capture".to_owned(),

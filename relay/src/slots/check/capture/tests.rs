@@ -13,6 +13,7 @@ fn users() -> Table {
 fn capture() -> ExpectedCapture {
     ExpectedCapture {
         wanted: CaptureWanted {
+            section: "capture".to_owned(),
             tables: vec![users()],
             except: Vec::new(),
             publication: "postrider_capture".to_owned(),

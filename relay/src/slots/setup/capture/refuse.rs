@@ -10,10 +10,10 @@ use crate::slots::setup::capture::{CaptureFound, CapturePublication, CaptureWant
 const NAMED_MAX: usize = 5;
 
 /// Everything that is wrong, so that it can be mended at once.
-pub(in crate::slots::setup) fn refusals(wanted: &CaptureWanted, found: &CaptureFound) -> Vec<Refusal> {
+pub(in crate::slots) fn refusals(wanted: &CaptureWanted, found: &CaptureFound) -> Vec<Refusal> {
     let mut refusals: Vec<Refusal> = Vec::new();
     for table in wanted.tables.iter().filter(|table| is_exact(table)) {
-        refusals.extend(named(table, found));
+        refusals.extend(named(wanted, table, found));
     }
     if found.captured().next().is_none() && refusals.is_empty() {
         refusals.push(none(wanted));
@@ -34,9 +34,9 @@ fn refusal(what: impl Into<String>, mend: impl Into<String>) -> Refusal {
 }
 
 /// A table that the configuration names outright must be one. What a pattern fits beside tables is passed over.
-fn named(table: &Table, found: &CaptureFound) -> Option<Refusal> {
+fn named(wanted: &CaptureWanted, table: &Table, found: &CaptureFound) -> Option<Refusal> {
     let name = table.quoted();
-    let leave_out = "or take it out of `capture.tables`";
+    let leave_out = format!("or take it out of `{}.tables`", wanted.section);
     let Some(relation) = found.relations.iter().find(|relation| relation.table == *table) else {
         let mend = format!("create it, {leave_out}; a name that is not plain lower case stands in double quotes there");
         return Some(refusal(format!("there is no table {name} to capture"), mend));
@@ -57,8 +57,11 @@ fn none(wanted: &CaptureWanted) -> Refusal {
     let patterns: Vec<String> = wanted.tables.iter().map(|table| format!("{}.{}", table.schema, table.name)).collect();
     refusal(
         format!("no table that can be captured fits {}", patterns.join(", ")),
-        "correct `capture.tables` and `capture.tables_except`, or connect to the database that has the tables: \
-         `--print` knows only tables that are named without `*`",
+        format!(
+            "correct `{0}.tables` and `{0}.tables_except`, or connect to the database that has the tables: `--print` knows only \
+             tables that are named without `*`",
+            wanted.section
+        ),
     )
 }
 
@@ -77,7 +80,8 @@ fn without_identity(wanted: &CaptureWanted, relation: &Relation) -> Option<Refus
         format!(
             "run `alter table {first} add primary key (…)`, `alter table {first} replica identity using index …` with a unique \
              index of columns that are not null, or `alter table {first} replica identity full`, then this again; or name it \
-             in `capture.tables_except`"
+             in `{}.tables_except`",
+            wanted.section
         ),
     ))
 }
@@ -90,8 +94,11 @@ fn partitions(wanted: &CaptureWanted, found: &CaptureFound, relation: &Relation)
     }
     let name = relation.table.quoted();
     Some(refusal(
-        format!("table {name} is partitioned, and `capture.tables` names none of its partitions"),
-        "name the partitions too, by a pattern such as \"public.readings_*\", or set `capture.publish_via_partition_root = true`",
+        format!("table {name} is partitioned, and `{}.tables` names none of its partitions", wanted.section),
+        format!(
+            "name the partitions too, by a pattern such as \"public.readings_*\", or set `{}.publish_via_partition_root = true`",
+            wanted.section
+        ),
     ))
 }
 
