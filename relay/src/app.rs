@@ -9,6 +9,7 @@ mod clickhouse;
 mod consumer;
 #[cfg(feature = "downstream")]
 mod dead_letters;
+pub(crate) mod declared;
 #[cfg(feature = "downstream")]
 pub mod dlq;
 #[cfg(feature = "downstream")]

@@ -28,12 +28,17 @@ impl Administrator {
         self.admin_url.as_deref()
     }
 
+    /// Where and as whom to connect.
+    pub(crate) fn postgres(&self, postgres: &Postgres) -> Result<Postgres, Error> {
+        match &self.admin_url {
+            Some(url) => postgres.with_url(url).map_err(Error::AdminUrl),
+            None => Ok(postgres.clone()),
+        }
+    }
+
     /// Connects to the configured database.
     pub(crate) async fn connect(&self, postgres: &Postgres) -> Result<Client, Error> {
-        let options = match &self.admin_url {
-            Some(url) => app::postgres::options(&postgres.with_url(url).map_err(Error::AdminUrl)?, false),
-            None => app::postgres::options(postgres, false),
-        };
+        let options = app::postgres::options(&self.postgres(postgres)?, false);
         Ok(session::connect(&options).await?)
     }
 }

@@ -84,6 +84,9 @@ pub enum Error {
         /// How many warnings.
         warnings: usize,
     },
+    /// A plan has steps, which are printed already, and somebody asked to be told by the exit code.
+    #[error("there is something to do")]
+    Planned,
     /// Another program's configuration cannot be read.
     #[error("cannot read the connector {name}")]
     Connector {
@@ -123,6 +126,7 @@ impl Error {
     pub fn tell(&self) {
         match self {
             Self::Run { error, json: true } => tracing::error!(error = error.chain(), help = error.help(), "failed"),
+            Self::Planned => {}
             // Where standard error is closed, the exit code is all that can still be said.
             _ => drop(writeln!(io::stderr(), "{}", self.report())),
         }
@@ -148,10 +152,15 @@ impl Error {
         report
     }
 
-    /// 2 for a wrong configuration or URL, 1 for all else. Wrong usage never comes here: clap ends the process with 2.
+    /// 2 for a wrong configuration or URL, 3 for a plan that has steps, 1 for all else. Wrong usage never comes here: clap ends the
+    /// process with 2.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        ExitCode::from(if matches!(self, Self::Config(_) | Self::AdminUrl(_) | Self::PlaceUrl(_)) { 2 } else { 1 })
+        ExitCode::from(match self {
+            Self::Config(_) | Self::AdminUrl(_) | Self::PlaceUrl(_) => 2,
+            Self::Planned => 3,
+            _ => 1,
+        })
     }
 
     fn help(&self) -> Option<&str> {

@@ -17,6 +17,7 @@ mod outbox;
 mod parked;
 mod role;
 mod run;
+mod set_up;
 mod slot;
 mod snapshot;
 mod status;

@@ -5,6 +5,9 @@ mod places;
 mod recover;
 mod screen;
 mod watch;
+mod apply;
+mod declared;
+mod plan;
 
 use std::path::Path;
 
@@ -22,6 +25,8 @@ enum Verb {
     List(list::List),
     Recover(recover::Recover),
     Watch(watch::Watch),
+    Apply(apply::Apply),
+    Plan(plan::Plan),
 }
 
 impl Slots {
@@ -30,6 +35,8 @@ impl Slots {
             Verb::List(list) => list.execute(config),
             Verb::Recover(recover) => recover.execute(config),
             Verb::Watch(watch) => watch.execute(config),
+            Verb::Apply(apply) => apply.execute(config),
+            Verb::Plan(plan) => plan.execute(config),
         }
     }
 }

@@ -48,7 +48,9 @@ const VIA_ROOT: Key = Key {
 const IDENTITIES: Key = Key {
     path: "publications.NAME.replica_identities",
     kind: Kind::Properties,
-    fallback: Fallback::Absent("every table keeps the one it has; one without any is refused where updates or deletes are published"),
+    fallback: Fallback::Absent(
+        "every table keeps the one it has; one without any is refused where updates or deletes are published",
+    ),
     meaning: "By what the log tells the rows of a table apart, as a table of \"schema.table\" = \"full\", \"default\" (the primary key) or \"index NAME\". In the variable: table=identity, separated by `;` or line breaks.",
 };
 const READERS: Key = Key {
@@ -82,8 +84,7 @@ const FAILOVER: Key = Key {
     meaning: "Whether the slot is kept over a failover (PostgreSQL 17 and later). The only key that the section of `source.slot` may have: all else of the relay's own slot follows from the other sections.",
 };
 
-pub(super) const PUBLICATION_KEYS: &[Key] =
-    &[DATABASE, TABLES, TABLES_EXCEPT, PUBLISH, VIA_ROOT, IDENTITIES, READERS];
+pub(super) const PUBLICATION_KEYS: &[Key] = &[DATABASE, TABLES, TABLES_EXCEPT, PUBLISH, VIA_ROOT, IDENTITIES, READERS];
 pub(super) const SLOT_KEYS: &[Key] = &[SLOT_DATABASE, PLUGIN, PUBLICATION, FAILOVER];
 
 /// Longest name of a plugin, in bytes.
@@ -289,7 +290,8 @@ fn operation(text: &str) -> Option<Published> {
 
 /// A plugin is a library of the server: no path, and nothing that SQL or the replication protocol reads otherwise.
 fn is_plugin(name: &str) -> bool {
-    (1..=PLUGIN_BYTES_MAX).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    (1..=PLUGIN_BYTES_MAX).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]

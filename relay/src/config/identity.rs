@@ -8,7 +8,8 @@ use crate::config::{
 };
 
 /// What a replica identity may be.
-const ALLOWED: &str = "must be `full`, `default` (the primary key) or `index NAME` (a unique index of columns that are not null)";
+const ALLOWED: &str =
+    "must be `full`, `default` (the primary key) or `index NAME` (a unique index of columns that are not null)";
 
 /// The replica identity that a table shall have.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -22,13 +22,21 @@ const SETTINGS: &[(&str, &str)] = &[("client_encoding", "UTF8")];
 /// # Errors
 /// As [`Connection::connect`].
 pub async fn connect(options: &ConnectOptions) -> Result<Client, Error> {
+    connect_to_process(options).await.map(|(client, _)| client)
+}
+
+/// The same, with the process that whoever answered says to serve the session. A pooler names none that there is.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_to_process(options: &ConnectOptions) -> Result<(Client, i32), Error> {
     let options = ConnectOptions { replication: false, ..options.clone() };
     let config = config(&options);
     // Opening blocks: looking up names, if nothing else.
     let opened = tokio::task::spawn_blocking(move || dial::dial(&options, SETTINGS)).await;
     let connection =
         opened.map_err(|error| Error::with_source(Kind::Unavailable, "connecting was interrupted", error))??;
-    let peer = connection.peer().to_owned();
+    let (peer, process) = (connection.peer().to_owned(), connection.backend_pid());
     let lost = |error| Error::io(format!("the connection to {peer} is lost"), error);
     let adopted = adopt(connection).map_err(lost)?;
     let (client, connection) = config.connect_raw(adopted, NoTls).await.map_err(|error| {
@@ -36,7 +44,7 @@ pub async fn connect(options: &ConnectOptions) -> Result<Client, Error> {
     })?;
     // What ends the connection reaches the caller through the statement it was waiting for.
     tokio::spawn(async move { drop(connection.await) });
-    Ok(client)
+    Ok((client, process))
 }
 
 /// All that `tokio-postgres` still asks for itself; who we are was settled before.

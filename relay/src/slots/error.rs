@@ -69,7 +69,9 @@ impl Error {
             Self::Refused(_) => return None,
             Self::Silent { .. } => return Some("see what the server does: select * from pg_stat_activity"),
             Self::Connect { source, .. } => return help_to_connect(source),
-            Self::Replication { .. } => return Some("only a role with the REPLICATION attribute, connected to the server itself, may do this"),
+            Self::Replication { .. } => {
+                return Some("only a role with the REPLICATION attribute, connected to the server itself, may do this");
+            }
             Self::Database { source, .. } => source,
         };
         let help = match source.code() {

@@ -11,6 +11,7 @@ mod apply;
 mod identities;
 mod publications;
 mod read;
+mod script;
 mod server;
 mod slots;
 #[cfg(test)]
@@ -21,13 +22,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::slots::error::Refusal;
+use crate::slots::error::{Error, Refusal};
 use crate::slots::facts::Facts;
 use crate::slots::setup::capture::{CaptureFound, CaptureWanted, Operations};
 use crate::slots::setup::{self, Step, Table};
 
 pub use crate::slots::plan::apply::{Means, apply};
 pub use crate::slots::plan::read::read;
+pub use crate::slots::plan::script::{document, script};
 pub(in crate::slots) use crate::slots::plan::slots::{create, failover_command};
 pub use crate::slots::plan::undeclared::{Kind, Undeclared};
 
@@ -209,7 +211,9 @@ impl Plan {
 
     /// The steps that destroy what was not declared, slots first: a publication may be read through one.
     pub fn prune(&self) -> impl Iterator<Item = &Step> {
-        let of = |kind| self.undeclared.iter().filter(move |found| found.kind == kind).filter_map(|found| found.drop.as_ref());
+        let of = |kind| {
+            self.undeclared.iter().filter(move |found| found.kind == kind).filter_map(|found| found.drop.as_ref())
+        };
         of(Kind::Slot).chain(of(Kind::Table)).chain(of(Kind::Publication))
     }
 }
@@ -246,6 +250,15 @@ pub fn plan(wanted: &Wanted, here: &Here) -> Plan {
     server::plan(wanted, here, &mut plan);
     undeclared::plan(wanted, here, &mut plan);
     plan
+}
+
+/// Whether nothing is refused, in any of the databases.
+///
+/// # Errors
+/// [`Error::Refused`] with all that is.
+pub fn refused(plans: &[Plan]) -> Result<(), Error> {
+    let refusals: Vec<Refusal> = plans.iter().flat_map(|plan| plan.refusals.clone()).collect();
+    if refusals.is_empty() { Ok(()) } else { Err(Error::Refused(refusals)) }
 }
 
 fn refusal(what: impl Into<String>, mend: impl Into<String>) -> Refusal {

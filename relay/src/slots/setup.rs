@@ -21,18 +21,18 @@ use std::collections::BTreeSet;
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-pub(in crate::slots) use crate::slots::setup::{
-    apply::{run, transact},
-    backlog::held_name,
-    grant::reader_grants,
-    refuse::{SlotExpected, unusable_slot},
-};
 pub use crate::slots::setup::{
     apply::{Told, apply, exclusively},
     backlog::{BacklogFound, BacklogPlan, BacklogWanted, Choice},
     capture::{CaptureFound, CaptureWanted},
     catalog::read,
     script::script,
+};
+pub(in crate::slots) use crate::slots::setup::{
+    apply::{run, transact},
+    backlog::held_name,
+    grant::reader_grants,
+    refuse::{SlotExpected, unusable_slot},
 };
 use crate::slots::{
     error::Refusal,

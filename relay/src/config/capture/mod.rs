@@ -13,9 +13,9 @@ use std::{io, path::Path};
 use crate::config::{
     capture::keys::{
         COLUMNS, COLUMNS_EXCEPT, COMPATIBILITY, CONTEXT_HEADERS, DEAD_LETTER_TOPIC, HEADER_CONVERTER, KEY_COLUMNS,
-        MESSAGE_PREFIXES, MESSAGE_TOPIC, ON_REFUSAL, ON_REWRITE, PUBLICATION, PUBLISH_VIA_PARTITION_ROOT, RESELECT,
-        SCHEMAS, REPLICA_IDENTITIES, SIGNAL_TABLE, SKIP_UNCHANGED, SKIPPED_OPERATIONS, TABLES, TABLES_EXCEPT, TOMBSTONES, TOPIC,
-        TOPIC_PREFIX, TRANSACTION_TOPIC, UNAVAILABLE_VALUE,
+        MESSAGE_PREFIXES, MESSAGE_TOPIC, ON_REFUSAL, ON_REWRITE, PUBLICATION, PUBLISH_VIA_PARTITION_ROOT,
+        REPLICA_IDENTITIES, RESELECT, SCHEMAS, SIGNAL_TABLE, SKIP_UNCHANGED, SKIPPED_OPERATIONS, TABLES, TABLES_EXCEPT,
+        TOMBSTONES, TOPIC, TOPIC_PREFIX, TRANSACTION_TOPIC, UNAVAILABLE_VALUE,
     },
     error::Origin,
     identity::{ReplicaIdentity, identities},
@@ -271,7 +271,8 @@ impl Capture {
             }
             return;
         }
-        if let Some(other) = self.replica_identities.iter().find(|of| !self.captures(&of.table.schema, &of.table.name)) {
+        if let Some(other) = self.replica_identities.iter().find(|of| !self.captures(&of.table.schema, &of.table.name))
+        {
             let message = format!("names {}, which is not captured", other.table);
             settings.refuse(&REPLICA_IDENTITIES, &message);
         }

@@ -1,21 +1,18 @@
 //! Runs a plan. A run that is cut off leaves whole steps: the next plan begins with what is missing.
 
-use tokio_postgres::Client;
-
 use crate::postgres::connection::Connection;
 use crate::postgres::options::ConnectOptions;
 use crate::slots::error::Error;
 use crate::slots::plan::{Plan, Wanted};
+use crate::slots::session::Direct;
 use crate::slots::setup::{self, Told, run, transact};
 
 /// How long a step waits for a lock: what queues up behind it waits as long.
 const LOCK_TIMEOUT: &str = "set lock_timeout = '5s'";
 
-/// What to connect as for the commands that only a replication connection takes, and the password that a new role gets.
+/// What a run is given beside the plan.
 #[derive(Debug, Clone, Copy)]
 pub struct Means<'m> {
-    /// How the session was opened.
-    pub connect: &'m ConnectOptions,
     /// The password of the relay's role, if it is to be created.
     pub password: Option<&'m str>,
     /// Whether what was not declared is dropped.
@@ -27,7 +24,7 @@ pub struct Means<'m> {
 /// # Errors
 /// [`Error::Database`] with the step that failed, or [`Error::Replication`]. Those that were told are done.
 pub async fn apply(
-    client: &mut Client,
+    session: &mut Direct,
     wanted: &Wanted,
     plan: &Plan,
     means: Means<'_>,
@@ -36,6 +33,7 @@ pub async fn apply(
     if !plan.refusals.is_empty() {
         return Err(Error::Refused(plan.refusals.clone()));
     }
+    let Direct { client, connect } = session;
     let limited = client.batch_execute(LOCK_TIMEOUT).await;
     limited.map_err(|source| Error::Database { action: "cannot limit waiting for locks".to_owned(), source })?;
     let mut left = None;
@@ -45,7 +43,7 @@ pub async fn apply(
     }
     for work in &plan.slots {
         if work.replication {
-            command(means.connect, &work.step.sql, &work.step.what).await?;
+            command(connect, &work.step.sql, &work.step.what).await?;
             told(&work.step.what);
         } else {
             run(client, &work.step, told).await?;

@@ -53,7 +53,9 @@ fn step(identity: &Identity, found: &IdentityFound) -> Result<Option<Step>, (Str
         By::Default if !found.has_primary_key => {
             return Err((
                 format!("table {label} has no primary key, which its replica identity shall be"),
-                format!("run `alter table {table} add primary key (…)`, or say \"full\" or \"index NAME\" in `replica_identities`"),
+                format!(
+                    "run `alter table {table} add primary key (…)`, or say \"full\" or \"index NAME\" in `replica_identities`"
+                ),
             ));
         }
         By::Default => (found.by == "d", "default".to_owned()),
@@ -65,9 +67,10 @@ fn step(identity: &Identity, found: &IdentityFound) -> Result<Option<Step>, (Str
                     .to_owned(),
             ));
         }
-        By::Index(index) => {
-            (found.by == "i" && found.index.as_ref() == Some(index), format!("using index {}", escape_identifier(index)))
-        }
+        By::Index(index) => (
+            found.by == "i" && found.index.as_ref() == Some(index),
+            format!("using index {}", escape_identifier(index)),
+        ),
     };
     let what = format!("set the replica identity of {label} to {}", clause.replace('"', ""));
     Ok((!is_so).then(|| Step::new(what, format!("alter table {table} replica identity {clause}"))))

@@ -94,7 +94,10 @@ fn readers(wanted: &Wanted, here: &Here, readers: &[String], found: &CaptureFoun
         if !here.roles.contains(role) {
             plan.refusals.push(refusal(
                 format!("there is no role {role} that could read"),
-                format!("run `create role {} login` with what else it needs, or take it out of `readers`", escape_identifier(role)),
+                format!(
+                    "run `create role {} login` with what else it needs, or take it out of `readers`",
+                    escape_identifier(role)
+                ),
             ));
             continue;
         }
@@ -120,7 +123,9 @@ fn drifted(
         relation.without_identity.retain(|table| !mended.contains(table));
     }
     let mut refusals = if found.publication.is_some() { unidentified(wanted, found) } else { Vec::new() };
-    let (Some(carried), Some(publication)) = (carried, found.publication.as_ref()) else { return (Vec::new(), refusals) };
+    let (Some(carried), Some(publication)) = (carried, found.publication.as_ref()) else {
+        return (Vec::new(), refusals);
+    };
     let name = &wanted.publication;
     if exact && carried.by_rule {
         refusals.push(refusal(

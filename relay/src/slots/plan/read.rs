@@ -9,15 +9,16 @@ use crate::slots::check::precedes;
 use crate::slots::error::Error;
 use crate::slots::facts::{self, Facts};
 use crate::slots::plan::{Carried, Here, IdentityFound, Wanted};
+use crate::slots::session::Direct;
 use crate::slots::setup::capture::{self, CaptureFound, Operations};
 use crate::slots::setup::{self, Table, reader_grants};
 
-/// Reads what is there. `connect` is how the session was opened: where a slot may be older than its publication, that slot is
-/// read for a moment.
+/// Reads what is there. Where a slot may be older than its publication, that slot is read for a moment.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn read(client: &Client, connect: &ConnectOptions, wanted: &Wanted) -> Result<Here, Error> {
+pub async fn read(session: &Direct, wanted: &Wanted) -> Result<Here, Error> {
+    let Direct { client, connect } = session;
     let facts = facts::read(client).await?;
     let relay = match &wanted.relay {
         Some(relay) => Some(setup::read(client, &relay.setup).await?),

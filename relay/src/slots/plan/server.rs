@@ -66,7 +66,10 @@ fn standby(here: &Here, plan: &mut Plan) {
             more => format!(" and {more} more"),
         };
         plan.refusals.push(refusal(
-            format!("the server is a standby, which takes no changes, and what is wanted needs some: {}{more}", first.what),
+            format!(
+                "the server is a standby, which takes no changes, and what is wanted needs some: {}{more}",
+                first.what
+            ),
             "run this with its primary first, and here again when it has come over",
         ));
     }
