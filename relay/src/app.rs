@@ -29,6 +29,7 @@ pub(crate) mod slots;
 mod standby;
 mod traces;
 mod wal;
+pub(crate) mod witness;
 mod worker;
 
 use std::sync::Arc;

@@ -1,13 +1,17 @@
 //! `postrider slot …`: what a DBA does with replication slots.
 
+mod advance;
+mod apply;
+mod create;
+mod declared;
+mod drop;
 mod list;
+mod one;
 mod places;
+mod plan;
 mod recover;
 mod screen;
 mod watch;
-mod apply;
-mod declared;
-mod plan;
 
 use std::path::Path;
 
@@ -22,21 +26,27 @@ pub(crate) struct Slots {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
+    Advance(advance::Advance),
+    Apply(apply::Apply),
+    Create(create::Create),
+    Drop(drop::Drop),
     List(list::List),
+    Plan(plan::Plan),
     Recover(recover::Recover),
     Watch(watch::Watch),
-    Apply(apply::Apply),
-    Plan(plan::Plan),
 }
 
 impl Slots {
     pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
         match self.verb {
+            Verb::Advance(advance) => advance.execute(config),
+            Verb::Apply(apply) => apply.execute(config),
+            Verb::Create(create) => create.execute(config),
+            Verb::Drop(drop) => drop.execute(config),
             Verb::List(list) => list.execute(config),
+            Verb::Plan(plan) => plan.execute(config),
             Verb::Recover(recover) => recover.execute(config),
             Verb::Watch(watch) => watch.execute(config),
-            Verb::Apply(apply) => apply.execute(config),
-            Verb::Plan(plan) => plan.execute(config),
         }
     }
 }

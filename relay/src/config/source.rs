@@ -52,9 +52,10 @@ impl Source {
     }
 }
 
-/// The server's own rule for slots.
+/// Whether `name` can name a slot: the server's own rule.
 /// <https://www.postgresql.org/docs/current/warm-standby.html#STREAMING-REPLICATION-SLOTS-MANIPULATION>
-fn is_slot_name(name: &str) -> bool {
+#[must_use]
+pub fn is_slot_name(name: &str) -> bool {
     (1..=SLOT_BYTES_MAX).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing here is on the way of an event; every statement runs because a person asked for it.
 
+pub mod change;
 pub mod check;
 pub mod error;
 pub mod facts;

@@ -30,7 +30,6 @@ use crate::slots::setup::{self, Step, Table};
 pub use crate::slots::plan::apply::{Means, apply};
 pub use crate::slots::plan::read::read;
 pub use crate::slots::plan::script::{document, script};
-pub(in crate::slots) use crate::slots::plan::slots::{create, failover_command};
 pub use crate::slots::plan::undeclared::{Kind, Undeclared};
 
 /// What shall be in one database.

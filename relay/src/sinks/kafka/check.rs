@@ -125,7 +125,7 @@ pub async fn check(expected: &Expected) -> Examined {
     examined.findings.extend(look.configurations().await);
     examined.findings.extend(look.transactions().await);
     if cluster.topics.contains_key(&expected.options.progress_topic) {
-        match progress(&expected).await {
+        match progress(&expected.options, &expected.slot).await {
             Ok(progress) => examined.progress = progress,
             Err(error) => examined.findings.push(progress_unreadable(&expected.options, &error.chain())),
         }
@@ -139,7 +139,7 @@ pub async fn check(expected: &Expected) -> Examined {
 async fn with_token(expected: &Expected) -> Examined {
     let what = "with a token the configuration of topics cannot be asked for: it was not looked at";
     let mut examined = Examined { findings: vec![UNANSWERED.found(what).as_bad_as(Severity::Note)], progress: None };
-    match progress(expected).await {
+    match progress(&expected.options, &expected.slot).await {
         Ok(progress) => examined.progress = progress,
         Err(error) => {
             let troubles = Troubles::default();
@@ -176,9 +176,18 @@ async fn reach(expected: &Expected) -> Result<(Cluster, AdminClient<Troubles>), 
     Ok((cluster, admin))
 }
 
-/// The newest progress record of the slot, if there is a topic for it.
-async fn progress(expected: &Expected) -> Result<Option<Bytes>, Error> {
-    let (options, key) = (expected.options.clone(), expected.slot.clone());
+/// The newest progress record of the slot, if there is a topic for it. Nothing is made and nobody is fenced.
+///
+/// # Errors
+/// Brokers that do not answer, and what they refuse.
+pub async fn newest_progress(options: &KafkaOptions, slot: &str) -> Result<Option<Bytes>, Error> {
+    let mut options = options.clone();
+    options.secured = options.security.properties()?;
+    progress(&options, slot).await
+}
+
+async fn progress(options: &KafkaOptions, slot: &str) -> Result<Option<Bytes>, Error> {
+    let (options, key) = (options.clone(), slot.to_owned());
     let read = tokio::task::spawn_blocking(move || {
         let secure = !options.secured.is_empty();
         let reachability = Arc::new(Reachability::new(&options.bootstrap_servers, secure, Metrics::new()));

@@ -21,7 +21,7 @@ pub(super) fn plan(wanted: &Wanted, here: &Here, plan: &mut Plan) {
             plan.refusals.push(preceding(
                 name,
                 &relay.setup.publication,
-                "run `postrider slot recover`, which makes the slot anew and bridges the gap from the table",
+                "run `postrider slot recover --anew --yes`, which makes the slot anew and publishes what is missing from the table",
             ));
         }
         if let Some(slot) = here.facts.slots.iter().find(|slot| slot.name == *name) {
@@ -57,7 +57,7 @@ fn published(wanted: &Wanted, here: &Here) -> Vec<String> {
 }
 
 /// The statement that makes a slot, or why it cannot be made. `published` are the publications that are there by then.
-pub(in crate::slots) fn create(slot: &Slot, here: &Here, published: &[String]) -> Result<Step, Vec<Refusal>> {
+fn create(slot: &Slot, here: &Here, published: &[String]) -> Result<Step, Vec<Refusal>> {
     let name = &slot.name;
     let mut refusals = Vec::new();
     if let Some(publication) = slot.publication.as_ref().filter(|publication| !published.contains(publication)) {
@@ -185,6 +185,6 @@ fn failover(slot: &SlotFacts, wanted: Option<bool>, version: i32, plan: &mut Pla
 
 /// The replication command that changes whether a slot is kept over a failover.
 /// <https://www.postgresql.org/docs/current/protocol-replication.html#PROTOCOL-REPLICATION-ALTER-REPLICATION-SLOT>
-pub(in crate::slots) fn failover_command(slot: &str, keep: bool) -> String {
+fn failover_command(slot: &str, keep: bool) -> String {
     format!("ALTER_REPLICATION_SLOT {} (FAILOVER {keep})", escape_identifier(slot))
 }

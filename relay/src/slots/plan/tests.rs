@@ -206,11 +206,15 @@ fn what_has_drifted_is_mended_by_its_own_statement() {
         ),
         (
             |_, h| h.carried.get_mut("warehouse").unwrap().operations.delete = false,
-            &[r#"alter publication "warehouse" set (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"#],
+            &[
+                r#"alter publication "warehouse" set (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"#,
+            ],
         ),
         (
             |_, h| h.carried.get_mut("warehouse").unwrap().via_root = false,
-            &[r#"alter publication "warehouse" set (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"#],
+            &[
+                r#"alter publication "warehouse" set (publish = 'insert, update, delete, truncate', publish_via_partition_root = true)"#,
+            ],
         ),
         (
             |_, h| {
@@ -224,7 +228,9 @@ fn what_has_drifted_is_mended_by_its_own_statement() {
             &[r#"alter table "public"."logs" replica identity using index "logs_key""#],
         ),
         (
-            |_, h| drop(h.granted.remove(r#"grant select on table "public"."users" to "etl""#)),
+            |_, h| {
+                h.granted.remove(r#"grant select on table "public"."users" to "etl""#);
+            },
             &[r#"grant select on table "public"."users" to "etl""#],
         ),
         (|_, h| h.facts.slots.clear(), &["select pg_create_logical_replication_slot('warehouse', 'pgoutput')"]),
@@ -279,7 +285,9 @@ fn what_would_break_what_runs_is_refused_with_its_mend() {
         (|w, _| w.publications[0].identities[0].by = By::Index("x".to_owned()), "has no index x", "unique index"),
         (|_, h| h.identities.clear(), "there is no table \"public\".\"logs\"", "replica_identities"),
         (
-            |_, h| drop(h.preceding.insert(("warehouse".to_owned(), "warehouse".to_owned()))),
+            |_, h| {
+                h.preceding.insert(("warehouse".to_owned(), "warehouse".to_owned()));
+            },
             "before publication warehouse existed",
             "postrider slot advance warehouse --to-now --yes",
         ),
@@ -300,7 +308,9 @@ fn what_would_break_what_runs_is_refused_with_its_mend() {
             "create publication \"nowhere\"",
         ),
         (
-            |_, h| drop(h.carried.get_mut("warehouse").unwrap().narrowed.insert(table("users"))),
+            |_, h| {
+                h.carried.get_mut("warehouse").unwrap().narrowed.insert(table("users"));
+            },
             "leaves out rows or columns of \"public\".\"users\"",
             "where nothing is hidden on purpose",
         ),
@@ -430,7 +440,10 @@ fn what_is_not_declared_is_shown_and_what_somebody_uses_is_never_dropped() {
         ]
     );
     let text = script(&[plan.clone()], false);
-    assert!(text.contains("-- not declared: slot read (pgoutput of database shop, retains 3 MiB, read by process 4711)"), "{text}");
+    assert!(
+        text.contains("-- not declared: slot read (pgoutput of database shop, retains 3 MiB, read by process 4711)"),
+        "{text}"
+    );
     assert!(!text.contains("drop publication"), "{text}");
     assert!(script(&[plan], true).contains("drop publication \"legacy\";"));
 }
@@ -442,7 +455,13 @@ fn slots_of_other_declared_databases_are_listed_there_and_nowhere_else() {
     let both = vec!["shop".to_owned(), "sales".to_owned()];
     let first = Wanted { databases: both.clone(), ..wanted() };
     assert!(plan(&first, &here).undeclared.is_empty());
-    let second = Wanted { database: "sales".to_owned(), databases: both, publications: Vec::new(), slots: Vec::new(), ..wanted() };
+    let second = Wanted {
+        database: "sales".to_owned(),
+        databases: both,
+        publications: Vec::new(),
+        slots: Vec::new(),
+        ..wanted()
+    };
     assert_eq!(plan(&second, &here).undeclared[0].name, "theirs");
 }
 
