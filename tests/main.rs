@@ -21,6 +21,7 @@ mod outage;
 mod parking;
 mod routing;
 mod secure_postgres;
+mod slot_plan;
 mod snapshot;
 mod snapshot_incremental;
 mod takeover;
