@@ -10,7 +10,10 @@ use harness::{Ended, Launch, Site, shared};
 async fn bare(promise: &str) -> Site {
     let site = Site::bare(promise, &shared().postgres, &shared().kafka.bootstrap).await;
     site.migrate();
-    site.sql("create table users (id int primary key); create table logs (line text); create table tmp_load (line text)").await;
+    site.sql(
+        "create table users (id int primary key); create table logs (line text); create table tmp_load (line text)",
+    )
+    .await;
     site
 }
 
@@ -77,15 +80,33 @@ async fn what_has_drifted_is_found_with_its_sql_and_mended() {
     administrator(&site, &["apply"]).expect(0, &[]);
     let (name, role) = (site.name(), site.role());
     for (drift, sql) in [
-        ("alter publication warehouse drop table users".to_owned(), "alter publication \"warehouse\" add table \"public\".\"users\";"),
-        ("alter publication warehouse set (publish = 'insert')".to_owned(), "alter publication \"warehouse\" set (publish = 'insert, update, delete, truncate'"),
-        ("alter table logs replica identity nothing".to_owned(), "alter table \"public\".\"logs\" replica identity full;"),
+        (
+            "alter publication warehouse drop table users".to_owned(),
+            "alter publication \"warehouse\" add table \"public\".\"users\";",
+        ),
+        (
+            "alter publication warehouse set (publish = 'insert')".to_owned(),
+            "alter publication \"warehouse\" set (publish = 'insert, update, delete, truncate'",
+        ),
+        (
+            "alter table logs replica identity nothing".to_owned(),
+            "alter table \"public\".\"logs\" replica identity full;",
+        ),
         (format!("revoke select on users from {role}"), "grant select on table \"public\".\"users\" to"),
-        (format!("revoke select on outbox_events from {role}"), "grant select on table \"public\".\"outbox_events\" to"),
-        (format!("alter publication {name} set (publish = 'insert, update')"), "set (publish = 'insert', publish_via_partition_root = true);"),
+        (
+            format!("revoke select on outbox_events from {role}"),
+            "grant select on table \"public\".\"outbox_events\" to",
+        ),
+        (
+            format!("alter publication {name} set (publish = 'insert, update')"),
+            "set (publish = 'insert', publish_via_partition_root = true);",
+        ),
         (format!("alter publication {name} set table users"), "add table \"public\".\"outbox_events\";"),
         (format!("alter role {role} noreplication"), "replication;"),
-        ("create table posts (id int primary key)".to_owned(), "alter publication \"warehouse\" add table \"public\".\"posts\";"),
+        (
+            "create table posts (id int primary key)".to_owned(),
+            "alter publication \"warehouse\" add table \"public\".\"posts\";",
+        ),
     ] {
         site.sql(&drift).await;
         administrator(&site, &["plan", "--exit-code"]).expect(3, &[sql]);

@@ -40,7 +40,8 @@ async fn a_slot_is_made_after_its_publication_and_as_its_section_says() {
     let other = format!("{name}_2");
     administrator(&site, &["create", &other]).expect(1, &["none is named", "--publication"]);
     administrator(&site, &["create", &other, "--plugin", "test_decoding"]).expect(0, &["done: create slot"]);
-    administrator(&site, &["create", &other, "--publication", "warehouse"]).expect(1, &["plugin test_decoding, not pgoutput"]);
+    administrator(&site, &["create", &other, "--publication", "warehouse"])
+        .expect(1, &["plugin test_decoding, not pgoutput"]);
     administrator(&site, &["create", site.name()]).expect(1, &["the relay's own", "postrider init"]);
     administrator(&site, &["create", "No-Name"]).expect(2, &["lower-case letters"]);
     let late = format!("{name}_3");
@@ -61,7 +62,9 @@ async fn a_slot_in_use_is_dropped_only_by_force_and_one_of_others_only_when_that
     assert!(!exists(&site, &name).await);
     administrator(&site, &["drop", &name, "--yes"]).expect(1, &["there is no slot", site.name()]);
 
-    for (kind, plugin, word) in [("phys", "", "physical slot"), ("audit", "test_decoding", "of the plugin test_decoding")] {
+    for (kind, plugin, word) in
+        [("phys", "", "physical slot"), ("audit", "test_decoding", "of the plugin test_decoding")]
+    {
         let foreign = foreign(&site, kind, plugin).await;
         administrator(&site, &["drop", &foreign, "--yes"]).expect(1, &[word, "--foreign"]);
         administrator(&site, &["drop", &foreign, "--foreign"]).expect(0, &["nothing is done"]);
@@ -85,7 +88,10 @@ async fn a_slot_of_another_database_or_kind_under_a_declared_name_is_refused() {
     let name = slot(&site);
     for (sql, word) in [
         (format!("select pg_create_logical_replication_slot('{name}', 'pgoutput')"), "belongs to database"),
-        (format!("select pg_create_logical_replication_slot('{name}', 'test_decoding')"), "of the plugin test_decoding, not pgoutput"),
+        (
+            format!("select pg_create_logical_replication_slot('{name}', 'test_decoding')"),
+            "of the plugin test_decoding, not pgoutput",
+        ),
         (format!("select pg_create_physical_replication_slot('{name}')"), "is a physical slot"),
     ] {
         other.sql(&sql).await;
@@ -110,7 +116,8 @@ async fn the_relay_s_slot_is_moved_only_to_what_was_delivered() {
     relay.ready().await;
     site.assert_all_arrived(&site.reader()).await;
     now().expect(1, &["is being read: process"]);
-    run(&site, site.administrator(), &["drop", site.name(), "--yes"]).expect(1, &["is being read: process", &site.role()]);
+    run(&site, site.administrator(), &["drop", site.name(), "--yes"])
+        .expect(1, &["is being read: process", &site.role()]);
     relay.terminate().await.expect(0, &[]);
 
     for n in 2..5 {

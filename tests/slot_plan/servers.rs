@@ -51,7 +51,8 @@ async fn a_pooler_between_is_noticed_before_anything_is_asked() {
         .with("POSTRIDER_POSTGRES_HOST", "127.0.0.1")
         .with("POSTRIDER_POSTGRES_PORT", &port.to_string())
         .with("POSTRIDER_POSTGRES_TLS", "disable");
-    for arguments in [&["plan"][..], &["apply"], &["drop", site.name(), "--yes"], &["advance", site.name(), "--to-now"]] {
+    for arguments in [&["plan"][..], &["apply"], &["drop", site.name(), "--yes"], &["advance", site.name(), "--to-now"]]
+    {
         run(&site, launch.clone(), arguments).expect(1, &["a pooler stands between", "--admin-url"]);
     }
     run(&site, site.relay(), &["plan"]).expect(0, &["nothing to do"]);

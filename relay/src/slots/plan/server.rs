@@ -26,13 +26,13 @@ pub(super) fn plan(wanted: &Wanted, here: &Here, plan: &mut Plan) {
         ));
     }
     let own = usize::from(plan.setup.slot.is_some() || plan.setup.backlog.is_some());
-    let free = server.slots_max - count(here.facts.slots.len());
+    let free = (server.slots_max - count(here.facts.slots.len())).max(0);
     let needed = count(slots + own);
     if needed > free {
         plan.refusals.push(refusal(
             format!(
                 "{needed} replication slots are to be made, and {} of {} are free (max_replication_slots)",
-                free.max(0),
+                free,
                 server.slots_max
             ),
             format!(
