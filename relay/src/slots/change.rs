@@ -90,7 +90,7 @@ fn foreign(slot: &SlotFacts, owner: Owner) -> Option<Refusal> {
 }
 
 /// A size for people.
-fn size(bytes: i64) -> String {
+pub(in crate::slots) fn size(bytes: i64) -> String {
     match bytes {
         bytes if bytes >= 10 << 30 => format!("{} GiB", bytes >> 30),
         bytes if bytes >= 10 << 20 => format!("{} MiB", bytes >> 20),

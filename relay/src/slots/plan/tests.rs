@@ -441,7 +441,7 @@ fn what_is_not_declared_is_shown_and_what_somebody_uses_is_never_dropped() {
     );
     let text = script(&[plan.clone()], false);
     assert!(
-        text.contains("-- not declared: slot read (pgoutput of database shop, retains 3 MiB, read by process 4711)"),
+        text.contains("-- not declared: slot read (pgoutput of database shop, retains 3072 KiB, read by process 4711)"),
         "{text}"
     );
     assert!(!text.contains("drop publication"), "{text}");

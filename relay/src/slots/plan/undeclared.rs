@@ -3,6 +3,7 @@
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use serde::Serialize;
 
+use crate::slots::change::size;
 use crate::slots::facts::SlotFacts;
 use crate::slots::plan::{Here, Plan, Wanted};
 use crate::slots::setup::{Step, Table};
@@ -105,8 +106,10 @@ fn slot(wanted: &Wanted, found: &SlotFacts) -> Undeclared {
         (Some(plugin), Some(database)) => format!("{plugin} of database {database}"),
         _ => "physical".to_owned(),
     }];
-    about.extend(found.retained_bytes.map(|bytes| format!("retains {} MiB", bytes >> 20)));
+    about.extend(found.retained_bytes.map(|bytes| format!("retains {}", size(bytes))));
     about.extend(found.is_lost().then(|| "lost".to_owned()));
+    about.extend(found.two_phase.then(|| "decodes prepared transactions".to_owned()));
+    about.extend(found.failover.then(|| "kept over a failover".to_owned()));
     about.extend(found.temporary.then(|| "temporary".to_owned()));
     about.extend(found.synced.then(|| "kept in step with the primary's".to_owned()));
     about.push(match &found.reader {
