@@ -5,7 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use xtask::services::Postgres;
 
-use super::{administrator, bare, declared, run, slot};
+use super::{administrator, declared, run, slot};
 
 /// Stands between as a pooler does: whoever connects is told of a process that there is not. Its port.
 async fn pooler(server: &Postgres) -> u16 {
