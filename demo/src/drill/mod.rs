@@ -14,6 +14,7 @@ mod pair;
 mod report;
 mod restore;
 mod scene;
+mod takeover;
 mod upgrade;
 mod writers;
 
@@ -71,6 +72,10 @@ pub const DRILLS: &[Drill] = &[
     Drill { name: "upgrade", about: "A major upgrade by dump, from PostgreSQL 15 to 18" },
     Drill { name: "adopt", about: "A Debezium connector's slot is taken over under load, and handed back" },
     Drill { name: "restore", about: "An older backup of the database is put back" },
+    Drill {
+        name: "takeover",
+        about: "The active of two relays is killed a hundred times, and frozen; the other takes over",
+    },
 ];
 
 /// Plays the drill of this name; `None` if there is none.
@@ -88,6 +93,7 @@ pub async fn play(name: &str, options: &Options, screen: &Screen) -> Option<Resu
         "invalidated" => invalidated::run(servers, options, screen).await,
         "upgrade" => upgrade::run(servers, options, screen).await,
         "restore" => restore::run(servers, options, screen).await,
+        "takeover" => takeover::run(servers, options, screen).await,
         _ => return None,
     })
 }

@@ -120,7 +120,7 @@ impl Standby {
         loop {
             match self.look(&mut state, &mut waits_for).await {
                 Ok(Look::Ours(lease, taken)) => return Ok(self.begin(&mut state, lease, taken, begun)),
-                Ok(Look::Wait(holder)) => self.wait_for(&mut waits_for, holder, state.takeovers),
+                Ok(Look::Wait(holder)) => self.wait_for(&mut waits_for, &holder, state.takeovers),
                 Err(error) if error.kind() == Kind::Setup && state.session.is_some() => {
                     return Ok(self.go_without(&mut state, &error));
                 }
@@ -261,7 +261,7 @@ impl Standby {
     }
 
     /// Shows for whom this relay waits, and says so once.
-    fn wait_for(&self, known: &mut Option<Waiting>, holder: Holder, takeovers: u64) {
+    fn wait_for(&self, known: &mut Option<Waiting>, holder: &Holder, takeovers: u64) {
         let Self { options, .. } = self;
         if known.as_ref().is_some_and(|known| known.token == holder.token) {
             return;
