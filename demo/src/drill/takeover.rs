@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use crate::drill::{Ledger, Load, Options, Report, Scene, Servers, Writers};
+use crate::drill::{Counted, Ledger, Load, Options, Report, Scene, Servers, Writers};
 use crate::error::{Doing, Error, Result};
 use crate::figures::ms;
 use crate::random::Random;
@@ -17,6 +17,10 @@ use crate::screen::Screen;
 
 /// Times that the active relay is killed.
 const KILLS: u64 = 100;
+/// Of these, how many are repeated where each event comes once.
+const KILLS_ONCE: u64 = 20;
+/// The key that says how often an event may be published.
+const DELIVERY: &str = "POSTRIDER_KAFKA_DELIVERY";
 /// Times that it is frozen.
 const FREEZES: u64 = 3;
 /// How long anything may take to go on.
@@ -43,11 +47,35 @@ struct Pair<'a> {
     ledger: &'a Ledger,
 }
 
+/// One way of delivering, played through.
+struct Played {
+    counted: Counted,
+    longest: Duration,
+    /// How long nothing new came after each kill, in milliseconds.
+    killed: Vec<f64>,
+    /// The same of each freeze, and how many records came twice once the frozen relay went on.
+    frozen: Vec<(f64, u64)>,
+}
+
+/// At least once with as many kills as wanted, and then exactly once with a few.
 pub(super) async fn run(servers: Servers, options: &Options, screen: &Screen) -> Result<Report> {
-    let scene = Scene::open(&servers, "takeover").await?;
-    let sides = ["a", "b"].map(|name| scene.relay(name, ""));
-    let [a, b] = sides;
-    let (a, b) = (a?, b?);
+    let kills = options.kills.unwrap_or(KILLS);
+    let default = play(&servers, ("takeover", "at-least-once", kills), options, screen).await?;
+    screen.say("          the same, exactly once");
+    let once = play(&servers, ("takeover_once", "exactly-once", kills.min(KILLS_ONCE)), options, screen).await?;
+    Ok(judged(default, &once))
+}
+
+/// Plays kills and freezes on a scene of its own.
+async fn play(
+    servers: &Servers,
+    (name, delivery, kills): (&str, &str, u64),
+    options: &Options,
+    screen: &Screen,
+) -> Result<Played> {
+    let scene = Scene::open(servers, name).await?;
+    let relay = |name| Ok::<_, Error>(scene.relay(name, "")?.with(DELIVERY, delivery));
+    let (a, b) = (relay("a")?, relay("b")?);
     a.complete("migrate")?;
     a.complete("init")?;
     let ledger = scene.ledger()?;
@@ -62,16 +90,14 @@ pub(super) async fn run(servers: Servers, options: &Options, screen: &Screen) ->
     let writers = Writers::start(&scene.servers.postgres, &scene.name, load);
     let mut random = Random::new(rate);
     let begun = Instant::now();
-    let kills = options.kills.unwrap_or(KILLS);
-    let mut gaps = Vec::new();
+    let (mut killed, mut frozen) = (Vec::new(), Vec::new());
     for kill in 0..kills {
         // Not always at the same place between two progress records.
         writers.write_more(rate / 4 + random.below(rate / 4), PATIENCE).await?;
-        let gap = pair.kill_the_active().await?;
-        screen.say(&format!("          kill {} of {kills}: nothing new for {:.0} ms", kill + 1, ms(gap)));
-        gaps.push(ms(gap));
+        let gap = ms(pair.kill_the_active().await?);
+        screen.say(&format!("          kill {} of {kills}: nothing new for {gap:.0} ms", kill + 1));
+        killed.push(gap);
     }
-    let mut frozen = Vec::new();
     for freeze in 0..FREEZES {
         writers.write_more(rate, PATIENCE).await?;
         let (gap, repeated) = pair.freeze_the_active().await?;
@@ -85,31 +111,45 @@ pub(super) async fn run(servers: Servers, options: &Options, screen: &Screen) ->
     pair.stop()?;
     let longest = ledger.longest_gap_since(begun);
     let counted = ledger.settle(&committed).await?;
-    let report = judged(Report::new("takeover", counted, longest), gaps, &frozen);
-    if report.passed() && !options.keep {
+    if counted.lost == 0 && counted.reordered == 0 && !options.keep {
         scene.clear(true).await?;
     } else {
         screen.say(&scene.whereabouts());
     }
-    Ok(report)
+    Ok(Played { counted, longest, killed, frozen })
 }
 
 /// The report with the gaps, and whether they are as short as they should be.
-fn judged(report: Report, mut gaps: Vec<f64>, frozen: &[(f64, u64)]) -> Report {
+fn judged(default: Played, once: &Played) -> Report {
+    let mut gaps = default.killed;
     gaps.sort_by(f64::total_cmp);
     let (p50, p99) = (quantile(&gaps, 0.5), quantile(&gaps, 0.99));
-    let longest_freeze = frozen.iter().map(|(gap, _)| *gap).fold(0.0, f64::max);
-    let repeated: u64 = frozen.iter().map(|(_, repeated)| repeated).sum();
-    report
+    let longest = |frozen: &[(f64, u64)]| frozen.iter().map(|(gap, _)| *gap).fold(0.0, f64::max);
+    let repeated: u64 = default.frozen.iter().map(|(_, repeated)| repeated).sum();
+    let both = Counted {
+        committed: default.counted.committed + once.counted.committed,
+        delivered: default.counted.delivered + once.counted.delivered,
+        lost: default.counted.lost + once.counted.lost,
+        duplicated: default.counted.duplicated + once.counted.duplicated,
+        reordered: default.counted.reordered + once.counted.reordered,
+        unknown: default.counted.unknown + once.counted.unknown,
+    };
+    let twice = once.counted.duplicated;
+    Report::new("takeover", both, default.longest.max(once.longest))
         .with("kills", gaps.len() as f64)
         .with("gap_p50_ms", p50)
         .with("gap_p99_ms", p99)
         .with("gap_max_ms", gaps.last().copied().unwrap_or_default())
-        .with("freezes", frozen.len() as f64)
-        .with("freeze_gap_max_ms", longest_freeze)
+        .with("freezes", default.frozen.len() as f64)
+        .with("freeze_gap_max_ms", longest(&default.frozen))
         .with("zombies_repeated", repeated as f64)
+        .with("exactly_once_kills", once.killed.len() as f64)
+        .with("exactly_once_gap_max_ms", once.killed.iter().copied().fold(0.0, f64::max))
+        .with("exactly_once_freeze_gap_max_ms", longest(&once.frozen))
+        .with("exactly_once_duplicated", twice as f64)
         .wanted(p50 < GAP_P50_MS, || format!("a gap of less than {GAP_P50_MS} ms at half of the kills, not {p50:.0}"))
         .wanted(p99 < GAP_P99_MS, || format!("a gap of less than {GAP_P99_MS} ms at 99 of 100 kills, not {p99:.0}"))
+        .wanted(twice == 0, || format!("nothing twice to a reader of the committed, not {twice}"))
 }
 
 /// The figure below or at which this share of the sorted figures is.

@@ -93,6 +93,7 @@ where
     let outcome = loop {
         let before = pipeline.reached.acknowledged;
         let Err(error) = pipeline.attempt(&mut stop).await else { break Ok(()) };
+        let error = if pipeline.is_deposed() { deposed() } else { error };
         if error.disposition() == Disposition::StandBy {
             if stop.is_ordered() {
                 warn!("the turn ended before what is in flight was durable: the next delivers it");
@@ -160,7 +161,7 @@ where
     }
 
     async fn open(&mut self) -> Result<(), Error> {
-        if self.turn.as_ref().is_none_or(|turn| turn.is_over()) {
+        if self.turn.is_none() || self.is_deposed() {
             // Whoever works now must find the slot free, and what it delivers is news to us.
             self.let_go().await;
             self.turn = Some(self.ends.take_turn().await?);
@@ -184,6 +185,11 @@ where
         }
         self.rewind = false;
         Ok(())
+    }
+
+    /// Whether the turn is over. Whatever went wrong since then, such as that a successor has fenced the sink, follows from that.
+    fn is_deposed(&self) -> bool {
+        self.turn.as_ref().is_some_and(|turn| turn.is_over())
     }
 
     /// Closes both ends, whatever they hold.

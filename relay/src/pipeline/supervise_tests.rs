@@ -42,7 +42,12 @@ struct Told {
     stop: Mutex<Option<StopHandle>>,
     /// What the next probes of the sink say; then they succeed.
     probes: Mutex<VecDeque<Error>>,
+    /// The present turn, where turns are taken.
+    turn: Mutex<Option<Arc<Turn>>>,
 }
+
+/// In a script: the turn ends, and the source has nothing more.
+const TURN_ENDS: u64 = u64::MAX;
 
 impl Told {
     fn note(&self, what: impl Into<String>) {
@@ -64,6 +69,12 @@ impl Source for TestSource {
 
     async fn next(&mut self) -> Result<Batch<Place>, Error> {
         match self.script.pop_front() {
+            Some(Ok(TURN_ENDS)) => {
+                if let Some(turn) = &*self.told.turn.lock().expect("no test panics with it") {
+                    turn.end();
+                }
+                std::future::pending().await
+            }
             Some(Ok(number)) => Ok(Batch { messages: Messages::default(), end: Place(number) }),
             Some(Err(Some(error))) => Err(error),
             Some(Err(None)) | None => {
@@ -142,6 +153,33 @@ impl Ends for Arc<Told> {
     }
 }
 
+/// The same ends, which take turns.
+struct TakingTurns(Arc<Told>);
+
+impl Ends for TakingTurns {
+    type Source = TestSource;
+    type Sink = TestSink;
+
+    async fn take_turn(&self) -> Result<Arc<Turn>, Error> {
+        self.0.note("turn taken");
+        let turn = Arc::new(Turn::unlimited());
+        *self.0.turn.lock().expect("no test panics with it") = Some(Arc::clone(&turn));
+        Ok(turn)
+    }
+
+    async fn pass_turn(&self) {
+        self.0.note("turn passed");
+    }
+
+    async fn open_sink(&self) -> Result<(TestSink, Option<Progress>), Error> {
+        self.0.open_sink().await
+    }
+
+    async fn open_source(&self, progress: Option<Progress>) -> Result<TestSource, Error> {
+        self.0.open_source(progress).await
+    }
+}
+
 fn error(end: End, kind: Kind) -> Error {
     Error::new(end, kind, format!("{kind:?} as told"))
 }
@@ -164,14 +202,30 @@ async fn run_with_gaps(
     sinks: Vec<Result<Option<Progress>, Error>>,
     sources: Vec<Vec<Result<u64, Option<Error>>>>,
 ) -> (Vec<String>, Result<(), Error>) {
+    let (told, stop) = told(gaps, sinks, sources);
+    let outcome = supervised(&told, stop).await;
+    let log = told.log.lock().expect("no test panics with it").clone();
+    (log, outcome)
+}
+
+/// What the ends are told.
+fn told(
+    gaps: usize,
+    sinks: Vec<Result<Option<Progress>, Error>>,
+    sources: Vec<Vec<Result<u64, Option<Error>>>>,
+) -> (Arc<Told>, Stop) {
     let (handle, stop) = Stop::new();
-    let told = Arc::new(Told {
+    let told = Told {
         sinks: Mutex::new(sinks.into()),
         sources: Mutex::new(sources.into_iter().map(VecDeque::from).collect()),
         gaps: Mutex::new((0..gaps).map(|_| error(End::Source, Kind::Gap)).collect()),
         stop: Mutex::new(Some(handle)),
         ..Told::default()
-    });
+    };
+    (Arc::new(told), stop)
+}
+
+async fn supervised<E: Ends<Source = TestSource>>(ends: &E, stop: Stop) -> Result<(), Error> {
     let (metrics, status) = (Metrics::new(), Status::new("source", "sink"));
     let limits = Limits {
         in_flight_bytes_max: 1 << 20,
@@ -189,10 +243,30 @@ async fn run_with_gaps(
         traces: &Traces::off(),
         status: &status,
     };
-    let outcome = supervise(&told, with, stop).await;
+    let outcome = supervise(ends, with, stop).await;
     assert_eq!(status.snapshot().state, State::Stopped);
-    let log = told.log.lock().expect("no test panics with it").clone();
-    (log, outcome)
+    outcome
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_turn_is_over_both_ends_are_let_go_of_and_opened_in_the_next_turn() {
+    let (told, stop) = told(0, vec![Ok(None), Ok(progress(5))], vec![vec![Ok(1), Ok(TURN_ENDS)], vec![Err(None)]]);
+    assert!(supervised(&TakingTurns(Arc::clone(&told)), stop).await.is_ok());
+    assert_eq!(
+        *told.log.lock().expect("no test panics with it"),
+        [
+            "turn taken",
+            "sink opened",
+            "source opened at the start",
+            "acknowledged 1",
+            "source closed",
+            "turn taken",
+            "sink opened",
+            "source opened at 5",
+            "source closed",
+            "turn passed",
+        ]
+    );
 }
 
 #[tokio::test(start_paused = true)]
