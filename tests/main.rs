@@ -19,6 +19,7 @@ mod mistakes;
 mod observe;
 mod outage;
 mod parking;
+mod recover;
 mod routing;
 mod secure_postgres;
 mod slot_plan;

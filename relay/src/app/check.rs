@@ -42,13 +42,13 @@ static OTHER_SERVER: Rule = Rule {
     code: "progress-other-server",
     severity: Severity::Error,
     why: "Positions of two servers cannot be compared: the relay refuses to start, because nobody could tell what is missing.",
-    mend: "Give this relay a progress topic of its own; after a restore, `postrider run --accept-gap`.",
+    mend: "Give this relay a progress topic of its own; after a restore or an upgrade, `postrider slot recover`.",
 };
 static GAP: Rule = Rule {
     code: "progress-gap",
     severity: Severity::Error,
     why: "What lies between the record of what was delivered and the slot may never have been published: the relay refuses to start.",
-    mend: "Publish again from the table what is missing, then `postrider run --accept-gap`.",
+    mend: "`postrider slot recover`, which publishes from the table what is missing.",
 };
 static FOREIGN: Rule = Rule {
     code: "progress-foreign",
@@ -136,12 +136,12 @@ fn progress(config: &Config, verdict: Verdict) -> Option<Finding> {
             OTHER_SERVER
                 .found(error.to_string())
                 .configuration("kafka.progress_topic", &own)
-                .words("if this server was restored from a dump: publish again what is missing, then start once with `postrider run --accept-gap`"),
+                .words("if this server was restored or upgraded: `postrider slot recover` publishes from the table what is missing"),
         ),
         Verdict::Gap(error) => Some(
             GAP.found(error.to_string())
                 .words("find out what is missing: the outbox table still holds the rows")
-                .command("postrider run --accept-gap"),
+                .command("postrider slot recover"),
         ),
     }
 }

@@ -1,6 +1,6 @@
 //! What is to be done, decided from the witness and from what the database looks like. Pure.
 
-use crate::app::recover::report::{Report, Witness};
+use crate::app::recover::report::{self, Report, Witness};
 use crate::app::recover::{Options, now};
 use crate::calendar::iso8601;
 use crate::kafka::held::Held;
@@ -39,6 +39,7 @@ pub struct Plan {
     slot_was: &'static str,
     tables: Vec<TableLook>,
     prefixes: Vec<String>,
+    snapshot: bool,
 }
 
 impl Plan {
@@ -81,6 +82,7 @@ impl Plan {
             },
             tables: look.tables,
             prefixes,
+            snapshot: options.snapshot,
         })
     }
 
@@ -148,7 +150,12 @@ impl Plan {
         report.rows_since = self.suspects.from_ms.filter(|_| !self.suspects.same_history).map(iso8601);
         if self.needed {
             let to = (self.identity.flushed.to_string(), iso8601(now()));
-            report.gone(&self.prefixes, to, self.reads_again(snapshot));
+            let mend = match (self.reads_again(snapshot), self.snapshot) {
+                (false, _) => "the initial snapshot was not complete, and begins anew by itself",
+                (true, true) => report::READ_AGAIN,
+                (true, false) => "`postrider snapshot start` reads the tables again",
+            };
+            report.gone(&self.prefixes, to, mend);
         }
         report
     }

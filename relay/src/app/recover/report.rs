@@ -115,7 +115,8 @@ pub struct Range {
 }
 
 const MESSAGES_MEND: &str = "nothing holds logical messages but the log: have their writers send them again";
-const TABLES_MEND: &str =
+/// What makes good for the changes of captured tables.
+pub(super) const READ_AGAIN: &str =
     "the tables are read again, each row as operation `r`; rows that were deleted meanwhile are not told of";
 
 impl Report {
@@ -143,7 +144,7 @@ impl Report {
     }
 
     /// Names what no table holds: logical messages. Captured tables are added when they are known.
-    pub(super) fn gone(&mut self, prefixes: &[String], (lsn, time): (String, String), reads_again: bool) {
+    pub(super) fn gone(&mut self, prefixes: &[String], (lsn, time): (String, String), tables_mend: &str) {
         let range = |what: String, mend: &str| Range {
             what,
             from_lsn: self.witness.end_lsn.clone(),
@@ -155,8 +156,6 @@ impl Report {
         let messages =
             prefixes.iter().map(|prefix| range(format!("logical messages with the prefix {prefix}"), MESSAGES_MEND));
         let mut ranges: Vec<Range> = messages.collect();
-        let tables_mend =
-            if reads_again { TABLES_MEND } else { "the initial snapshot was not complete, and begins anew by itself" };
         // Stays only if there are captured tables.
         ranges.push(range(String::new(), tables_mend));
         self.ranges = ranges;

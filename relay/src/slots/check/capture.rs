@@ -322,7 +322,7 @@ pub(super) fn younger(expected: &Expected, capture: &ExpectedCapture) -> Finding
         .as_bad_as(Severity::Error)
         .sql(format!("select pg_drop_replication_slot({})", literal(slot)))
         .command(INIT)
-        .words("start once with `postrider run --accept-gap`: a snapshot publishes what the slot had not delivered")
+        .words("if changes were delivered through it before: `postrider slot recover --anew` instead; a snapshot publishes the rest")
 }
 
 impl ExpectedCapture {

@@ -60,7 +60,7 @@ static LOST: Rule = Rule {
     code: "slot-lost",
     severity: Severity::Error,
     why: "The server no longer has the log that the slot needs: what was committed since is only in the outbox table.",
-    mend: "`select pg_drop_replication_slot(…)`, `postrider init`, then `postrider run --accept-gap`; publish again what is missing.",
+    mend: "`postrider slot recover`; where nothing was delivered through it, `select pg_drop_replication_slot(…)` and `postrider init`.",
 };
 static ENDANGERED: Rule = Rule {
     code: "slot-endangered",
@@ -222,7 +222,7 @@ pub(super) fn examine(expected: &Expected, server: &Server, slot: Option<&Slot>)
                 .found(format!("slot {name:?} does not exist"))
                 .command(INIT)
                 .words(SKIP)
-                .words("if events were delivered through it before, start once with `postrider run --accept-gap`"),
+                .words("if events were delivered through it before: `postrider slot recover` instead, which publishes what is missing"),
         );
         return findings;
     };
@@ -282,9 +282,7 @@ fn unreadable(expected: &Expected, slot: &Slot) -> Vec<Finding> {
                 .sql(format!("select pg_drop_replication_slot({})", literal(name)))
                 .command(INIT)
                 .words(SKIP)
-                .words(
-                    "start once with `postrider run --accept-gap`, and publish again from the table what is missing",
-                ),
+                .words("if events were delivered through it: `postrider slot recover` instead, which publishes what is missing"),
         );
     }
     findings

@@ -28,7 +28,7 @@ static SLOT_OLDER: Rule = Rule {
     code: "slot-before-publication",
     severity: Severity::Error,
     why: "A slot decodes with the catalog of its own past, where the publication does not exist: the stream ends there, or skips what was written.",
-    mend: "`select pg_drop_replication_slot(…)`, then `postrider init`; rows written since are in the outbox table.",
+    mend: "`postrider slot recover --anew`; where nothing was delivered through it, `select pg_drop_replication_slot(…)` and `postrider init`.",
 };
 
 pub(super) const RULES: &[&Rule] = &[&REPLICATION_CONNECTION, &SLOT_OLDER];
@@ -70,7 +70,7 @@ pub(super) async fn probe(expected: &Expected, slot: Option<&Slot>) -> Vec<Findi
                 .sql(format!("select pg_drop_replication_slot({})", literal(slot)))
                 .command(INIT)
                 .words(SKIP)
-                .words("if events were delivered through it before, start once with `postrider run --accept-gap`"),
+                .words("if events were delivered through it before: `postrider slot recover --anew` instead, which publishes what is missing"),
         );
     }
     findings

@@ -139,10 +139,10 @@ pub(super) async fn bridge(
     })
 }
 
-/// Puts the ids of what is delivered where the statements find them: a table of this session for each outbox.
+/// Puts the ids of what is delivered where the statements find them: a table of this session for each outbox that has any.
 async fn hand_over(client: &Client, tables: &[(TableLook, HashSet<String>)]) -> Result<(), Error> {
     let broken = || failed("cannot hand over the ids of delivered events");
-    for (index, (_, delivered)) in tables.iter().enumerate() {
+    for (index, (_, delivered)) in tables.iter().enumerate().filter(|(_, (_, delivered))| !delivered.is_empty()) {
         let name = delivered_name(index);
         let create = format!("drop table if exists pg_temp.{name}; create temp table {name} (id text primary key)");
         client.batch_execute(&create).await.map_err(broken())?;
@@ -173,8 +173,9 @@ fn script(slot: &str, tables: &[(TableLook, HashSet<String>)], suspects: &Suspec
          set_config('{ROWS}', '', false), set_config('{OLDEST}', '', false);\n",
         names.join(", ")
     );
-    for (index, (look, _)) in tables.iter().enumerate() {
-        script.push_str(&republish(look, slot, suspects, index));
+    for (index, (look, delivered)) in tables.iter().enumerate() {
+        let left_out = (!delivered.is_empty()).then(|| delivered_name(index));
+        script.push_str(&republish(look, slot, suspects, left_out.as_deref()));
     }
     script.push_str("commit");
     script
@@ -183,13 +184,12 @@ fn script(slot: &str, tables: &[(TableLook, HashSet<String>)], suspects: &Suspec
 /// Rows keep every column but one that records the writing transaction, which is this one now. Numbers of transactions that another
 /// cluster gave out, and that this one has not reached yet, become those of long ago: else they would pass for not delivered, and for
 /// not yet visible.
-fn republish(look: &TableLook, slot: &str, suspects: &Suspects, index: usize) -> String {
+fn republish(look: &TableLook, slot: &str, suspects: &Suspects, left_out: Option<&str>) -> String {
     let (name, id, order) = (look.table.quoted(), escape_identifier(&look.id), look.ordered_by());
-    let condition = format!(
-        "{} and not exists (select from pg_temp.{} d where d.id = t.{id}::text)",
-        look.condition(slot, suspects),
-        delivered_name(index)
-    );
+    let mut condition = look.condition(slot, suspects);
+    if let Some(delivered) = left_out {
+        condition.push_str(&format!(" and not exists (select from pg_temp.{delivered} d where d.id = t.{id}::text)"));
+    }
     // `format` replaces what follows a percent sign.
     let literal = |text: &str| text.replace('%', "%%");
     let again = format!(

@@ -68,8 +68,8 @@ async fn left(client: &Client, wanted: &Wanted, end: Option<String>) -> Result<S
     if wanted.outbox.is_none() {
         let slot = escape_literal(&wanted.slot);
         return Ok(format!(
-            "{older} and cannot read what was written before it: `select pg_drop_replication_slot({slot})`, then this again and \
-             `postrider run --accept-gap`; a snapshot publishes what the slot had not delivered"
+            "{older} and cannot read what was written before it: `select pg_drop_replication_slot({slot})`, then this again; \
+             if changes were delivered through it, `postrider slot recover` after that"
         ));
     }
     let end = match end {

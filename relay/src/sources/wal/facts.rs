@@ -33,10 +33,12 @@ pub(super) fn slot(sql: &mut Connection, name: &str, delivered_before: bool) -> 
     let Some(row) = rows.first() else {
         // Events were delivered through it before, so what was committed since it vanished may be missing.
         let kind = if delivered_before { Kind::Gap } else { Kind::Setup };
-        return Err(Error::new(End::Source, kind, format!("slot {name:?} does not exist")).with_help(
-            "Run `postrider init` to create publication and slot. If the slot existed before, what was committed \
-             since it was dropped is not in the new one: it is still in the outbox table.",
-        ));
+        let help = if delivered_before {
+            "Run `postrider slot recover`: it makes the slot anew, and publishes from the outbox table what was committed meanwhile."
+        } else {
+            "Run `postrider init` to create publication and slot."
+        };
+        return Err(Error::new(End::Source, kind, format!("slot {name:?} does not exist")).with_help(help));
     };
     let column = |index: usize| row.get(index).and_then(Option::as_deref);
     if column(0) != Some("logical") {
@@ -87,8 +89,8 @@ fn captured(sql: &mut Connection, capture: &CaptureSource) -> Result<(), Error> 
     let Some(row) = rows.first() else {
         return Err(setup(
             format!("publication {name:?} does not exist"),
-            "Correct [capture] publication, or run `postrider init`. If it was dropped, drop the slot too, since a slot cannot \
-             read what is older than its publication, and start with --accept-gap after `postrider init`.",
+            "Correct [capture] publication, or run `postrider init`. If it was dropped, `postrider slot recover --anew` comes \
+             after that, since a slot cannot read what is older than its publication.",
         ));
     };
     let column = |index: usize| row.get(index).and_then(Option::as_deref).unwrap_or_default();
@@ -151,8 +153,8 @@ fn publication(sql: &mut Connection, name: &str, outboxes: &[OutboxSource]) -> R
     if ask(sql, &query, "the publication")?.is_empty() {
         return Err(setup(
             format!("publication {name:?} does not exist"),
-            "Correct [source] publication, or run `postrider init`. If it was dropped, drop the slot too, since a slot \
-             cannot read what is older than its publication, and start with --accept-gap after `postrider init`.",
+            "Correct [source] publication, or run `postrider init`. If it was dropped, `postrider slot recover --anew` comes \
+             after that, since a slot cannot read what is older than its publication.",
         ));
     }
     for outbox in outboxes {
@@ -257,14 +259,14 @@ pub(super) fn retention(sql: &mut Connection, name: &str) -> Result<Retention, E
     Ok(Retention { retained_bytes: bytes(0).unwrap_or(0), lag_bytes: bytes(1).unwrap_or(0), safe_bytes: bytes(3) })
 }
 
-const DROPPED: &str = "What is committed from now on is not kept for the relay. Run `postrider init`; rows written \
-                       meanwhile are in the outbox table.";
+const DROPPED: &str = "What is committed from now on is not kept for the relay. Run `postrider slot recover`, which makes it \
+                       anew and publishes from the outbox table what was written meanwhile.";
 
 fn lost(name: &str) -> Error {
     gap(
         format!("slot {name:?} was invalidated: the server removed WAL that it still needed"),
-        "Raise max_slot_wal_keep_size, drop the slot and run `postrider init`. What was committed since the last \
-         delivery is in the outbox table.",
+        "Raise max_slot_wal_keep_size and run `postrider slot recover`: it makes the slot anew, and publishes from the \
+         outbox table what was committed since the last delivery.",
     )
 }
 

@@ -464,9 +464,8 @@ fn stream_error(options: &WalOptions, error: postgres::error::Error) -> Error {
                 options.publication
             );
             Error::new(End::Source, Kind::Gap, context).because(error).with_help(
-                "Postgres cannot decode what was written before the publication existed. Drop the slot, run \
-                 `postrider init`, which creates the publication first, and start with --accept-gap; rows written since \
-                 are in the outbox table.",
+                "Postgres cannot decode what was written before the publication existed. Run `postrider slot recover --anew`: \
+                 it makes the slot anew, and publishes from the outbox table what was written since.",
             )
         }
         postgres::error::Kind::Protocol => {

@@ -85,8 +85,8 @@ fn gap(facts: &Facts<'_>, witness: &Record) -> Option<Error> {
     let Facts { slot, confirmed, identity, history, shown, .. } = facts;
     let gap = |context: String| {
         Error::new(End::Source, Kind::Gap, context).with_help(
-            "Find out what is missing (the outbox table still holds the rows), then start with --accept-gap to go on \
-             from the slot's position.",
+            "Run `postrider slot recover`: it publishes from the outbox table what is missing, and lets the relay go on. As a \
+             last resort, --accept-gap goes on from the slot's position without it.",
         )
     };
     if witness.system_id != identity.system_id {
