@@ -13,6 +13,7 @@ mod debezium_outbox;
 mod downstream;
 mod failover;
 mod faults;
+mod guard;
 mod idle;
 mod kill;
 mod mistakes;

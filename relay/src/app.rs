@@ -12,6 +12,7 @@ mod dead_letters;
 pub(crate) mod declared;
 #[cfg(feature = "downstream")]
 pub mod dlq;
+mod guard;
 #[cfg(feature = "downstream")]
 pub mod invalidate;
 pub(crate) mod kafka;
@@ -126,6 +127,7 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         .without_breakers()
         .with_stall_help(STALL_HELP);
     care::keep(&config, &worker.metrics, &worker.stop);
+    let _released = guard::keep(&config, &worker.metrics, &worker.stop);
     let limits = Limits {
         in_flight_bytes_max: config.source.in_flight_bytes_max,
         in_flight_batches_max: IN_FLIGHT_BATCHES_MAX,

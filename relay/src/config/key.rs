@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::config::{
-    admin, audit, breaker, capture, clickhouse, consumer, databases, dead_letter, declared, invalidate, kafka, load,
+    admin, audit, breaker, capture, clickhouse, consumer, databases, dead_letter, declared, guard, invalidate, kafka, load,
     log, outbox, parking, partitions, postgres, process, redis, source, standby, topics, tracing,
 };
 
@@ -114,6 +114,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         parking::KEYS,
         partitions::KEYS,
         standby::KEYS,
+        guard::KEYS,
         consumer::KEYS,
         clickhouse::KEYS,
         load::KEYS,

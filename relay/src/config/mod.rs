@@ -19,6 +19,7 @@ pub mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 pub mod identity;
+pub mod guard;
 pub mod invalidate;
 pub mod kafka;
 pub mod key;
@@ -50,6 +51,7 @@ use crate::config::{
     capture::Capture,
     declared::Declared,
     error::{ConfigError, Problem},
+    guard::Guard,
     kafka::Kafka,
     outbox::Outbox,
     parking::Parking,
@@ -89,6 +91,8 @@ pub struct Config {
     pub partitions: Partitions,
     /// How several relays for the slot take turns.
     pub standby: Standby,
+    /// How much WAL the slot may hold back.
+    pub guard: Guard,
     /// What every long-running role is told.
     pub process: Process,
 }
@@ -123,6 +127,7 @@ impl Config {
         let mut settings = merge(name, text, environment)?;
         let source = Source::from_settings(&mut settings);
         let outboxes = Outbox::all_from_settings(&mut settings);
+        let guard = Guard::from_settings(&mut settings, &outboxes);
         let config = Self {
             postgres: Postgres::from_settings(&mut settings, &read),
             capture: Capture::from_settings(&mut settings, &source, &outboxes, &read),
@@ -133,6 +138,7 @@ impl Config {
             parking: Parking::from_settings(&mut settings),
             partitions: Partitions::from_settings(&mut settings),
             standby: Standby::from_settings(&mut settings),
+            guard,
             process: Process::from_settings(&mut settings, &read),
         };
         settings.into_result(config)

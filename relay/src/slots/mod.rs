@@ -6,6 +6,7 @@ pub mod change;
 pub mod check;
 pub mod error;
 pub mod facts;
+pub mod guard;
 pub mod list;
 pub mod outbox;
 pub mod parked;

@@ -9,6 +9,7 @@ mod consumer;
 mod dead_letters;
 mod deduplication;
 mod flow;
+mod guard;
 mod incremental;
 mod kafka;
 mod lease;
@@ -38,6 +39,7 @@ pub use consumer::{ConsumerMetrics, TOPIC};
 pub use dead_letters::DeadLetterMetrics;
 pub use deduplication::DeduplicationMetrics;
 pub use flow::{DELIVERY_BUCKETS_SECONDS, END, FlowMetrics, KIND};
+pub use guard::GuardMetrics;
 pub use incremental::IncrementalMetrics;
 pub use kafka::KafkaMetrics;
 pub use lease::LeaseMetrics;
@@ -60,6 +62,7 @@ pub const ALL: &[&[Description]] = &[
     BatchMetrics::ALL,
     WalMetrics::ALL,
     IncrementalMetrics::ALL,
+    GuardMetrics::ALL,
     SnapshotMetrics::ALL,
     KafkaMetrics::ALL,
     ConsumerMetrics::ALL,
@@ -91,6 +94,8 @@ pub struct Metrics {
     pub stages: StageMetrics,
     /// The source that reads a slot.
     pub wal: WalMetrics,
+    /// What the slot costs against its budget.
+    pub guard: GuardMetrics,
     /// Snapshots beside the stream.
     pub incremental: IncrementalMetrics,
     /// The rows that were there before.
@@ -131,6 +136,7 @@ impl Metrics {
             breaker: BreakerMetrics::new(&set),
             stages: StageMetrics::new(&set),
             wal: WalMetrics::new(&set),
+            guard: GuardMetrics::new(&set),
             incremental: IncrementalMetrics::new(&set),
             snapshot: SnapshotMetrics::new(&set),
             kafka: KafkaMetrics::new(&set),

@@ -1,0 +1,130 @@
+//! The guard over the server's disk: it warns, it releases a slot whose budget is used up, and it leaves alone what must not be touched.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Json;
+use axum::Router;
+use axum::extract::State;
+use axum::routing::post;
+use harness::{Launch, PATIENCE, Site, until};
+use serde_json::Value;
+
+/// A broker that is not there.
+const NO_BROKER: &str = "127.0.0.1:1";
+
+/// What a webhook was told.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<Vec<Value>>>);
+
+impl Told {
+    /// Listens on a free port; where.
+    async fn listen(&self) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let url = format!("http://{}/hook?token=secret", listener.local_addr().expect("it is bound"));
+        let hear = async |State(told): State<Self>, Json(notice): Json<Value>| {
+            told.0.lock().unwrap_or_else(PoisonError::into_inner).push(notice);
+        };
+        let router = Router::new().route("/hook", post(hear)).with_state(self.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        url
+    }
+
+    async fn of(&self, level: &str) -> Value {
+        let look = async || {
+            let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            told.iter().find(|notice| notice["level"] == level).cloned()
+        };
+        until(&format!("a notice of {level}"), PATIENCE, look).await
+    }
+}
+
+/// A relay with a budget of 4 MiB.
+fn guarded(site: &Site, action: &str) -> Launch {
+    site.relay()
+        .with("POSTRIDER_GUARD_ACTION", action)
+        .with("POSTRIDER_GUARD_WAL_BYTES_MAX", "4194304")
+        .with("POSTRIDER_GUARD_INTERVAL_MS", "100")
+}
+
+/// Writes 8 MiB of WAL.
+async fn write_wal(site: &Site) {
+    site.sql("select pg_logical_emit_message(false, 'ballast', repeat('x', 1048576)) from generate_series(1, 8)").await;
+}
+
+async fn slots(site: &Site) -> i64 {
+    let count = "select count(*) from pg_replication_slots where slot_name = $1";
+    site.db().query_one(count, &[&site.name()]).await.expect("slots can be counted").get(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slot_beyond_its_budget_is_released_while_the_broker_is_away() {
+    let (site, told) = (Site::new("release").await, Told::default());
+    let url = told.listen().await;
+    let relay = guarded(&site, "release")
+        .with("POSTRIDER_KAFKA_BOOTSTRAP_SERVERS", NO_BROKER)
+        .with("POSTRIDER_GUARD_WEBHOOK_URL", &url)
+        .start();
+    write_wal(&site).await;
+    until("the slot is gone", PATIENCE, async || (slots(&site).await == 0).then_some(())).await;
+    let notice = told.of("released").await;
+    assert_eq!(notice["slot"], site.name());
+    assert_eq!(notice["budget_bytes"], 4_194_304);
+    assert!(notice["retained_bytes"].as_u64() > Some(4_194_304), "{notice}");
+    told.of("over").await;
+    relay.logs(&["was released", "publishes what waits"]).await;
+    assert_eq!(relay.metric("postrider_guard_releases_total").await, 1.0);
+    assert!(!relay.log().contains("token=secret"), "the webhook's address is a secret");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_touches_nothing() {
+    let site = Site::new("alert").await;
+    let relay = guarded(&site, "alert").with("POSTRIDER_KAFKA_BOOTSTRAP_SERVERS", NO_BROKER).start();
+    write_wal(&site).await;
+    relay.logs(&["holds back", "% of its budget (guard.wal_bytes_max)", "action = \\\"release\\\""]).await;
+    assert_eq!(relay.metric("postrider_guard_level").await, 2.0);
+    assert_eq!(slots(&site).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_program_reads_is_not_released() {
+    let site = Site::new("foreign").await;
+    // Another program has the slot; it only looks.
+    let look = format!(
+        "select count(*) from pg_logical_slot_peek_binary_changes('{0}', null, null, 'proto_version', '1', 'publication_names', '{0}'), pg_sleep(3)",
+        site.name()
+    );
+    write_wal(&site).await;
+    let peeking = site.connect().await;
+    let peek = tokio::spawn(async move { peeking.batch_execute(&look).await });
+    let name = site.name().to_owned();
+    let active = async || {
+        let active = "select active from pg_replication_slots where slot_name = $1";
+        site.db().query_one(active, &[&name]).await.expect("the slot is there").get::<_, bool>(0).then_some(())
+    };
+    until("the slot is read", PATIENCE, active).await;
+    let relay = guarded(&site, "release").with("POSTRIDER_KAFKA_BOOTSTRAP_SERVERS", NO_BROKER).start();
+    relay.logs(&["another program reads it"]).await;
+    assert_eq!(slots(&site).await, 1);
+    drop(relay);
+    peek.await.expect("it ends").expect("it was not disturbed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_open_transaction_keeps_is_not_released_and_said_to_be_so() {
+    let site = Site::new("pinned").await;
+    let reader = site.reader();
+    let mut open = site.connect().await;
+    let transaction = open.transaction().await.expect("a transaction");
+    transaction.batch_execute("select pg_current_xact_id()").await.expect("it has a number");
+    let mut relay = guarded(&site, "release").start();
+    relay.ready().await;
+    write_wal(&site).await;
+    site.sql(r#"select postrider.emit('order', 'a', 'Placed', '{"n": 1}')"#).await;
+    relay.logs(&["most of it is delivered"]).await;
+    assert_eq!(relay.metric("postrider_guard_pinned").await, 1.0);
+    assert_eq!(relay.metric("postrider_guard_releases_total").await, 0.0);
+    site.assert_all_arrived(&reader).await;
+    drop(transaction);
+    relay.terminate().await.expect(0, &[]);
+}
