@@ -57,13 +57,22 @@ async fn slots(site: &Site) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_slot_beyond_its_budget_is_released_while_the_broker_is_away() {
+async fn a_slot_beyond_its_budget_is_released_and_made_anew_without_loss() {
     let (site, told) = (Site::new("release").await, Told::default());
+    site.initialiser().with("POSTRIDER_GUARD_ACTION", "release").complete("init").expect(0, &["grant insert, delete"]);
+    let reader = site.reader();
+    let mut relay = site.relay().start();
+    relay.ready().await;
+    site.sql(r#"select postrider.emit('order', 'a', 'Placed', '{"n": 1}')"#).await;
+    site.assert_all_arrived(&reader).await;
+    relay.terminate().await.expect(0, &[]);
+
     let url = told.listen().await;
     let relay = guarded(&site, "release")
         .with("POSTRIDER_KAFKA_BOOTSTRAP_SERVERS", NO_BROKER)
         .with("POSTRIDER_GUARD_WEBHOOK_URL", &url)
         .start();
+    site.sql(r#"select postrider.emit('order', 'a', 'Paid', '{"n": 2}')"#).await;
     write_wal(&site).await;
     until("the slot is gone", PATIENCE, async || (slots(&site).await == 0).then_some(())).await;
     let notice = told.of("released").await;
@@ -74,6 +83,16 @@ async fn a_slot_beyond_its_budget_is_released_while_the_broker_is_away() {
     relay.logs(&["was released", "publishes what waits"]).await;
     assert_eq!(relay.metric("postrider_guard_releases_total").await, 1.0);
     assert!(!relay.log().contains("token=secret"), "the webhook's address is a secret");
+    relay.kill();
+
+    // What is written without any slot waits in the table.
+    site.sql(r#"select postrider.emit('order', 'a', 'Sent', '{"n": 3}')"#).await;
+    let mut relay = guarded(&site, "release").start();
+    relay.ready().await;
+    let findings = site.assert_all_arrived(&reader).await;
+    assert_eq!((findings.committed, findings.duplicated), (3, 0));
+    assert_eq!(slots(&site).await, 1);
+    relay.terminate().await.expect(0, &["the slot is there again"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

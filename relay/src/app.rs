@@ -40,11 +40,13 @@ use tokio::sync::Notify;
 use tracing::info_span;
 
 use crate::app::worker::Worker;
+use crate::config::guard::Action;
 use crate::config::{self, Config};
 use crate::leases::Standby;
-use crate::pipeline::{Ends, Error, Limits, Parking, ParkingOptions, Progress, Status, Turn};
+use crate::pipeline::{Ends, Error, Kind, Limits, Parking, ParkingOptions, Progress, Status, Turn};
 use crate::sinks::lots::{PostgresLot, PostgresLotOptions};
 use crate::sinks::{Kafka, KafkaOptions, Null};
+use crate::slots::guard::Released;
 use crate::sources::capture::{Changes, ChangesOptions};
 use crate::telemetry::Metrics;
 
@@ -67,6 +69,8 @@ struct OutboxToKafka {
     lot: PostgresLotOptions,
     parking: ParkingOptions,
     metrics: Arc<Metrics>,
+    /// For making a slot anew that the guard released, if it may release any.
+    recovers: Option<(Box<Config>, Released)>,
 }
 
 impl Ends for OutboxToKafka {
@@ -89,7 +93,13 @@ impl Ends for OutboxToKafka {
     }
 
     async fn open_source(&self, progress: Option<Progress>) -> Result<Changes, Error> {
-        Changes::open(Arc::clone(&self.changes), progress, Arc::clone(&self.metrics)).await
+        let opened = Changes::open(Arc::clone(&self.changes), progress, Arc::clone(&self.metrics)).await;
+        match (opened, &self.recovers) {
+            (Err(gap), Some((config, released))) if gap.kind() == Kind::Gap => {
+                Err(guard::recover(config, released, gap).await)
+            }
+            (opened, _) => opened,
+        }
     }
 }
 
@@ -127,7 +137,7 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         .without_breakers()
         .with_stall_help(STALL_HELP);
     care::keep(&config, &worker.metrics, &worker.stop);
-    let _released = guard::keep(&config, &worker.metrics, &worker.stop);
+    let released = guard::keep(&config, &worker.metrics, &worker.stop);
     let limits = Limits {
         in_flight_bytes_max: config.source.in_flight_bytes_max,
         in_flight_batches_max: IN_FLIGHT_BATCHES_MAX,
@@ -152,6 +162,7 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         lot: parking::lot(&config),
         parking: parking::options(&config, &metrics, &worker.status),
         metrics,
+        recovers: (config.guard.action == Action::Release).then(|| (Box::new(config), released)),
     };
     Box::pin(worker.work(&ends, limits, span)).await
 }

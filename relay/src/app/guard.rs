@@ -1,12 +1,15 @@
-//! From the configuration's `[guard]` to the guard that runs beside the pipeline.
+//! From the configuration's `[guard]` to the guard that runs beside the pipeline, and the way back after it released the slot.
 
 use std::sync::Arc;
 
-use crate::app::postgres;
+use tracing::info;
+
+use crate::app::{postgres, recover};
 use crate::config::Config;
 use crate::config::guard::Action;
-use crate::pipeline::Stop;
+use crate::pipeline::{End, Error, Kind, Stop};
 use crate::slots::guard::{self, Budget, Options, Released};
+use crate::slots::{facts, session};
 use crate::telemetry::Metrics;
 
 /// Starts the guard over the slot of `config`; the handle tells whether it has released the slot.
@@ -22,11 +25,66 @@ pub(super) fn keep(config: &Config, metrics: &Arc<Metrics>, stop: &Stop) -> Rele
             time_left: guard.time_left_min,
             warn_percent: guard.warn_percent,
         },
-        disk_bytes: None,
+        disk_bytes: config.postgres.wal_disk_bytes.and_then(|bytes| u64::try_from(bytes).ok()),
         may_release: guard.action == Action::Release,
         interval: guard.interval,
         webhook_url: guard.webhook_url.as_ref().map(|url| url.expose().to_owned()),
     };
     tokio::spawn(guard::keep(options, released.clone(), Arc::clone(metrics), stop.clone()));
     released
+}
+
+/// Makes the slot anew that the guard, or an earlier process' guard, has released, so that what waits in the table is published.
+///
+/// `gap` is what opening the slot said. It is returned when there is a new slot, whose progress record the supervisor then reads; and
+/// when the slot is there and well, since then it is another gap.
+pub(super) async fn recover(config: &Config, released: &Released, gap: Error) -> Error {
+    match is_gone(config).await {
+        Err(error) => return error,
+        Ok(false) => return gap,
+        Ok(true) => {}
+    }
+    info!(
+        slot = config.source.slot,
+        "the slot was released: making a new one, and publishing what waits in the outbox"
+    );
+    let options = recover::Options { holds_lease: true, ..recover::Options::default() };
+    match Box::pin(recover::recover(config, options)).await {
+        Ok(report) => {
+            released.over();
+            info!(slot = config.source.slot, republished = report.republished, "the slot is there again");
+            gap
+        }
+        Err(recover::Error::Relay(error)) => error,
+        Err(recover::Error::Database(error)) => of_database(error),
+    }
+}
+
+/// Whether there is no slot, or none that can be read any more.
+async fn is_gone(config: &Config) -> Result<bool, Error> {
+    let client = session::connect(&postgres::options(&config.postgres, false)).await.map_err(of_database)?;
+    let slot = facts::slot(&client, &config.source.slot).await.map_err(|error| {
+        Error::new(End::Source, Kind::Unavailable, "Postgres did not say whether the slot exists").because(error)
+    })?;
+    Ok(slot.is_none_or(|slot| slot.is_lost()))
+}
+
+/// What the database refuses, a person must mend; what it cannot do now, it may do later.
+fn of_database(error: crate::slots::error::Error) -> Error {
+    use crate::slots::error::Error as Slots;
+    let kind = match &error {
+        Slots::Refused(_) => Kind::Setup,
+        Slots::Database { source, .. }
+            if source.as_db_error().is_some_and(|error| error.code().code().starts_with("42")) =>
+        {
+            Kind::Setup
+        }
+        _ => Kind::Unavailable,
+    };
+    let help = error.help();
+    let error = Error::new(End::Source, kind, "the released slot cannot be made anew").because(error);
+    match help {
+        Some(help) => error.with_help(help),
+        None => error,
+    }
 }

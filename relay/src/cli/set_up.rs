@@ -2,7 +2,7 @@
 
 use crate::{
     app::setup as wanted,
-    config::{DatabaseConfig, postgres::is_name},
+    config::{DatabaseConfig, guard::Action, postgres::is_name},
     slots::{
         error::Refusal,
         setup::{BacklogWanted, Choice, OutboxTable, Wanted},
@@ -59,6 +59,7 @@ impl SetUp {
             further: tables.collect(),
             capture,
             publication: config.source.publication.clone(),
+            republishes: config.guard.action == Action::Release,
             slot: config.source.slot.clone(),
             failover,
             backlog: BacklogWanted {

@@ -160,6 +160,8 @@ pub struct DatabaseConfig {
     pub partitions: Partitions,
     /// What shall be there beside what the relay itself needs.
     pub declared: Declared,
+    /// How much WAL the slot may hold back, and whether it may be dropped for it.
+    pub guard: Guard,
 }
 
 impl DatabaseConfig {
@@ -186,6 +188,7 @@ impl DatabaseConfig {
         let postgres = Postgres::from_settings(&mut settings, &read_file);
         let capture = Capture::from_settings(&mut settings, &source, &outboxes, &read_file);
         let config = Self {
+            guard: Guard::from_settings(&mut settings, &outboxes),
             declared: Declared::from_settings(&mut settings, &postgres, &source, capture.as_ref()),
             postgres,
             capture,

@@ -87,6 +87,7 @@ pub async fn keep(options: Options, released: Released, metrics: Arc<Metrics>, m
         metrics,
         level: Level::Calm,
         pinned: false,
+        over: None,
         client: None,
     };
     guard.metrics.guard.budget_bytes.set(-1);
@@ -114,6 +115,8 @@ struct Guard {
     rate: WalRate,
     level: Level,
     pinned: bool,
+    /// What the slot held back at the last look, if that was beyond its budget.
+    over: Option<u64>,
     client: Option<Client>,
 }
 
@@ -136,7 +139,13 @@ impl Guard {
             let judgement = judge(&self.options.budget, &standing);
             self.count(&judgement);
             self.tell(&facts, &standing, &judgement);
-            if judgement.level == Level::Over && self.options.may_release && !judgement.pinned {
+            let before = self.over.replace(standing.retained).filter(|_| judgement.level == Level::Over);
+            if judgement.level < Level::Over {
+                self.over = None;
+            }
+            // A burst that is being delivered is over soon.
+            let grows = before.is_some_and(|before| standing.retained >= before);
+            if grows && self.options.may_release && !judgement.pinned {
                 self.release(&client, slot, &standing, &judgement).await?;
             }
         }
@@ -254,7 +263,7 @@ impl Guard {
         }
         self.metrics.guard.releases.inc();
         self.metrics.guard.level.set(3);
-        (self.level, self.pinned) = (Level::Calm, false);
+        (self.level, self.pinned, self.over) = (Level::Calm, false, None);
         let text = format!(
             "slot {:?} was released: it held back {} MiB of WAL, beyond its budget ({}); events wait in the outbox table",
             slot.name,

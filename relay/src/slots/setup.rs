@@ -62,6 +62,8 @@ pub struct Wanted {
     pub publication: String,
     /// The tables to capture, if there are any.
     pub capture: Option<CaptureWanted>,
+    /// Whether the relay may publish rows of the outbox anew, which the guard's release of a slot needs.
+    pub republishes: bool,
     /// The slot.
     pub slot: String,
     /// Whether the slot is kept over a failover, which PostgreSQL 17 and later can.

@@ -33,6 +33,9 @@ pub(super) fn grants<'t>(
     let mut grants = vec![on_database(relay, &wanted.database)];
     grants.extend(read.iter().map(|schema| on_schema(relay, schema)));
     grants.extend(wanted.tables().chain(captured).map(|table| on_table(relay, "select", table)));
+    if wanted.republishes {
+        grants.extend(wanted.tables().map(|table| on_table(relay, "insert, delete", table)));
+    }
     grants.extend(schemas.iter().map(|schema| on_schema(writer, schema)));
     grants.extend(wanted.tables().map(|table| on_table(writer, "insert", table)));
     if our_schema {
@@ -96,12 +99,11 @@ fn on_schema(role: &str, schema: &str) -> Grant {
 
 fn on_table(role: &str, right: &str, table: &Table) -> Grant {
     let table = table.quoted();
-    grant(
-        role,
-        right,
-        &format!("table {table}"),
-        format!("has_table_privilege({}, {}, '{right}')", escape_literal(role), escape_literal(&table)),
-    )
+    // Any one of several rights would do for `has_table_privilege`.
+    let checks = right
+        .split(", ")
+        .map(|right| format!("has_table_privilege({}, {}, '{right}')", escape_literal(role), escape_literal(&table)));
+    grant(role, right, &format!("table {table}"), checks.collect::<Vec<_>>().join(" and "))
 }
 
 /// A table that an older version of `postrider migrate` did not make: then there is nothing to grant. The catalog is asked

@@ -17,6 +17,7 @@ fn wanted() -> Wanted {
         publication: "postrider".to_owned(),
         slot: "postrider".to_owned(),
         failover: false,
+        republishes: false,
         backlog: BacklogWanted { block_ms_max: 60_000, ..BacklogWanted::default() },
     }
 }
@@ -385,4 +386,16 @@ fn what_a_pattern_fits_beside_tables_is_passed_over() {
         Relation { table: other("part"), is_partition: true, is_covered: true, is_published: false, ..users },
     ]);
     assert_eq!(plan(&wanted, &found), Ok(Plan::default()));
+}
+
+#[test]
+fn only_a_relay_that_may_release_its_slot_may_write_the_outbox() {
+    let writes = |republishes| {
+        let wanted = Wanted { republishes, ..wanted() };
+        let plan = plan(&wanted, &Found::fresh(&wanted)).expect("nothing stands in the way");
+        let role = format!("to \"{}\"", wanted.relay_role);
+        let grants = plan.transaction.iter().filter(|step| step.sql.ends_with(&role));
+        grants.filter(|step| step.sql.starts_with("grant insert, delete on table")).count()
+    };
+    assert_eq!((writes(false), writes(true)), (0, 1));
 }
