@@ -14,8 +14,9 @@ use crate::screen::Screen;
 
 /// How long a turn may take.
 const LAP_MAX: Duration = Duration::from_secs(900);
-/// How often the loader is asked how far it is: it changes the figure by less than a thousandth.
-const LOOK: Duration = Duration::from_millis(10);
+/// How often the loader is asked how far it is: that changes the figure by less than a hundredth, and what answering takes is its own
+/// time too.
+const LOOK: Duration = Duration::from_millis(25);
 /// How long it may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Rows that ClickHouse took from the loader.

@@ -22,7 +22,7 @@ use crate::telemetry::Metrics;
 const IN_FLIGHT_BATCHES_MAX: usize = 512;
 
 /// Records and bytes of a batch, and how long they wait for each other: ClickHouse wants large inserts, and few.
-const CUTS: Cuts = Cuts { records_max: 100_000, bytes_max: 32 << 20, age_max: Duration::from_secs(1) };
+const CUTS: Cuts = Cuts { records_max: 100_000, bytes_max: 48 << 20, age_max: Duration::from_secs(1) };
 
 /// Progress is kept by the consumer group: nothing is recorded.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);

@@ -51,7 +51,7 @@ const BATCH_RECORDS_MAX: Key = Key {
 const BATCH_BYTES_MAX: Key = Key {
     path: "consumer.batch_bytes_max",
     kind: Kind::Integer { min: 1024, max: 1_073_741_824 },
-    fallback: Fallback::Absent("33554432 for `postrider load`, 4194304 for `postrider invalidate`"),
+    fallback: Fallback::Absent("50331648 for `postrider load`, 4194304 for `postrider invalidate`"),
     meaning: "A batch is complete with so many bytes of memory.",
 };
 const BATCH_AGE_MS: Key = Key {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use postrider_relay::encode::native::{Block, Reading};
-use postrider_relay::sinks::clickhouse::{Class, ClickHouseOptions, Client};
+use postrider_relay::sinks::clickhouse::{Class, ClickHouseOptions, Client, Collapse};
 use xtask::services::certificates::{Authority, Subject};
 use xtask::services::{ClickhouseTls, ClickhouseUser, PrivateClickhouse};
 
@@ -168,7 +168,10 @@ async fn a_server_that_hangs_is_given_up_and_one_that_comes_back_is_found_again(
     }
     assert_eq!(database.texts("select count() from {db}.t").await, ["1"]);
     // Nothing of a block that is not one is stored.
-    let broken = database.client.insert(&database.table("t"), &["n"], "2", Bytes::from_static(b"\x01\x05\x01n")).await;
+    let broken = database
+        .client
+        .insert(&database.table("t"), &["n"], "2", Bytes::from_static(b"\x01\x05\x01n"), Collapse::AtOnce)
+        .await;
     assert!(broken.is_err());
     assert_eq!(database.texts("select count() from {db}.t").await, ["1"]);
 }

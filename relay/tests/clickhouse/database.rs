@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use postrider_relay::encode::native::{Block, Column, Reading, Type};
-use postrider_relay::sinks::clickhouse::{ClickHouseOptions, Client, Failure, TableName};
+use postrider_relay::sinks::clickhouse::{ClickHouseOptions, Client, Collapse, Failure, TableName};
 
 /// A database that nobody else uses; what it held is gone when the next test run's name differs.
 pub(super) struct Database {
@@ -57,7 +57,7 @@ impl Database {
         let mut bytes = Vec::new();
         block.write(&mut bytes);
         let columns: Vec<&str> = block.columns.iter().map(Column::name).collect();
-        self.client.insert(&self.table(table), &columns, token, Bytes::from(bytes)).await
+        self.client.insert(&self.table(table), &columns, token, Bytes::from(bytes), Collapse::AtOnce).await
     }
 }
 

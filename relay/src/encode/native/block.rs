@@ -23,6 +23,13 @@ impl Block {
         self.columns.iter().map(Column::rows).min().unwrap_or(0)
     }
 
+    /// How many rows there are where none is half made: the first column tells.
+    #[inline]
+    #[must_use]
+    pub fn whole_rows(&self) -> usize {
+        self.columns.first().map_or(0, Column::rows)
+    }
+
     /// How many bytes it is, about.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -202,23 +202,27 @@ fn boolean(value: Value<'_>) -> Result<bool, What> {
 /// The bytes that ClickHouse keeps of a UUID: its two halves as numbers, each with the lowest byte first.
 #[inline]
 pub(super) fn uuid(text: &str) -> Result<[u8; 16], What> {
-    const HYPHENS: [usize; 4] = [8, 13, 18, 23];
-    let text = text.as_bytes();
-    let mut bytes = [0; 16];
-    let mut at = 0;
-    let hyphens = text.len() == 36;
-    if !hyphens && text.len() != 32 {
-        return Err(What::Unreadable);
-    }
-    for byte in &mut bytes {
-        if hyphens && HYPHENS.contains(&at) {
-            if text[at] != b'-' {
-                return Err(What::Unreadable);
-            }
-            at += 1;
+    let mut digits = [0; 32];
+    match text.as_bytes() {
+        [a @ .., b'-', b, c, d, e, b'-', f, g, h, i, b'-', j, k, l, m, b'-', _, _, _, _, _, _, _, _, _, _, _, _]
+            if a.len() == 8 =>
+        {
+            digits[..8].copy_from_slice(a);
+            digits[8..20].copy_from_slice(&[*b, *c, *d, *e, *f, *g, *h, *i, *j, *k, *l, *m]);
+            digits[20..].copy_from_slice(&text.as_bytes()[24..]);
         }
-        *byte = text::nibble(text[at])? << 4 | text::nibble(text[at + 1])?;
-        at += 2;
+        bare if bare.len() == 32 => digits.copy_from_slice(bare),
+        _ => return Err(What::Unreadable),
+    }
+    let mut bytes = [0; 16];
+    let mut seen = 0;
+    for (byte, [high, low]) in bytes.iter_mut().zip(digits.as_chunks::<2>().0) {
+        let (high, low) = (text::NIBBLES[usize::from(*high)], text::NIBBLES[usize::from(*low)]);
+        seen |= high | low;
+        *byte = high << 4 | low;
+    }
+    if seen > 0xf {
+        return Err(What::Unreadable);
     }
     bytes[..8].reverse();
     bytes[8..].reverse();

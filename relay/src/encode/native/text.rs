@@ -96,7 +96,7 @@ pub(super) fn nibble(digit: u8) -> Result<u8, What> {
 }
 
 /// The value of each hexadecimal digit; 16 for what is none.
-const NIBBLES: [u8; 256] = {
+pub(super) const NIBBLES: [u8; 256] = {
     let mut values = [16; 256];
     let mut value = 0;
     while value < 16 {

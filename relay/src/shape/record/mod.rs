@@ -6,11 +6,14 @@
 //! they are: no number is rounded on its way.
 
 mod row;
+mod scan;
+mod source;
 
-use serde_json::value::RawValue;
+use std::borrow::Cow;
 
 use crate::pipeline::MessageRef;
-pub use crate::shape::record::row::Row;
+pub use crate::shape::record::row::{Raw, Row};
+use crate::shape::record::source::Source;
 
 /// The header that carries the position of an event of ours, as 32 hexadecimal digits.
 pub const POSITION: &str = "postrider-position";
@@ -61,11 +64,11 @@ pub struct Change<'r> {
     /// When it was committed, in microseconds since 1970.
     pub committed_us: Option<i64>,
     /// The schema of the table.
-    pub schema: Option<String>,
+    pub schema: Option<Cow<'r, str>>,
     /// The table.
-    pub table: Option<String>,
+    pub table: Option<Cow<'r, str>>,
     /// Connect's schema of the envelope, if the record carries it.
-    pub fields: Option<&'r RawValue>,
+    pub fields: Option<Raw<'r>>,
 }
 
 /// Why a record cannot be read. Says nothing of its content.
@@ -95,17 +98,6 @@ pub enum Unreadable {
     Position,
 }
 
-/// What of a change's `source` is of use here.
-#[derive(Debug, Default, serde::Deserialize)]
-struct Source {
-    /// A signed number, as Java has no other.
-    lsn: Option<i64>,
-    schema: Option<String>,
-    table: Option<String>,
-    ts_ms: Option<i64>,
-    ts_us: Option<i64>,
-}
-
 impl<'r> Record<'r> {
     /// Reads a message.
     ///
@@ -126,7 +118,7 @@ impl<'r> Record<'r> {
             if payload.get() == "null" {
                 return Ok(Self::Tombstone);
             }
-            row = Row::parse(payload.get().as_bytes())?;
+            row = Row::of(payload)?;
         }
         let is_envelope = row.get("op").is_some()
             && (row.get("after").is_some() || row.get("before").is_some() || row.get("source").is_some());
@@ -141,20 +133,15 @@ impl<'r> Record<'r> {
 }
 
 impl<'r> Change<'r> {
-    fn of_envelope(row: &Row<'r>, fields: Option<&'r RawValue>, message: &MessageRef<'r>) -> Result<Self, Unreadable> {
+    fn of_envelope(row: &Row<'r>, fields: Option<Raw<'r>>, message: &MessageRef<'r>) -> Result<Self, Unreadable> {
         let op = Op::of(row.get("op")).ok_or(Unreadable::Part { part: "op", expected: "one of c, u, d, r, t, m" })?;
-        let source: Source = match row.get("source") {
-            Some(source) => serde_json::from_str::<Option<Source>>(source.get())
-                .map_err(|_| Unreadable::Part { part: "source", expected: "a source block" })?
-                .unwrap_or_default(),
-            None => Source::default(),
-        };
+        let source = Source::read(row.get("source"))?;
         let image = |part| match row.get(part) {
             None => Ok(None),
             Some(value) if value.get() == "null" => Ok(None),
-            Some(value) => Row::parse(value.get().as_bytes())
-                .map(Some)
-                .map_err(|_| Unreadable::Part { part, expected: "an object or null" }),
+            Some(value) => {
+                Row::of(value).map(Some).map_err(|_| Unreadable::Part { part, expected: "an object or null" })
+            }
         };
         Ok(Self {
             op,
@@ -168,7 +155,7 @@ impl<'r> Change<'r> {
         })
     }
 
-    fn of_flat(row: Row<'r>, fields: Option<&'r RawValue>, message: &MessageRef<'r>) -> Result<Self, Unreadable> {
+    fn of_flat(row: Row<'r>, fields: Option<Raw<'r>>, message: &MessageRef<'r>) -> Result<Self, Unreadable> {
         let is_deleted = row.get("__deleted").is_some_and(|deleted| matches!(deleted.get(), "true" | "\"true\""));
         let op = match row.get("__op") {
             Some(op) => {
@@ -177,7 +164,8 @@ impl<'r> Change<'r> {
             None if is_deleted => Op::Delete,
             None => Op::Update,
         };
-        let text = |name| row.get(name).and_then(|value| serde_json::from_str::<String>(value.get()).ok());
+        let text =
+            |name| row.get(name).and_then(|value| serde_json::from_str::<String>(value.get()).ok()).map(Cow::Owned);
         let number = |name| row.get(name).and_then(|value| value.get().parse::<u64>().ok());
         let lsn = number("__lsn").or_else(|| number("__source_lsn"));
         let ms = number("__source_ts_ms").or_else(|| number("__ts_ms")).and_then(|ms| i64::try_from(ms).ok());
@@ -190,7 +178,7 @@ impl<'r> Change<'r> {
 }
 
 impl Op {
-    fn of(value: Option<&RawValue>) -> Option<Self> {
+    fn of(value: Option<Raw<'_>>) -> Option<Self> {
         Some(match value?.get() {
             "\"c\"" => Self::Create,
             "\"u\"" => Self::Update,

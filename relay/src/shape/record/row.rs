@@ -7,11 +7,30 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::value::RawValue;
 
-use crate::shape::record::Unreadable;
+use crate::shape::record::{Unreadable, scan};
+
+/// The text of one JSON value, as a parser found it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Raw<'r>(&'r str);
+
+impl<'r> Raw<'r> {
+    pub(super) fn new(text: &'r str) -> Self {
+        Self(text)
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn get(self) -> &'r str {
+        self.0
+    }
+}
+
+/// Names and values.
+pub(super) type Members<'r> = Vec<(Cow<'r, str>, Raw<'r>)>;
 
 /// A row, or an event: names and values in the order in which they were written.
 #[derive(Debug, Clone, Default)]
-pub struct Row<'r>(Vec<(Cow<'r, str>, &'r RawValue)>);
+pub struct Row<'r>(Members<'r>);
 
 impl<'r> Row<'r> {
     /// Reads the text of a JSON object.
@@ -19,6 +38,25 @@ impl<'r> Row<'r> {
     /// # Errors
     /// If it is no JSON, or no object.
     pub fn parse(text: &'r [u8]) -> Result<Self, Unreadable> {
+        let members = str::from_utf8(text).ok().and_then(scan::members);
+        members.map_or_else(|| Self::parse_whole(text), |members| Ok(Self(members)))
+    }
+
+    /// Reads a value of another row in which nothing is out of the ordinary; `None` if anything is.
+    pub(super) fn plain(value: Raw<'r>) -> Option<Self> {
+        scan::members(value.get()).map(Self)
+    }
+
+    /// Reads a value of another row.
+    ///
+    /// # Errors
+    /// If it is no object.
+    pub fn of(value: Raw<'r>) -> Result<Self, Unreadable> {
+        Self::plain(value).map_or_else(|| Self::parse_whole(value.get().as_bytes()), Ok)
+    }
+
+    /// Reads what is out of the ordinary, and says what is wrong.
+    fn parse_whole(text: &'r [u8]) -> Result<Self, Unreadable> {
         serde_json::from_slice(text).map_err(|error| match error.classify() {
             Category::Data => Unreadable::NotAnObject,
             Category::Io | Category::Syntax | Category::Eof => {
@@ -29,7 +67,7 @@ impl<'r> Row<'r> {
 
     /// The value called `name`; the last one, if there are several.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&'r RawValue> {
+    pub fn get(&self, name: &str) -> Option<Raw<'r>> {
         self.0.iter().rev().find(|(own, _)| own == name).map(|(_, value)| *value)
     }
 
@@ -46,7 +84,7 @@ impl<'r> Row<'r> {
     }
 
     /// The members in order.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &'r RawValue)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, Raw<'r>)> {
         self.0.iter().map(|(name, value)| (&**name, *value))
     }
 
@@ -59,13 +97,13 @@ impl<'r> Row<'r> {
 
 impl<'de: 'r, 'r> Deserialize<'de> for Row<'r> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(Whole)
     }
 }
 
-struct Members;
+struct Whole;
 
-impl<'de> Visitor<'de> for Members {
+impl<'de> Visitor<'de> for Whole {
     type Value = Row<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,7 +113,7 @@ impl<'de> Visitor<'de> for Members {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Row<'de>, A::Error> {
         let mut members = Vec::with_capacity(16);
         while let Some(Name(name)) = map.next_key()? {
-            members.push((name, map.next_value()?));
+            members.push((name, Raw::new(map.next_value::<&RawValue>()?.get())));
         }
         Ok(Row(members))
     }

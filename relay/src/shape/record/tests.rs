@@ -49,8 +49,8 @@ fn an_envelope_of_ours_has_the_version_of_its_header() {
     assert_eq!((change.schema.as_deref(), change.table.as_deref()), (Some("public"), Some("users")));
     assert_eq!((change.committed_us, change.before.is_none()), (Some(1500), true));
     let after = change.after.expect("there");
-    assert_eq!(after.get("id").map(RawValue::get), Some("12345678901234567890"), "not rounded");
-    assert_eq!(after.get("n").map(RawValue::get), Some("1.10"), "as written");
+    assert_eq!(after.get("id").map(Raw::get), Some("12345678901234567890"), "not rounded");
+    assert_eq!(after.get("n").map(Raw::get), Some("1.10"), "as written");
     assert_eq!(after.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["id", "n"]);
 }
 
@@ -62,8 +62,8 @@ fn debeziums_envelope_has_a_version_of_its_lsn_and_its_offset_and_may_carry_a_sc
     let change = change(&messages);
     assert_eq!(change.version, Some(9 << 48 | 5));
     assert_eq!(change.committed_us, Some(3000));
-    assert_eq!(change.fields.map(RawValue::get), Some(r#"{"type":"struct"}"#));
-    assert_eq!(change.before.expect("there").get("id").map(RawValue::get), Some("1"));
+    assert_eq!(change.fields.map(Raw::get), Some(r#"{"type":"struct"}"#));
+    assert_eq!(change.before.expect("there").get("id").map(Raw::get), Some("1"));
 }
 
 #[test]
@@ -78,8 +78,8 @@ fn a_flat_row_is_a_change_without_what_was_added_to_it() {
 fn any_other_object_is_an_event_and_no_value_is_a_tombstone() {
     let messages = one(Some(r#"{"action":"view","op":"zoom","a\u0062":1,"a":1,"a":2}"#), None);
     let Ok(Record::Event(row)) = Record::read(&messages.at(0).expect("one")) else { panic!("no event") };
-    assert_eq!(row.get("ab").map(RawValue::get), Some("1"));
-    assert_eq!(row.get("a").map(RawValue::get), Some("2"), "the last one holds");
+    assert_eq!(row.get("ab").map(Raw::get), Some("1"));
+    assert_eq!(row.get("a").map(Raw::get), Some("2"), "the last one holds");
     for value in [None, Some("null"), Some(r#"{"schema":null,"payload":null}"#)] {
         assert!(matches!(Record::read(&one(value, None).at(0).expect("one")), Ok(Record::Tombstone)), "{value:?}");
     }

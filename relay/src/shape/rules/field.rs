@@ -2,9 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
-use crate::shape::record::Row;
+use crate::shape::record::{Raw, Row};
 
 /// What stands in a change for a value that its row did not send, because it is stored aside and was not changed.
 pub const UNAVAILABLE: &str = "__debezium_unavailable_value";
@@ -12,14 +10,14 @@ pub const UNAVAILABLE: &str = "__debezium_unavailable_value";
 /// A row as a record carries it: fields by name, each as it is written there.
 pub trait Fields {
     /// The value of `name`, JSON's null included; `None` if there is no such field.
-    fn field(&self, name: &str) -> Option<&RawValue>;
+    fn field(&self, name: &str) -> Option<Raw<'_>>;
 
     /// The names of all fields, for a message to a person.
     fn names(&self) -> Vec<&str>;
 }
 
 impl Fields for Row<'_> {
-    fn field(&self, name: &str) -> Option<&RawValue> {
+    fn field(&self, name: &str) -> Option<Raw<'_>> {
         self.get(name)
     }
 
@@ -74,7 +72,7 @@ pub enum Found<'a> {
     /// The field was not sent, for it is large and was not changed.
     Unavailable,
     /// Its value, as written.
-    Value(&'a RawValue),
+    Value(Raw<'a>),
 }
 
 impl Field {
@@ -139,7 +137,7 @@ impl Field {
 
 /// A scalar's text: a string's content, a number or a boolean as written; `None` for an object or an array.
 #[must_use]
-pub fn text(value: &RawValue) -> Option<Cow<'_, str>> {
+pub fn text(value: Raw<'_>) -> Option<Cow<'_, str>> {
     let raw = value.get();
     match raw.as_bytes().first()? {
         b'{' | b'[' => None,

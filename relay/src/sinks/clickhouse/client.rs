@@ -41,6 +41,18 @@ const PINNED: &[(&str, &str)] = &[
     ("throw_on_max_partitions_per_insert_block", "0"),
 ];
 
+/// Whether rows of an insert that replace each other do so before they are written.
+const COLLAPSE: &str = "optimize_on_insert";
+
+/// When rows of an insert that replace each other do so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collapse {
+    /// Before they are written, as the server does it if nothing else is said: where the newest version of a row is what counts.
+    AtOnce,
+    /// When parts are merged: where hardly any do, looking for them takes as long as everything else that the server does for the insert.
+    Later,
+}
+
 /// What a newer server calls the switch for every kind of insert; older ones refuse a setting that they do not know.
 const DEDUPLICATE: &str = "deduplicate_insert";
 
@@ -117,6 +129,8 @@ impl fmt::Debug for ClickHouseOptions {
 pub struct Client {
     plain: clickhouse::Client,
     inserting: clickhouse::Client,
+    /// Whether the user says when rows collapse.
+    collapse_is_chosen: bool,
     insert_timeout: Duration,
     query_timeout: Duration,
 }
@@ -157,7 +171,13 @@ impl Client {
         for (name, value) in ANSWERS {
             plain.set_setting(*name, *value);
         }
-        Ok(Self { plain, inserting, insert_timeout: options.insert_timeout, query_timeout: options.query_timeout })
+        Ok(Self {
+            plain,
+            inserting,
+            collapse_is_chosen: options.settings.iter().any(|(name, _)| name == COLLAPSE),
+            insert_timeout: options.insert_timeout,
+            query_timeout: options.query_timeout,
+        })
     }
 
     /// Asks the server who it is; from then on inserts say what only newer servers understand. Tells its version.
@@ -195,7 +215,14 @@ impl Client {
     ///
     /// # Errors
     /// The server's, with its class.
-    pub async fn insert(&self, table: &TableName, columns: &[&str], token: &str, block: Bytes) -> Result<(), Failure> {
+    pub async fn insert(
+        &self,
+        table: &TableName,
+        columns: &[&str],
+        token: &str,
+        block: Bytes,
+        collapse: Collapse,
+    ) -> Result<(), Failure> {
         let list: Vec<String> = columns.iter().copied().map(quoted).collect();
         let sql = format!("insert into {} ({}) format Native", table.quoted(), list.join(", "));
         let patience = self.insert_timeout + GRACE;
@@ -204,6 +231,9 @@ impl Client {
             .insert_formatted_with(sql)
             .with_setting("insert_deduplication_token", token)
             .with_timeouts(Some(patience), Some(patience));
+        if collapse == Collapse::Later && !self.collapse_is_chosen {
+            insert = insert.with_setting(COLLAPSE, "0");
+        }
         let sent = async {
             let mut rest = block;
             while !rest.is_empty() {

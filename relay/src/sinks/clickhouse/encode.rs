@@ -4,12 +4,11 @@
 
 use std::sync::Arc;
 
-use serde_json::value::RawValue;
 use tracing::warn;
 
 use crate::encode::native::derive::{Growth, column_type, growth};
 use crate::pipeline::{MessageRef, Messages, Refused};
-use crate::shape::record::{Change, Op, Record, Row};
+use crate::shape::record::{Change, Op, Raw, Record, Row};
 use crate::sinks::clickhouse::client::{TableName, quoted};
 use crate::sinks::clickhouse::known::{KnownRow, KnownRows, KnownValue};
 use crate::sinks::clickhouse::layout::Layout;
@@ -107,7 +106,7 @@ pub(super) fn encode(feds: &mut [&mut Fed], known: &mut [KnownRows], messages: &
         }
         marks.clear();
         for at in 0..feds.len() {
-            marks.push(feds[at].layout.block.rows());
+            marks.push(feds[at].layout.block.whole_rows());
             match feds[at].take(message, &said, known.get_mut(at)) {
                 Ok(Taken::Row | Taken::Nothing) => {}
                 Ok(Taken::Truncated(version)) => encoded.truncated(at, version),
@@ -176,7 +175,7 @@ impl<'r> Said<'r> {
 pub(super) fn key_row(key: &[u8]) -> Option<Row<'_>> {
     let row = Row::parse(key).ok()?;
     match (row.len(), row.get("schema"), row.get("payload")) {
-        (2, Some(_), Some(payload)) => Row::parse(payload.get().as_bytes()).ok(),
+        (2, Some(_), Some(payload)) => Row::of(payload).ok(),
         _ => Some(row),
     }
 }
@@ -214,7 +213,7 @@ impl Fed {
                 self.add(&Content { row: Some(row), ..plain })?;
             }
             Said::Change { change, key } if self.layout.reads_records() => {
-                if self.readings.of_change(change.fields.map(RawValue::get)) {
+                if self.readings.of_change(change.fields.map(Raw::get)) {
                     self.check_types()?;
                 }
                 let is_current = matches!(self.feed.rows, Rows::Current { .. });

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use serde_json::value::RawValue;
 use tracing::info;
 
 use crate::encode::native::Schema;
@@ -117,7 +116,7 @@ fn first_schema(feed: &Feed, table: &TableName, messages: &Messages) -> Result<O
             Record::Change(_) | Record::Tombstone => continue,
         };
         let Change { fields: Some(fields), .. } = change else { return Err(lacking()) };
-        let schema = row_schema(RawValue::get(fields)).ok_or_else(lacking)?;
+        let schema = row_schema(fields.get()).ok_or_else(lacking)?;
         let key = message.key().and_then(encode::key_row);
         let key = key.iter().flat_map(Row::iter).map(|(field, _)| field.to_owned()).collect();
         return Ok(Some((schema, key)));

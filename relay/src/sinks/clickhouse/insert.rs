@@ -14,7 +14,7 @@ use tracing::{debug, warn};
 
 use crate::pipeline::times::now_ms;
 use crate::pipeline::{Durable, End, Error, Kind, Refused, Split};
-use crate::sinks::clickhouse::client::{Client, TableName, quoted};
+use crate::sinks::clickhouse::client::{Client, Collapse, TableName, quoted};
 use crate::sinks::clickhouse::errors::{Class, Failure};
 use crate::telemetry::Metrics;
 
@@ -40,6 +40,8 @@ pub(super) struct Insert {
     pub(super) block: Bytes,
     /// How many rows it has.
     pub(super) rows: usize,
+    /// When those that replace each other do so.
+    pub(super) collapse: Collapse,
 }
 
 /// Rows of one table that a TRUNCATE removes.
@@ -130,7 +132,8 @@ impl Carrier {
         loop {
             let begun = Instant::now();
             let columns: Vec<&str> = insert.columns.iter().map(String::as_str).collect();
-            let outcome = self.client.insert(&insert.table, &columns, &insert.token, insert.block.clone()).await;
+            let (token, block) = (&insert.token, insert.block.clone());
+            let outcome = self.client.insert(&insert.table, &columns, token, block, insert.collapse).await;
             metrics.insert_seconds.observe(begun.elapsed().as_secs_f64());
             let Err(error) = outcome else {
                 metrics.rows.inc_by(insert.rows as u64);

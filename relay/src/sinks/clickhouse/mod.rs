@@ -49,7 +49,7 @@ use crate::sinks::clickhouse::insert::Carrier;
 use crate::sinks::clickhouse::prepare::Prepared;
 use crate::telemetry::Metrics;
 
-pub use client::{ClickHouseOptions, Client, TableName, quoted};
+pub use client::{ClickHouseOptions, Client, Collapse, TableName, quoted};
 pub use errors::{Class, Failure};
 pub use options::{Feed, From, LoadOptions, OnTruncate, Part, Rows, Unknown};
 pub use table::{Table, TableColumn, View};

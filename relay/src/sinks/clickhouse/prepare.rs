@@ -6,9 +6,11 @@ use tracing::info;
 
 use crate::encode::native::Column;
 use crate::pipeline::{Cut, End, Error, Kind, Messages, Refused};
+use crate::sinks::clickhouse::client::Collapse;
 use crate::sinks::clickhouse::encode::{self, Encoded, Fed, Need};
 use crate::sinks::clickhouse::insert::{Insert, Removal, Work};
 use crate::sinks::clickhouse::known::KnownRows;
+use crate::sinks::clickhouse::options::Rows;
 use crate::sinks::clickhouse::token::Contents;
 use crate::sinks::clickhouse::{ClickHouse, evolve, look_up};
 
@@ -201,10 +203,10 @@ impl ClickHouse {
                     fed.layout.block.write(&mut block);
                     let columns = fed.layout.block.columns.iter().map(|column| column.name().to_owned()).collect();
                     let token = contents.token(&fed.table.quoted(), &fed.feed.name);
-                    inserts.push((
-                        fed.may_refuse,
-                        Insert { table: fed.table.clone(), columns, token, block: block.into(), rows },
-                    ));
+                    let (table, block) = (fed.table.clone(), block.into());
+                    let is_current = matches!(fed.feed.rows, Rows::Current { .. });
+                    let collapse = if is_current { Collapse::AtOnce } else { Collapse::Later };
+                    inserts.push((fed.may_refuse, Insert { table, columns, token, block, rows, collapse }));
                 }
             }
         }

@@ -3,11 +3,9 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use serde_json::value::RawValue;
-
 use crate::encode::native::{Column, Misfit, Reading, Unit, What};
 use crate::pipeline::MessageRef;
-use crate::shape::record::{Change, Row};
+use crate::shape::record::{Change, Raw, Row};
 use crate::sinks::clickhouse::known::KnownRow;
 use crate::sinks::clickhouse::layout::{Layout, Missing, Target};
 use crate::sinks::clickhouse::options::{From, Part, Unknown};
@@ -71,7 +69,7 @@ impl Filler {
         readings: &Readings,
         unknown: Unknown,
     ) -> Result<(), Halt> {
-        let rows = layout.block.rows();
+        let rows = layout.block.whole_rows();
         self.filled.resize(layout.targets.len(), 0);
         self.attempts += 1;
         let added = self.fill(layout, self.attempts, content, readings, unknown);
@@ -276,7 +274,7 @@ fn put(
     if !readings.is_left_out(value) {
         return store(column, target, value, readings.of(name));
     }
-    let was = content.before.and_then(|before| before.get(name)).map(RawValue::get);
+    let was = content.before.and_then(|before| before.get(name)).map(Raw::get);
     match was.filter(|was| !readings.is_left_out(was)) {
         // An old row of a narrow identity has null for what it does not tell; a value that was left out is never null.
         Some(was) if was != "null" => store(column, target, was, readings.of(name)),

@@ -36,6 +36,8 @@ pub(super) struct Built {
 #[derive(Debug)]
 struct Filling {
     messages: Messages,
+    /// The name that its messages share: one of its own, for a thread that counts its users should not wait for another one.
+    topic: Arc<str>,
     began: Instant,
     first_ms: i64,
 }
@@ -212,10 +214,11 @@ impl Book {
         self.waiting_ms.get_or_insert(time);
         let open = self.open.get_or_insert_with(|| Filling {
             messages: Messages::over(Bytes::new()),
+            topic: Arc::from(&*of.0.name),
             began: now,
             first_ms: time,
         });
-        copy(record, &mut open.messages, of.0);
+        copy(record, &mut open.messages, (&open.topic, of.0.route));
         let (bytes, is_planned) = (open.messages.bytes(), self.ledger.is_planned());
         let is_complete = self.ledger.append(offset);
         let is_full = !is_planned
@@ -295,6 +298,11 @@ impl Book {
         (stood_at != base).then_some(base)
     }
 
+    /// How many batches are complete and not handed over.
+    pub(super) fn complete(&self) -> usize {
+        self.closed.len()
+    }
+
     /// Memory of what is not handed over.
     pub(super) fn bytes(&self) -> usize {
         let open = self.open.as_ref().map_or(0, |open| open.messages.bytes());
@@ -307,7 +315,7 @@ impl Book {
     }
 }
 
-fn copy(record: &BorrowedMessage<'_>, messages: &mut Messages, topic: &Topic) {
+fn copy(record: &BorrowedMessage<'_>, messages: &mut Messages, (topic, route): (&Arc<str>, u16)) {
     let mark = messages.header_mark();
     if let Some(headers) = record.headers() {
         for header in headers.iter() {
@@ -319,13 +327,13 @@ fn copy(record: &BorrowedMessage<'_>, messages: &mut Messages, topic: &Topic) {
     let key = record.key().map(|key| messages.keep(key));
     let value = record.payload().map(|value| messages.keep(value));
     messages.push(Message {
-        topic: Arc::clone(&topic.name),
+        topic: Arc::clone(topic),
         key,
         value,
         headers: mark..messages.header_mark(),
         timestamp_ms: time_of(record),
         position: u128::try_from(record.offset()).unwrap_or_default(),
-        route: topic.route,
+        route,
     });
 }
 

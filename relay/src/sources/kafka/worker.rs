@@ -119,8 +119,10 @@ pub(super) struct Worker {
     outlet: Outlet,
     arrived: Arc<AtomicBool>,
     epoch: u64,
-    /// The partition that has the next turn.
+    /// The partition whose batch is handed over next.
     turn: usize,
+    /// The partition that is read first.
+    filling: usize,
     pub(super) pace: Pace,
     lag_at: Instant,
     report: Report,
@@ -161,6 +163,7 @@ impl Worker {
             arrived,
             epoch: 0,
             turn: 0,
+            filling: 0,
             pace: Pace::beginning_at(now),
             lag_at: now,
             report: Report::default(),
@@ -279,6 +282,9 @@ impl Worker {
     }
 
     /// Takes over what arrived, as far as there is room. Whether more may be there.
+    ///
+    /// Where more is there than can be taken over, batches should be large rather than many begun at once: where they are
+    /// repeatable, a partition is read until its batch is complete, and then the next one.
     fn fill(&mut self) -> bool {
         if self.paused || self.failed {
             return false;
@@ -289,7 +295,7 @@ impl Worker {
         // Where no room is left, one partition may still reach an end that was promised: others may wait for it.
         let first = self.lanes.iter().filter_map(|lane| Some((lane.book.planned_since(now)?, lane.assignment))).min();
         for index in 0..self.lanes.len() {
-            let index = (self.turn + index) % self.lanes.len();
+            let index = (self.filling + index) % self.lanes.len();
             let lane = &mut self.lanes[index];
             let may_exceed = first.is_some_and(|(_, assignment)| assignment == lane.assignment);
             let has_room = held < self.options.queue_bytes_max || may_exceed;
@@ -297,14 +303,19 @@ impl Worker {
                 continue;
             }
             lane.look_again = None;
-            let before = lane.book.bytes();
+            let (before, complete) = (lane.book.bytes(), lane.book.complete());
             let outcome = lane.fill(ROUND_RECORDS, now, &self.options.cuts);
             held = (held + lane.book.bytes()).saturating_sub(before);
             match outcome {
+                Ok(true) if self.options.repeatable => {
+                    self.filling = if lane.book.complete() > complete { index + 1 } else { index };
+                    return true;
+                }
                 Ok(more) => has_more |= more,
                 Err(trouble) => self.troubled(index, &trouble),
             }
         }
+        self.filling = self.turn;
         has_more
     }
 
@@ -317,9 +328,14 @@ impl Worker {
         if self.options.repeatable { 1 } else { TAKEN_MAX }
     }
 
-    /// How old a batch must be to leave: where memory is short it need not be.
-    fn age_max(&self) -> Duration {
-        if self.held() >= self.options.queue_bytes_max { Duration::ZERO } else { self.options.cuts.age_max }
+    /// The partition whose batch leaves however young it is: where memory is short and no batch is complete, the one that has read
+    /// most.
+    fn hurried(&self) -> Option<usize> {
+        if self.held() < self.options.queue_bytes_max || self.lanes.iter().any(|lane| lane.book.complete() > 0) {
+            return None;
+        }
+        let lanes = self.lanes.iter().enumerate();
+        lanes.max_by_key(|(_, lane)| lane.book.bytes()).map(|(index, _)| index)
     }
 
     /// Hands over what may leave, a batch of each partition in turn.
@@ -327,7 +343,7 @@ impl Worker {
         if self.failed {
             return;
         }
-        let (now, age_max, taken_max) = (Instant::now(), self.age_max(), self.taken_max());
+        let (now, hurried, taken_max) = (Instant::now(), self.hurried(), self.taken_max());
         let is_repeatable = self.options.repeatable;
         let mut idle = 0;
         while idle < self.lanes.len() {
@@ -337,6 +353,7 @@ impl Worker {
             let lane = &mut self.lanes[index];
             // A cut must become durable first, room or not; one that need not grows as long as nobody takes it.
             if has_room || is_repeatable {
+                let age_max = if hurried == Some(index) { Duration::ZERO } else { self.options.cuts.age_max };
                 lane.close_due(now, age_max, taken_max);
             }
             let built = if has_room { lane.book.take(taken_max) } else { None };
@@ -369,7 +386,7 @@ impl Worker {
     /// How long nothing is to be done that nobody would wake for.
     fn idle_for(&self) -> Duration {
         let now = Instant::now();
-        let (age_max, taken_max) = (self.age_max(), self.taken_max());
+        let (age_max, taken_max) = (self.options.cuts.age_max, self.taken_max());
         let mut until = now + SLEEP_MAX;
         if self.outlet.has_room() || self.options.repeatable {
             until = self.lanes.iter().filter_map(|lane| lane.due_at(age_max, taken_max)).fold(until, Instant::min);
