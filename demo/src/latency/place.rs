@@ -53,7 +53,7 @@ impl Place {
         let mut postgres = PrivatePostgres::start(None, POSTGRES)?;
         let (kafka, broker) = match connections {
             Connections::Plain => {
-                let kafka = PrivateKafka::start(&[])?;
+                let kafka = PrivateKafka::start_measured(&[], &[])?;
                 let bootstrap = kafka.bootstrap();
                 (kafka, Broker { bootstrap, authority: None })
             }
@@ -150,5 +150,5 @@ fn secure_broker(certificate: &Certificate) -> Result<PrivateKafka> {
         (of("keystore.key"), certificate.key.as_str()),
     ];
     let settings: Vec<(&str, &str)> = settings.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-    Ok(PrivateKafka::start_with(&[(LISTENER, "SSL")], &settings)?)
+    Ok(PrivateKafka::start_measured(&[(LISTENER, "SSL")], &settings)?)
 }

@@ -264,3 +264,29 @@ fn padded(width: usize, value: Value<'_>, reading: &Reading, out: &mut Vec<u8>) 
     out.resize(start + width, 0);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_has_its_hyphens_in_their_places_or_none() {
+        let bytes = [0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x01, 0x10, 0x32, 0x54, 0x76, 0x98, 0xba, 0xdc, 0xfe];
+        for text in ["01234567-89ab-cdef-fedc-ba9876543210", "01234567-89AB-CDEF-fedc-BA9876543210"] {
+            assert_eq!(uuid(text), Ok(bytes), "{text}");
+            assert_eq!(uuid(&text.replace('-', "")), Ok(bytes), "{text}");
+        }
+        for text in [
+            "",
+            "01234567-89ab-cdef-fedc-ba987654321",
+            "01234567-89ab-cdef-fedc-ba98765432100",
+            "0123456-789ab-cdef-fedc-ba9876543210",
+            "01234567-89ab-cdef-fedcba-9876543210",
+            "01234567-89ab-cdef-fedc-ba987654321g",
+            "0123456789abcdef-fedcba9876543210",
+            "01234567-89ab-cdef-fedc-ba98765432ä",
+        ] {
+            assert_eq!(uuid(text), Err(What::Unreadable), "{text}");
+        }
+    }
+}

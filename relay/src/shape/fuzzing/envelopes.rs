@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arbitrary::{Arbitrary, Unstructured};
 use bytes::Bytes;
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 
 use crate::pipeline::{HeaderName, Message, Messages};
 use crate::shape::record::{Op, POSITION, Raw, Record, Row};
@@ -57,7 +58,9 @@ pub fn read_envelopes(data: &[u8]) {
     messages.push(message);
     let message = messages.at(0).expect("one was pushed");
     let whole = serde_json::from_slice::<Json>(&value);
-    match Record::read(&message) {
+    let record = Record::read(&message);
+    assert!(record.is_err() || serde_json::from_slice::<&RawValue>(&value).is_ok(), "what is read is JSON");
+    match record {
         Ok(Record::Event(row)) => agree(&row, whole.ok().as_ref().map(|whole| content(&value, whole))),
         Ok(Record::Change(change)) => {
             let whole = whole.ok();

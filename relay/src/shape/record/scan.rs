@@ -210,3 +210,115 @@ fn odd(word: u64) -> u64 {
     let below_space = word.wrapping_sub(EACH * 0x20) & !word;
     (zero(word ^ (EACH * 0x22)) | zero(word ^ (EACH * 0x5c)) | below_space) & HIGHEST
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::shape::record::row::Row;
+
+    fn found(text: &str) -> Option<Vec<(String, &str)>> {
+        members(text).map(|found| found.into_iter().map(|(name, value)| (name.into_owned(), value.get())).collect())
+    }
+
+    fn by_parser(text: &str) -> Option<Vec<(String, &str)>> {
+        let row: Row<'_> = serde_json::from_str(text).ok()?;
+        Some(row.iter().map(|(name, value)| (name.to_owned(), value.get())).collect())
+    }
+
+    #[test]
+    fn an_ordinary_object_is_scanned() {
+        for text in [
+            "{}",
+            " { } ",
+            r#"{"a":1}"#,
+            r#"{"a":-0.5e+10,"b":"x","b":null , "c" : [1,{"d":"\u00e9\"\\"},[]],"e":true,"f":false}"#,
+            r#"{"a name that is longer than eight":"a value, which is longer too, and äöü","":""}"#,
+        ] {
+            assert!(found(text).is_some(), "{text}");
+            assert_eq!(found(text), by_parser(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_sure_is_left_to_the_parser() {
+        for text in [
+            "",
+            "{",
+            "[]",
+            "null",
+            "{}x",
+            r#"{"a"}"#,
+            r#"{"a":}"#,
+            r#"{"a":1,}"#,
+            r#"{,"a":1}"#,
+            r#"{"a":01}"#,
+            r#"{"a":1.}"#,
+            r#"{"a":-}"#,
+            r#"{"a":1e}"#,
+            r#"{"a":+1}"#,
+            r#"{"a":nul}"#,
+            r#"{"a":"\x"}"#,
+            r#"{"a":"\u12g4"}"#,
+            r#"{"a":"x}"#,
+            "{\"a\":\"\n\"}",
+            "{\"a\n\":1}",
+            r#"{"a":[1 2]}"#,
+            r#"{"a":{1:2}}"#,
+            r#"{"a":[}"#,
+            r#"{"a":]}"#,
+            r#"{"a\u0062":1}"#,
+        ] {
+            assert_eq!(found(text), None, "{text}");
+        }
+        assert_eq!(found(&format!(r#"{{"a":{}{}}}"#, "[".repeat(100), "]".repeat(100))), None);
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            any::<String>().prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 5, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..5).prop_map(Value::from),
+                prop::collection::vec((any::<String>(), inner), 0..5)
+                    .prop_map(|of| Value::Object(of.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_found_is_what_a_parser_finds(
+            of in prop::collection::vec(("[a-z_]{0,12}", json()), 0..6),
+            damage in prop::option::of((any::<prop::sample::Index>(), prop::sample::select(b"\"\\{}[],:0-e. \nnxu".to_vec()))),
+        ) {
+            let mut text = Value::Object(of.into_iter().collect()).to_string();
+            if let Some((at, letter)) = damage {
+                let at = at.index(text.len());
+                if text.is_char_boundary(at) && text.is_char_boundary(at + 1) {
+                    text.replace_range(at..=at, &char::from(letter).to_string());
+                }
+                // It may be sure of less, never of anything else.
+                if let Some(found) = found(&text) {
+                    prop_assert_eq!(Some(found), by_parser(&text));
+                }
+            } else {
+                prop_assert_eq!(found(&text), by_parser(&text));
+            }
+        }
+
+        #[test]
+        fn no_text_is_too_odd_to_be_looked_at(text in any::<String>()) {
+            if let Some(found) = found(&text) {
+                prop_assert_eq!(Some(found), by_parser(&text));
+            }
+        }
+    }
+}

@@ -64,3 +64,27 @@ fn text(value: Option<&str>) -> Option<Option<Cow<'_, str>>> {
     let text = value.strip_prefix('"')?.strip_suffix('"')?;
     (!text.contains('\\')).then_some(Some(Cow::Borrowed(text)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<(Option<i64>, Option<i64>, Option<String>)> {
+        let source = Source::read(Some(Raw::new(text))).ok()?;
+        Some((source.lsn, source.ts_us, source.table.map(Cow::into_owned)))
+    }
+
+    #[test]
+    fn a_block_is_read_whether_it_is_ordinary_or_not() {
+        let table = |name: &str| Some(name.to_owned());
+        let ordinary = r#"{"db":"x","lsn":9,"table":"t","ts_us":5,"xmin":null}"#;
+        assert_eq!(read(ordinary), Some((Some(9), Some(5), table("t"))));
+        assert_eq!(read(r#"{"lsn":-9,"table":"t\u0062","ts_us":null}"#), Some((Some(-9), None, table("tb"))));
+        assert_eq!(read("null"), Some((None, None, None)));
+        assert_eq!(read("{}"), Some((None, None, None)));
+        for wrong in ["7", "[]", r#"{"lsn":1.5}"#, r#"{"lsn":"9"}"#, r#"{"table":7}"#, r#"{"lsn":1,"lsn":2}"#] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
+        assert_eq!(read(r#"{"lsn":99999999999999999999}"#), None);
+    }
+}

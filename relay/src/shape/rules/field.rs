@@ -120,7 +120,9 @@ impl Field {
             None => Found::Missing,
             Some(value) => match value.get() {
                 "null" => Found::Null,
-                text if text.trim_matches('"') == UNAVAILABLE => Found::Unavailable,
+                text if text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) == Some(UNAVAILABLE) => {
+                    Found::Unavailable
+                }
                 _ => Found::Value(value),
             },
         }

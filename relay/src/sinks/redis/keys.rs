@@ -27,23 +27,37 @@ pub fn score(key: &str, part: &str) -> String {
 /// A position as scripts compare it.
 #[must_use]
 pub fn position(position: Option<u128>) -> String {
-    position.map(|position| format!("{position:032x}")).unwrap_or_default()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let Some(position) = position else { return String::new() };
+    let mut text = String::with_capacity(32);
+    for byte in position.to_be_bytes() {
+        text.push(DIGITS[usize::from(byte >> 4)].into());
+        text.push(DIGITS[usize::from(byte & 0xf)].into());
+    }
+    text
 }
 
 /// In a cluster the keys of one family share a slot: by the hash tag in its text, or by its whole text.
 fn name(prefix: &str, text: &str) -> String {
-    match hash_tag(text) {
-        Some(_) => format!("{prefix}{text}"),
-        None => format!("{prefix}{{{text}}}"),
+    let is_whole = hash_tag(text).is_none();
+    let mut name = String::with_capacity(prefix.len() + text.len() + 2);
+    name.push_str(prefix);
+    if is_whole {
+        name.push('{');
     }
+    name.push_str(text);
+    if is_whole {
+        name.push('}');
+    }
+    name
 }
 
 /// What a cluster hashes instead of the whole key: from the first `{` to the first `}` after it, if that is not empty.
 ///
 /// <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags>
 fn hash_tag(text: &str) -> Option<&str> {
-    let (_, rest) = text.split_once('{')?;
-    let (tag, _) = rest.split_once('}')?;
+    let rest = text.get(text.bytes().position(|byte| byte == b'{')? + 1..)?;
+    let tag = rest.get(..rest.bytes().position(|byte| byte == b'}')?)?;
     (!tag.is_empty()).then_some(tag)
 }
 
@@ -71,5 +85,6 @@ mod tests {
         assert_eq!(position(None), "");
         assert!(position(Some(u128::MAX)) > position(Some(u128::MAX - 1)));
         assert!(position(Some(10)) > position(Some(9)));
+        assert_eq!(position(Some(0x0123_4567_89ab_cdef << 64)), "0123456789abcdef0000000000000000");
     }
 }

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::debug;
 
-use crate::pipeline::times::age_of;
+use crate::pipeline::times::now_us;
 use crate::pipeline::{Durable, End, Error, Kind, ReceiptSender, Refused};
 use crate::shape::rules::Rules;
 use crate::shape::rules::effects::{Effects, Fan, Forget};
@@ -163,19 +163,15 @@ async fn first_pass(tools: &mut Tools, members: &mut Members, works: &mut [Work]
     fan_out(tools, members, works).await?;
     let mut targets = Targets::default();
     for work in works.iter_mut() {
-        let mut own = Targets::default();
+        let (bytes, names) = (targets.bytes(), targets.len());
         for forget in std::mem::take(&mut work.effects.forgets) {
-            own.add(forget);
+            targets.add(forget);
         }
-        work.share.set(own.bytes(), own.len());
-        targets.merge(own);
+        work.share.set(targets.bytes() - bytes, targets.len() - names);
     }
     invalidate(tools, &targets, Pass::First).await?;
     tools.metrics.redis.coalesced.inc_by(targets.coalesced());
-    let committed = works.iter().flat_map(|work| &work.committed_us);
-    for age in committed.filter_map(|committed_us| age_of(*committed_us)) {
-        tools.metrics.redis.lag_ms.observe(age.as_secs_f64() * 1000.0);
-    }
+    observe(works, &tools.metrics);
     for work in works.iter() {
         debug!(
             origin = %work.origin,
@@ -186,6 +182,19 @@ async fn first_pass(tools: &mut Tools, members: &mut Members, works: &mut [Work]
         );
     }
     Ok(targets)
+}
+
+/// Notes how long ago each change was committed, as of now.
+fn observe(works: &[Work], metrics: &Metrics) {
+    let (now, lag_ms) = (now_us(), metrics.redis.lag_ms.local());
+    for committed_us in works.iter().flat_map(|work| &work.committed_us) {
+        let age_us = now - committed_us;
+        // It is negative if the clocks disagree.
+        if age_us >= 0 {
+            lag_ms.observe(age_us as f64 / 1000.0);
+        }
+    }
+    lag_ms.flush();
 }
 
 /// Turns fan-outs into what they mean for each member.

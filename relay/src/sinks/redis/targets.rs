@@ -78,6 +78,7 @@ impl Targets {
         }
         self.bytes += other.bytes;
         self.coalesced += other.coalesced;
+        self.generations.reserve(other.generations.len());
         for (name, position) in other.generations {
             self.raise(name, position);
         }

@@ -38,13 +38,25 @@ impl PrivateKafka {
     /// # Errors
     /// As of [`PrivateKafka::start`].
     pub fn start_with(listeners: &[(&str, &str)], settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_for(Life::Short, listeners, settings)
+    }
+
+    /// As [`PrivateKafka::start_with`], one that does not get in the way of what is measured.
+    ///
+    /// # Errors
+    /// As of [`PrivateKafka::start`].
+    pub fn start_measured(listeners: &[(&str, &str)], settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_for(Life::Measured, listeners, settings)
+    }
+
+    fn start_for(life: Life, listeners: &[(&str, &str)], settings: &[(&str, &str)]) -> Result<Self> {
         let task = quiet_task("kafka");
         let place = Place::new("kafka")?;
         let broker = Broker {
             distribution: Distribution::get(&place.home, &task)?,
             data: place.folder.join("data"),
             log: place.log(),
-            life: Life::Short,
+            life,
         };
         broker.create()?;
         let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
