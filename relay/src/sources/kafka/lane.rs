@@ -128,7 +128,15 @@ impl Lane {
             }
             match queue.poll(Duration::ZERO) {
                 None => return Ok(false),
-                Some(Ok(record)) => book.put(&record, (topic, *partition), now, cuts)?,
+                Some(Ok(record)) => {
+                    let complete = book.complete();
+                    book.put(&record, (topic, *partition), now, cuts)?;
+                    // The next batch begins to age when it begins.
+                    if book.complete() > complete {
+                        arrived.store(true, Ordering::Release);
+                        return Ok(true);
+                    }
+                }
                 Some(Err(KafkaError::PartitionEOF(_))) => book.reach_end((topic, *partition)),
                 Some(Err(error)) => {
                     arrived.store(true, Ordering::Release);
@@ -303,10 +311,14 @@ impl Book {
         self.closed.len()
     }
 
+    /// Memory of the batch that is being filled.
+    pub(super) fn open_bytes(&self) -> usize {
+        self.open.as_ref().map_or(0, |open| open.messages.bytes())
+    }
+
     /// Memory of what is not handed over.
     pub(super) fn bytes(&self) -> usize {
-        let open = self.open.as_ref().map_or(0, |open| open.messages.bytes());
-        open + self.closed.iter().map(|built| built.messages.bytes()).sum::<usize>()
+        self.open_bytes() + self.closed.iter().map(|built| built.messages.bytes()).sum::<usize>()
     }
 
     /// Since when something waits to become durable, in milliseconds since 1970.

@@ -3,6 +3,7 @@
 //! It sleeps until it is woken, by librdkafka when something arrives and by the source when something is wanted, so that a record
 //! that arrives is handed on at once.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -121,7 +122,7 @@ pub(super) struct Worker {
     epoch: u64,
     /// The partition whose batch is handed over next.
     turn: usize,
-    /// The partition that is read first.
+    /// The partition behind the one whose batch was completed last.
     filling: usize,
     pub(super) pace: Pace,
     lag_at: Instant,
@@ -283,8 +284,8 @@ impl Worker {
 
     /// Takes over what arrived, as far as there is room. Whether more may be there.
     ///
-    /// Where more is there than can be taken over, batches should be large rather than many begun at once: where they are
-    /// repeatable, a partition is read until its batch is complete, and then the next one.
+    /// Where more is there than can be taken over, batches that must be repeatable, each of which waits for a commit of its own, shall
+    /// be large rather than many at once: the one that has most is filled first, and of those that have nothing the next in turn.
     fn fill(&mut self) -> bool {
         if self.paused || self.failed {
             return false;
@@ -294,8 +295,7 @@ impl Worker {
         let mut has_more = false;
         // Where no room is left, one partition may still reach an end that was promised: others may wait for it.
         let first = self.lanes.iter().filter_map(|lane| Some((lane.book.planned_since(now)?, lane.assignment))).min();
-        for index in 0..self.lanes.len() {
-            let index = (self.filling + index) % self.lanes.len();
+        for index in self.order() {
             let lane = &mut self.lanes[index];
             let may_exceed = first.is_some_and(|(_, assignment)| assignment == lane.assignment);
             let has_room = held < self.options.queue_bytes_max || may_exceed;
@@ -308,15 +308,26 @@ impl Worker {
             held = (held + lane.book.bytes()).saturating_sub(before);
             match outcome {
                 Ok(true) if self.options.repeatable => {
-                    self.filling = if lane.book.complete() > complete { index + 1 } else { index };
+                    if lane.book.complete() > complete {
+                        self.filling = index + 1;
+                    }
                     return true;
                 }
                 Ok(more) => has_more |= more,
                 Err(trouble) => self.troubled(index, &trouble),
             }
         }
-        self.filling = self.turn;
         has_more
+    }
+
+    /// The partitions in the order in which they are read.
+    fn order(&self) -> Vec<usize> {
+        let first = if self.options.repeatable { self.filling } else { self.turn };
+        let mut order: Vec<usize> = (0..self.lanes.len()).map(|index| (first + index) % self.lanes.len()).collect();
+        if self.options.repeatable {
+            order.sort_by_key(|index| Reverse(self.lanes[*index].book.open_bytes()));
+        }
+        order
     }
 
     /// Memory of what was read and not taken by the pump.
@@ -328,14 +339,15 @@ impl Worker {
         if self.options.repeatable { 1 } else { TAKEN_MAX }
     }
 
-    /// The partition whose batch leaves however young it is: where memory is short and no batch is complete, the one that has read
+    /// The partition whose batch leaves however young it is: where memory is short and no batch is complete, the one that has
     /// most.
     fn hurried(&self) -> Option<usize> {
         if self.held() < self.options.queue_bytes_max || self.lanes.iter().any(|lane| lane.book.complete() > 0) {
             return None;
         }
-        let lanes = self.lanes.iter().enumerate();
-        lanes.max_by_key(|(_, lane)| lane.book.bytes()).map(|(index, _)| index)
+        let may_leave = |lane: &Lane| lane.due_at(Duration::ZERO, self.taken_max()).is_some();
+        let lanes = self.lanes.iter().enumerate().filter(|(_, lane)| may_leave(lane));
+        lanes.max_by_key(|(_, lane)| lane.book.open_bytes()).map(|(index, _)| index)
     }
 
     /// Hands over what may leave, a batch of each partition in turn.
