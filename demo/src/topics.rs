@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::error::{Doing, Error, Result};
 
@@ -58,7 +58,7 @@ impl Topics {
         self.names().flat_map(|topic| (0..PARTITIONS).map(move |partition| (topic.clone(), partition)))
     }
 
-    /// How many records the run's topics hold. The relay's producer is not transactional here, so every offset is a record.
+    /// How many records the run's topics hold, if nobody wrote with transactions: then every offset is a record.
     pub fn records(&self, consumer: &BaseConsumer, timeout: Duration) -> Result<u64> {
         let mut records = 0;
         for (topic, partition) in self.partitions() {
@@ -96,6 +96,22 @@ impl Topics {
 
 pub(crate) fn admin(bootstrap: &str) -> Result<AdminClient<DefaultClientContext>> {
     ClientConfig::new().set("bootstrap.servers", bootstrap).create().doing("connecting to Kafka")
+}
+
+/// Has the consumer, which tells of ends, read on from where it stands: each of its partitions, whose number is returned, then
+/// tells of its end once, if nothing produces any more. Offsets cannot be counted: transactions leave marks among the records.
+pub fn on_to_the_end(consumer: &BaseConsumer) -> Result<usize> {
+    let stands = consumer.position().doing("asking where the consumer stands")?;
+    let mut on = TopicPartitionList::new();
+    for partition in stands.elements() {
+        let offset = match partition.offset() {
+            Offset::Offset(next) => Offset::Offset(next),
+            _ => Offset::Beginning,
+        };
+        on.add_partition_offset(partition.topic(), partition.partition(), offset).doing("assigning partitions")?;
+    }
+    consumer.assign(&on).doing("assigning partitions")?;
+    Ok(on.count())
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde::Deserialize;
@@ -15,14 +16,12 @@ use uuid::Uuid;
 
 use crate::error::{Doing, Error, Result};
 use crate::judge::{Judge, Received};
-use crate::topics::Topics;
+use crate::topics::{Topics, on_to_the_end};
 
 /// How long one poll waits for a record; also how soon a stop is noticed.
 const POLL: Duration = Duration::from_millis(50);
 /// How long the last records of the topics may take to be read once the relay has stopped.
 const CATCH_UP_MAX: Duration = Duration::from_secs(60);
-/// How long a request for offsets may take.
-const REQUEST_MAX: Duration = Duration::from_secs(10);
 
 /// A consumer at work.
 #[derive(Debug)]
@@ -73,6 +72,7 @@ impl Watcher {
             .set("enable.auto.commit", "false")
             .set("auto.offset.reset", "error")
             .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
             .set("fetch.wait.max.ms", "100")
             .set("fetch.min.bytes", "1")
             .create()
@@ -118,26 +118,27 @@ impl Reading {
         while !self.seen.finish.load(Ordering::Relaxed) {
             self.read_one()?;
         }
-        let records: u64 = self.topics.records(&self.consumer, REQUEST_MAX)?;
+        let mut unread = on_to_the_end(&self.consumer)?;
         let deadline = Instant::now() + CATCH_UP_MAX;
-        while self.seen.records() < records && Instant::now() < deadline {
-            self.read_one()?;
+        while unread > 0 && Instant::now() < deadline {
+            unread -= usize::from(self.read_one()?);
         }
-        match records - self.seen.records().min(records) {
+        match unread {
             0 => Ok(self.judge),
-            unread => Err(Error::Relay(format!(
-                "the independent consumer could not read the last {unread} of {records} records within {CATCH_UP_MAX:?}"
+            _ => Err(Error::Relay(format!(
+                "the independent consumer could not read the last {unread} partitions to their end within {CATCH_UP_MAX:?}"
             ))),
         }
     }
 
-    /// Waits up to [`POLL`] for a record and shows it to the judge.
-    fn read_one(&mut self) -> Result<()> {
-        let Some(polled) = self.consumer.poll(POLL) else { return Ok(()) };
+    /// Waits up to [`POLL`] for a record and shows it to the judge; true if it came to the end of a partition instead.
+    fn read_one(&mut self) -> Result<bool> {
+        let Some(polled) = self.consumer.poll(POLL) else { return Ok(false) };
         let message = match polled {
             Ok(message) => message,
+            Err(KafkaError::PartitionEOF(_)) => return Ok(true),
             // The client reconnects and retries by itself; what it then reads is complete, because every offset is followed.
-            Err(error) if error.rdkafka_error_code().is_some_and(is_passing) => return Ok(()),
+            Err(error) if error.rdkafka_error_code().is_some_and(is_passing) => return Ok(false),
             Err(error) => return Err(error).doing("reading the run's topics"),
         };
         let received_us = now_us();
@@ -148,14 +149,14 @@ impl Reading {
             self.seen.last_received_us.store(received_us, Ordering::Relaxed);
             self.seen.last_latency_us.store((received_us - record.committed_ms * 1000).max(0), Ordering::Relaxed);
         }
-        Ok(())
+        Ok(false)
     }
 }
 
 /// Whether a client error only says that a broker is away for the moment.
 fn is_passing(code: rdkafka::types::RDKafkaErrorCode) -> bool {
-    use rdkafka::types::RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut, PartitionEOF};
-    matches!(code, AllBrokersDown | BrokerTransportFailure | OperationTimedOut | PartitionEOF)
+    use rdkafka::types::RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
+    matches!(code, AllBrokersDown | BrokerTransportFailure | OperationTimedOut)
 }
 
 /// The parts of a Kafka message that the judge looks at. A missing part stays empty: the judge says so.

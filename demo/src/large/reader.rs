@@ -49,7 +49,7 @@ pub(crate) struct Rows {
 impl Rows {
     /// Starts to read the rows 1 to `rows`.
     pub(crate) fn read(topics: &TableTopics, rows: u64) -> Result<Self> {
-        let consumer = topics.consumer("large")?;
+        let consumer = topics.consumer("large", false)?;
         let seen = Arc::new(Seen::default());
         let shared = Arc::clone(&seen);
         let thread = std::thread::spawn(move || Ok(follow(&consumer, &shared, &mut Tally::new(rows))));

@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::error::{Doing, Error, Result};
 use crate::state::fold::{Folder, Record};
 use crate::state::schema::FENCE;
+use crate::topics::on_to_the_end;
 
 /// Partitions of each topic.
 const PARTITIONS: i32 = 3;
@@ -64,14 +66,15 @@ impl TableTopics {
         Ok(())
     }
 
-    /// A consumer, called `name`, of every partition from its beginning.
-    pub(crate) fn consumer(&self, name: &str) -> Result<BaseConsumer> {
+    /// A consumer, called `name`, of every partition from its beginning; `ends`: it tells of their ends.
+    pub(crate) fn consumer(&self, name: &str, ends: bool) -> Result<BaseConsumer> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.bootstrap)
             // The client asks for a group name even where no group is joined.
             .set("group.id", name)
             .set("enable.auto.commit", "false")
             .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", ends.to_string())
             .set("fetch.wait.max.ms", "100")
             .create()
             .doing("starting the independent consumer")?;
@@ -89,7 +92,7 @@ impl TableTopics {
         self.names.iter().map(String::as_str)
     }
 
-    /// How many records they hold. The relay's producer is not transactional here, so every offset is a record.
+    /// How many records they hold, if nobody wrote with transactions: then every offset is a record.
     ///
     /// # Errors
     /// Kafka does not answer.
@@ -154,7 +157,7 @@ impl Reader {
     /// # Errors
     /// The client cannot be made.
     pub fn start(topics: &TableTopics) -> Result<Self> {
-        let consumer = topics.consumer("state")?;
+        let consumer = topics.consumer("state", true)?;
         let read = Arc::new(Read::default());
         let reading = Reading { consumer, topics: topics.clone(), read: Arc::clone(&read), folder: Folder::default() };
         let thread = std::thread::Builder::new()
@@ -191,30 +194,27 @@ impl Reading {
         while !self.read.finish.load(Ordering::Relaxed) {
             self.read_one()?;
         }
-        let mut end = 0;
-        for (topic, partition) in self.topics.partitions() {
-            let marks = self.consumer.fetch_watermarks(topic, partition, REQUEST_MAX);
-            let (low, high) = marks.doing(format!("asking for the end of {topic}"))?;
-            end += (high - low).unsigned_abs();
-        }
+        let mut unread = on_to_the_end(&self.consumer)?;
         let deadline = Instant::now() + CATCH_UP_MAX;
-        while self.read.records() < end && Instant::now() < deadline {
-            self.read_one()?;
+        while unread > 0 && Instant::now() < deadline {
+            unread -= usize::from(self.read_one()?);
         }
-        match end.saturating_sub(self.read.records()) {
+        match unread {
             0 => Ok(self.folder),
-            unread => Err(Error::Relay(format!(
-                "the independent consumer could not read the last {unread} of {end} records within {CATCH_UP_MAX:?}"
+            _ => Err(Error::Relay(format!(
+                "the independent consumer could not read the last {unread} partitions to their end within {CATCH_UP_MAX:?}"
             ))),
         }
     }
 
-    fn read_one(&mut self) -> Result<()> {
+    /// Reads a record; true if it came to the end of a partition instead.
+    fn read_one(&mut self) -> Result<bool> {
         use rdkafka::types::RDKafkaErrorCode as Code;
 
-        let Some(polled) = self.consumer.poll(POLL) else { return Ok(()) };
+        let Some(polled) = self.consumer.poll(POLL) else { return Ok(false) };
         let message = match polled {
             Ok(message) => message,
+            Err(KafkaError::PartitionEOF(_)) => return Ok(true),
             // The client reconnects by itself, and follows every offset.
             Err(error)
                 if matches!(
@@ -222,7 +222,7 @@ impl Reading {
                     Some(Code::AllBrokersDown | Code::BrokerTransportFailure | Code::OperationTimedOut)
                 ) =>
             {
-                return Ok(());
+                return Ok(false);
             }
             Err(error) => return Err(error).doing("reading the tables' topics"),
         };
@@ -232,7 +232,7 @@ impl Reading {
         if self.folder.observe(record) && fence {
             self.read.fences.fetch_add(1, Ordering::Relaxed);
         }
-        Ok(())
+        Ok(false)
     }
 }
 

@@ -276,7 +276,8 @@ where
 
     fn accepted(&mut self, flight: InFlight<S::Position>) {
         reach(Failpoint::PumpAccepted);
-        self.restless |= flight.note.is_some();
+        // An idle advance alone is in no hurry.
+        self.restless |= flight.note.is_some() && flight.messages > 0;
         self.ring_bytes += flight.bytes;
         self.ring.push_back(flight);
         self.show_in_flight();

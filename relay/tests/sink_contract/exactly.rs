@@ -6,6 +6,7 @@ use std::time::Duration;
 use postrider_relay::pipeline::{Kind, Messages, Progress, Sink};
 use postrider_relay::sinks::Kafka;
 use postrider_relay::sinks::kafka::Compression;
+use postrider_relay::telemetry::Metrics;
 
 use super::batch::{Text, batch, keyed};
 use super::kafka::Exactly;
@@ -180,4 +181,23 @@ async fn what_the_broker_refuses_within_a_transaction_is_found_and_refused_befor
     durable(receipt).await;
     topic::settled(&bootstrap, &strict).await;
     assert_eq!(topic::numbers_of(&topic::read(&bootstrap, &strict).await, 1), [1, 2]);
+}
+
+#[tokio::test]
+async fn whoever_shares_the_progress_topic_reads_it_to_its_end() {
+    let mut rig = Exactly::new();
+    rig.0.options.transactions.as_mut().unwrap().interval = Duration::from_secs(30);
+    let mut plain = rig.0.options.clone();
+    plain.transactions = None;
+    let (mut sink, _) = rig.open().await;
+    let (mut neighbour, _) = Kafka::open(plain.clone(), Some("neighbour"), Metrics::new()).await.unwrap();
+    // The first batch of a transaction takes its note with it, so that one is open in the topic.
+    sink.cover(note("open"));
+    let receipt = sink.send(batch(rig.topic(), &[keyed(1, 1)])).await.unwrap();
+    let theirs = Progress { key: "neighbour".into(), value: "theirs".into() };
+    durable(neighbour.record(theirs.clone()).await.unwrap()).await;
+    let opening = tokio::spawn(Kafka::open(plain, Some("neighbour"), Metrics::new()));
+    sink.rest();
+    durable(receipt).await;
+    assert_eq!(opening.await.unwrap().unwrap().1, Some(theirs));
 }

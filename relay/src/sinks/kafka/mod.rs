@@ -152,7 +152,15 @@ impl Kafka {
     async fn read_progress(&self, key: &str) -> Result<Option<Progress>, Error> {
         let reader = self.reader().await?;
         let key = key.as_bytes().to_vec();
-        let newest = blocking(move || reader.newest(&key));
+        let (native, progress_topic) = (self.producer.handle(), self.options.progress_topic.clone());
+        let patience = self.options.connect_timeout;
+        let newest = blocking(move || {
+            // Of a topic in which a transaction is open, the reader sees only what is before it.
+            if let Some(end) = producer::end_of(&native, &progress_topic, patience) {
+                reader.await_end(end)?;
+            }
+            reader.newest(&key)
+        });
         // The first batch then finds its producer connected and numbered.
         let (producer, topic) = (self.producer.handle(), self.options.progress_topic.clone());
         let timeout = self.options.connect_timeout;

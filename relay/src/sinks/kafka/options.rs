@@ -124,6 +124,8 @@ impl KafkaOptions {
             // Of what has no key: the partition of a key is told with each record.
             .set("partitioner", "murmur2_random")
             .set("compression.codec", self.compression.name())
+            // Asked where a topic ends, it shall say where, and not where the first open transaction begins.
+            .set("isolation.level", "read_uncommitted")
             .set("statistics.interval.ms", REPORT_INTERVAL_MS)
             .set("linger.ms", (self.linger.as_secs_f64() * 1000.0).to_string())
             .set("batch.size", batch_bytes.to_string())

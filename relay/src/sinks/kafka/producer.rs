@@ -17,6 +17,7 @@ use crate::pipeline::message::MessageRef;
 use crate::pipeline::{End, Error, Kind};
 use crate::sinks::kafka::client::ProducerEvents;
 use crate::sinks::kafka::deliveries::Ticket;
+use crate::sinks::kafka::progress::PARTITION;
 use crate::sinks::kafka::refusal::{Verdict, judge};
 
 /// How long the thread waits for an event before it looks whether it is still wanted.
@@ -204,4 +205,10 @@ pub(super) fn warm_up(producer: &BaseProducer<ProducerEvents>, topic: &str, time
     if let Err(error) = producer.client().fetch_metadata(Some(topic), timeout) {
         debug!(%error, topic, "the producer is not warmed up");
     }
+}
+
+/// Where the progress topic ends, transactions that are open in it included; none if nobody says. Blocks.
+pub(super) fn end_of(producer: &BaseProducer<ProducerEvents>, topic: &str, timeout: Duration) -> Option<i64> {
+    let bounds = producer.client().fetch_watermarks(topic, PARTITION, timeout);
+    bounds.inspect_err(|error| debug!(%error, topic, "where the topic ends is not known")).ok().map(|(_, end)| end)
 }

@@ -132,17 +132,34 @@ impl Reader {
     /// It is not in time: transactions of others, which are not over, stand before it.
     pub(super) fn await_record(&self, record: &Progress) -> Result<(), Error> {
         while self.newest(&record.key)?.as_ref() != Some(record) {
-            if Instant::now() >= self.deadline {
-                let topic = &self.options.progress_topic;
-                let context =
-                    format!("the progress topic {topic:?} cannot be read to its end: a transaction is open in it");
-                return Err(Error::new(End::Sink, Kind::Unavailable, context).with_help(
-                    "Another relay that shares the topic ended within a transaction. It is over when that relay starts again, \
-                     or when its kafka.transaction_timeout_ms has passed.",
-                ));
-            }
-            std::thread::sleep(ASK_AGAIN);
+            self.ask_again()?;
         }
+        Ok(())
+    }
+
+    /// Waits until everything before the offset `end` is committed or aborted. Blocks.
+    ///
+    /// # Errors
+    /// As of [`Reader::await_record`].
+    pub(super) fn await_end(&self, end: i64) -> Result<(), Error> {
+        while self.bounds()?.1 < end {
+            self.ask_again()?;
+        }
+        Ok(())
+    }
+
+    /// Waits for a transaction that is open in the topic, while there is time.
+    fn ask_again(&self) -> Result<(), Error> {
+        if Instant::now() >= self.deadline {
+            let topic = &self.options.progress_topic;
+            let context =
+                format!("the progress topic {topic:?} cannot be read to its end: a transaction is open in it");
+            return Err(Error::new(End::Sink, Kind::Unavailable, context).with_help(
+                "Another relay that shares the topic ended within a transaction. It is over when that relay starts again, \
+                 or when its kafka.transaction_timeout_ms has passed.",
+            ));
+        }
+        std::thread::sleep(ASK_AGAIN);
         Ok(())
     }
 
