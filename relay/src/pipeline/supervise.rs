@@ -369,5 +369,8 @@ fn silent(timeout: Duration) -> Error {
 }
 
 #[cfg(test)]
+#[path = "atomic_tests.rs"]
+mod atomic_tests;
+#[cfg(test)]
 #[path = "supervise_tests.rs"]
 mod tests;

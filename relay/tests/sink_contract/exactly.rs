@@ -130,6 +130,7 @@ async fn a_transaction_that_the_brokers_gave_up_is_no_reason_to_stop() {
     let (mut sink, _) = rig.open().await;
     sink.cover(note("late"));
     let receipt = sink.send(batch(rig.topic(), &[keyed(1, 1)])).await.unwrap();
+    topic::begun(&rig.0.options.bootstrap_servers, rig.topic()).await;
     // Brokers look for such transactions every ten seconds.
     topic::settled(&rig.0.options.bootstrap_servers, rig.topic()).await;
     sink.rest();

@@ -114,6 +114,28 @@ pub(crate) async fn settled(bootstrap: &str, topic: &str) {
     tokio::task::spawn_blocking(settle).await.unwrap();
 }
 
+/// Waits until anything stands in the topic, committed or not.
+pub(crate) async fn begun(bootstrap: &str, topic: &str) {
+    let (bootstrap, topic) = (bootstrap.to_owned(), topic.to_owned());
+    let begin = move || {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &bootstrap)
+            .set("isolation.level", "read_uncommitted")
+            .create()
+            .unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let metadata = consumer.fetch_metadata(Some(&topic), PATIENCE).unwrap();
+            let mut ends = metadata.topics()[0].partitions().iter();
+            if ends.any(|p| consumer.fetch_watermarks(&topic, p.id(), PATIENCE).is_ok_and(|(_, end)| end > 0)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "nothing arrived in {topic}");
+        }
+    };
+    tokio::task::spawn_blocking(begin).await.unwrap();
+}
+
 /// A client that makes and changes topics.
 pub(crate) fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap()

@@ -8,6 +8,8 @@
 //! What a topic will never take is refused before it enters the producer (`admission`), and topics that are missing are
 //! created there (`topics`, `creation`). What a broker refuses all the same stops the producer, so that nothing overtakes it;
 //! it is remembered (`refusals`) and refused before it enters the producer when it is sent again.
+//!
+//! With `transactions` events and the note of how far they reach are seen together, once, or not at all.
 
 mod admission;
 mod batches;
