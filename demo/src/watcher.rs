@@ -155,8 +155,11 @@ impl Reading {
 
 /// Whether a client error only says that a broker is away for the moment.
 fn is_passing(code: rdkafka::types::RDKafkaErrorCode) -> bool {
-    use rdkafka::types::RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure, OperationTimedOut};
-    matches!(code, AllBrokersDown | BrokerTransportFailure | OperationTimedOut)
+    use rdkafka::types::RDKafkaErrorCode::{
+        AllBrokersDown, BrokerTransportFailure, OperationTimedOut, UnknownTopicOrPartition,
+    };
+    // A busy broker hears late of a topic that was just created.
+    matches!(code, AllBrokersDown | BrokerTransportFailure | OperationTimedOut | UnknownTopicOrPartition)
 }
 
 /// The parts of a Kafka message that the judge looks at. A missing part stays empty: the judge says so.

@@ -3,8 +3,8 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::config::{
-    admin, audit, breaker, capture, clickhouse, consumer, databases, dead_letter, declared, guard, invalidate, kafka, load,
-    log, outbox, parking, partitions, postgres, process, redis, source, standby, topics, tracing,
+    admin, audit, breaker, capture, clickhouse, consumer, databases, dead_letter, declared, guard, invalidate, kafka,
+    load, log, outbox, parking, partitions, postgres, process, redis, source, standby, topics, tracing,
 };
 
 /// One key of the configuration.

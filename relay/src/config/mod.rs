@@ -18,8 +18,8 @@ mod environment;
 pub mod error;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
-pub mod identity;
 pub mod guard;
+pub mod identity;
 pub mod invalidate;
 pub mod kafka;
 pub mod key;
