@@ -7,6 +7,7 @@ mod adopt;
 mod crash;
 mod failover;
 mod failover_lost;
+mod guard;
 mod incident;
 mod invalidated;
 mod ledger;
@@ -73,6 +74,10 @@ pub const DRILLS: &[Drill] = &[
     Drill { name: "adopt", about: "A Debezium connector's slot is taken over under load, and handed back" },
     Drill { name: "restore", about: "An older backup of the database is put back" },
     Drill {
+        name: "guard",
+        about: "The broker goes away; the slot is released before it fills the disk, and made anew",
+    },
+    Drill {
         name: "takeover",
         about: "The active of two relays is killed a hundred times, and frozen; the other takes over",
     },
@@ -90,6 +95,7 @@ pub async fn play(name: &str, options: &Options, screen: &Screen) -> Option<Resu
         "failover" => failover::run(servers, options, screen).await,
         "failover-lost" => failover_lost::run(&failover_lost::LOST, servers, options, screen).await,
         "failover-behind" => failover_lost::run(&failover_lost::BEHIND, servers, options, screen).await,
+        "guard" => guard::run(servers, options, screen).await,
         "invalidated" => invalidated::run(servers, options, screen).await,
         "upgrade" => upgrade::run(servers, options, screen).await,
         "restore" => restore::run(servers, options, screen).await,
