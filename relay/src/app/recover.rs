@@ -15,6 +15,7 @@ mod report;
 use std::collections::HashSet;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tracing::info;
 use uuid::Uuid;
 
@@ -30,6 +31,7 @@ use crate::postgres::lsn::EndLsn;
 use crate::postgres::options::ConnectOptions;
 use crate::postgres::replication::{SystemIdentity, TimelineSwitch};
 use crate::sinks::Kafka;
+use crate::sinks::kafka::check::newest_progress;
 use crate::slots::error::Error as SlotsError;
 use crate::slots::recover::{self as slots, Recovery, TableLook};
 use crate::slots::setup::Table;
@@ -124,20 +126,24 @@ pub async fn recover(config: &Config, options: Options) -> Result<Report, Error>
     }
     let slot = &config.source.slot;
     let kafka_options = kafka::options(&config.kafka, &config.topics)?;
-    let (mut sink, progress) = Kafka::open(kafka_options.clone(), Some(slot), Metrics::new()).await?;
-    let (witness, snapshot) = witness(config, progress)?;
+    let (mut witness, mut snapshot) = witness_of(config, newest_progress(&kafka_options, slot).await?)?;
     let mut session = session(config, &options).await?;
-    let plan = plan(config, &options, &session, witness).await?;
-    let mut report = plan.report(snapshot.as_ref());
+    let mut plan = plan_for(config, &options, &session, witness).await?;
     if !plan.needed {
-        return Ok(report);
+        return Ok(plan.report(snapshot.as_ref()));
     }
+    let mut sink = None;
+    if options.act {
+        let (opened, progress) = open_sink(config).await?;
+        sink = Some(opened);
+        (witness, snapshot) = witness_of(config, progress)?;
+        plan = plan_for(config, &options, &session, witness).await?;
+    }
+    let mut report = plan.report(snapshot.as_ref());
     let held = read_back(config, &options, &session, &plan, &mut report).await?;
     let tables = sift(&mut session, &plan, held.as_ref(), &mut report).await?;
     report.captured(captured(config, &session).await?);
-    if !options.act {
-        return Ok(report);
-    }
+    let Some(mut sink) = sink else { return Ok(report) };
     let (begins, horizon) = make_slot(&session, &plan, &options, &tables, &mut report).await?;
     if options.snapshot && plan.reads_again(snapshot.as_ref()) {
         request(config, &mut session, &mut report).await?;
@@ -151,17 +157,25 @@ pub async fn recover(config: &Config, options: Options) -> Result<Report, Error>
     Ok(report)
 }
 
+/// Opens the sink that writes the witness. Where delivery is exactly once that fences a relay which still lives somewhere, and waits
+/// until its last transaction has ended: only after that the witness and the topics tell everything.
+async fn open_sink(config: &Config) -> Result<(Kafka, Option<Bytes>), PipelineError> {
+    let options = kafka::delivering(&config.kafka, &config.topics, &config.source.slot)?;
+    let (sink, progress) = Kafka::open(options, Some(&config.source.slot), Metrics::new()).await?;
+    Ok((sink, progress.map(|progress| progress.value)))
+}
+
 /// The progress record.
-fn witness(config: &Config, progress: Option<Progress>) -> Result<(Record, Option<SnapshotProgress>), PipelineError> {
+fn witness_of(config: &Config, value: Option<Bytes>) -> Result<(Record, Option<SnapshotProgress>), PipelineError> {
     let (slot, topic) = (&config.source.slot, &config.kafka.progress_topic);
     let setup = |context: String| PipelineError::new(End::Sink, Kind::Setup, context);
-    let Some(progress) = progress else {
+    let Some(value) = value else {
         return Err(setup(format!("topic {topic:?} has no progress record of slot {slot:?}")).with_help(
             "Correct kafka.progress_topic or source.slot. If nothing was ever delivered through the slot, or the record is lost, \
              `postrider init --backlog publish` makes a slot that begins with every row of the outbox.",
         ));
     };
-    Record::parse_whole(&progress.value).map_err(|error| {
+    Record::parse_whole(&value).map_err(|error| {
         setup(format!("the progress record of slot {slot:?} cannot be read"))
             .because(error)
             .with_help("Is another program writing to the progress topic? Give each its own [kafka] progress_topic.")
@@ -174,7 +188,7 @@ async fn session(config: &Config, options: &Options) -> Result<Recovery, SlotsEr
 }
 
 /// Looks at the database, and decides.
-async fn plan(config: &Config, options: &Options, session: &Recovery, witness: Record) -> Result<Plan, Error> {
+async fn plan_for(config: &Config, options: &Options, session: &Recovery, witness: Record) -> Result<Plan, Error> {
     let outboxes: Vec<slots::Outbox> = config.outboxes.iter().filter_map(|outbox| bridged(outbox, options)).collect();
     let capture = config.capture.as_ref().map(|capture| capture.publication.clone());
     let outbox_publication = (!config.outboxes.is_empty()).then(|| config.source.publication.clone());
