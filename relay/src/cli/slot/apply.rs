@@ -20,7 +20,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Apply {
-    /// Also drop what is not declared: slots that nobody reads, publications, tables of publications
+    /// Also drop what is not declared: slots that nobody reads, publications, tables in them
     ///
     /// Without --yes it is only said what that would be.
     #[arg(long, verbatim_doc_comment)]

@@ -28,7 +28,7 @@ pub(crate) struct Plan {
     /// End with exit code 3 if there is something to do
     #[arg(long)]
     exit_code: bool,
-    /// Also plan to drop what is not declared: slots that nobody reads, publications, tables of publications
+    /// Also plan to drop what is not declared: slots that nobody reads, publications, tables in them
     #[arg(long)]
     prune: bool,
     #[command(flatten)]
