@@ -106,7 +106,7 @@ async fn on_a_standby(major: u16) -> (Ended, Ended) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_standby_takes_slots_from_postgresql_16_on_and_nothing_else() {
-    let (old, new) = tokio::join!(on_a_standby(15), on_a_standby(18));
+    let (old, new) = tokio::join!(on_a_standby(15), on_a_standby(17));
     old.1.expect(1, &["a standby has no logical slots", "connect to its primary"]);
     new.0.expect(1, &["the server is a standby, which takes no changes", "with its primary first"]);
     new.1.expect(0, &["done: create slot"]);

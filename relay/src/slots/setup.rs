@@ -29,7 +29,7 @@ pub use crate::slots::setup::{
     script::script,
 };
 pub(in crate::slots) use crate::slots::setup::{
-    apply::{run, transact},
+    apply::{run, transact, unlimited},
     backlog::held_name,
     grant::reader_grants,
     refuse::{SlotExpected, unusable_slot},

@@ -5,7 +5,7 @@ use crate::postgres::options::ConnectOptions;
 use crate::slots::error::Error;
 use crate::slots::plan::{Plan, Wanted};
 use crate::slots::session::Direct;
-use crate::slots::setup::{self, Told, run, transact};
+use crate::slots::setup::{self, Told, run, transact, unlimited};
 
 /// How long a step waits for a lock: what queues up behind it waits as long.
 const LOCK_TIMEOUT: &str = "set lock_timeout = '5s'";
@@ -39,7 +39,10 @@ pub async fn apply(
     let mut left = None;
     match &wanted.relay {
         Some(relay) => left = setup::apply(client, &relay.setup, &plan.setup, means.password, told).await?,
-        None => transact(client, plan.setup.transaction.iter(), told).await?,
+        None => {
+            transact(client, plan.setup.transaction.iter(), told).await?;
+            unlimited(client).await?;
+        }
     }
     for work in &plan.slots {
         if work.replication {

@@ -90,8 +90,12 @@ pub(super) fn declared(wanted: &Wanted, here: &Here, mended: &BTreeSet<String>, 
 }
 
 fn readers(wanted: &Wanted, here: &Here, readers: &[String], found: &CaptureFound, plan: &mut Plan) {
+    let made = |role: &String| {
+        let relay = wanted.relay.as_ref().map(|relay| &relay.setup);
+        relay.is_some_and(|setup| *role == setup.relay_role || (setup.outbox.is_some() && *role == setup.writer_role))
+    };
     for role in readers {
-        if !here.roles.contains(role) {
+        if !here.roles.contains(role) && !made(role) {
             plan.refusals.push(refusal(
                 format!("there is no role {role} that could read"),
                 format!(

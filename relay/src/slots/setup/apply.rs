@@ -53,6 +53,7 @@ pub async fn apply(
     let password = password.filter(|_| plan.creates_relay_role);
     let password = password.map(|password| set_password(&wanted.relay_role, password));
     transact(client, plan.transaction.iter().chain(&password), told).await?;
+    unlimited(client).await?;
     let mut left = None;
     if plan.passes {
         left = pass::pass(client, wanted).await.map_err(|source| failed("see whether the slot passes", source))?;
@@ -64,6 +65,15 @@ pub async fn apply(
         create_with_backlog(client, plan, told).await?;
     }
     Ok(left)
+}
+
+/// Takes back a limit on waiting for locks: a slot waits for the transactions that are open, as long as they take.
+///
+/// # Errors
+/// As [`apply`].
+pub(in crate::slots) async fn unlimited(client: &Client) -> Result<(), Error> {
+    let reset = client.batch_execute("reset lock_timeout").await;
+    reset.map_err(|source| failed("take back the limit on waiting for locks", source))
 }
 
 /// Runs steps in one transaction, and tells them when it is committed.
