@@ -20,6 +20,7 @@ mod mistakes;
 mod observe;
 mod outage;
 mod parking;
+mod polling;
 mod recover;
 mod routing;
 mod secure_postgres;

@@ -21,6 +21,7 @@ pub mod load;
 #[cfg(feature = "downstream")]
 pub(crate) mod migrate;
 mod parking;
+mod polling;
 pub(crate) mod postgres;
 pub mod recover;
 #[cfg(feature = "downstream")]
@@ -39,8 +40,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tracing::info_span;
 
+use crate::app::polling::{PollingToKafka, PollingToNull};
 use crate::app::worker::Worker;
 use crate::config::guard::Action;
+use crate::config::source::Mode;
 use crate::config::{self, Config};
 use crate::leases::Standby;
 use crate::pipeline::{Ends, Error, Kind, Limits, Parking, ParkingOptions, Progress, Status, Turn};
@@ -127,8 +130,10 @@ impl Ends for OutboxToNull {
 /// # Errors
 /// Those after which going on would lose events or change nothing; all others are waited for and overcome.
 pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
+    let polls = config.source.mode == Mode::Polling;
+    let how = if polls { "outbox, polled as" } else { "slot" };
     let status = Status::new(
-        format!("slot {} in database {}", config.source.slot, config.postgres.database),
+        format!("{how} {} in database {}", config.source.slot, config.postgres.database),
         format!("kafka {}", config.kafka.bootstrap_servers),
     );
     let slot = &config.source.slot;
@@ -137,13 +142,16 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         .without_breakers()
         .with_stall_help(STALL_HELP);
     care::keep(&config, &worker.metrics, &worker.stop);
-    let released = guard::keep(&config, &worker.metrics, &worker.stop);
     let limits = Limits {
         in_flight_bytes_max: config.source.in_flight_bytes_max,
         in_flight_batches_max: IN_FLIGHT_BATCHES_MAX,
         progress_interval: PROGRESS_INTERVAL,
         drain_deadline: config.process.shutdown.drain_deadline,
     };
+    if polls {
+        return Box::pin(poll(&config, worker, limits)).await;
+    }
+    let released = guard::keep(&config, &worker.metrics, &worker.stop);
     let finished = Arc::new(Notify::new());
     worker.end_at(&finished, "the initial snapshot is delivered, and nothing else is wanted");
     let standby = standby::standby(&config, &worker);
@@ -163,6 +171,25 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         parking: parking::options(&config, &metrics, &worker.status),
         metrics,
         recovers: (config.guard.action == Action::Release).then(|| (Box::new(config), released)),
+    };
+    Box::pin(worker.work(&ends, limits, span)).await
+}
+
+/// The same from the table.
+async fn poll(config: &Config, worker: Worker, limits: Limits) -> Result<(), Error> {
+    let polling = Arc::new(polling::options(config));
+    let span = info_span!("relay", slot = config.source.slot);
+    let metrics = Arc::clone(&worker.metrics);
+    if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
+        let ends = PollingToNull { polling, metrics };
+        return Box::pin(worker.work(&ends, limits, span)).await;
+    }
+    let ends = PollingToKafka {
+        polling,
+        kafka: kafka::options(&config.kafka, &config.topics)?,
+        lot: parking::lot(config),
+        parking: parking::options(config, &metrics, &worker.status),
+        metrics,
     };
     Box::pin(worker.work(&ends, limits, span)).await
 }

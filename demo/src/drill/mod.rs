@@ -12,6 +12,7 @@ mod incident;
 mod invalidated;
 mod ledger;
 mod pair;
+mod polling;
 mod report;
 mod restore;
 mod scene;
@@ -81,6 +82,10 @@ pub const DRILLS: &[Drill] = &[
         name: "takeover",
         about: "The active of two relays is killed a hundred times, and frozen; the other takes over",
     },
+    Drill {
+        name: "polling",
+        about: "Four relays poll a long queue, are killed, and keep up with writers; a transaction stays open",
+    },
 ];
 
 /// Plays the drill of this name; `None` if there is none.
@@ -100,6 +105,7 @@ pub async fn play(name: &str, options: &Options, screen: &Screen) -> Option<Resu
         "upgrade" => upgrade::run(servers, options, screen).await,
         "restore" => restore::run(servers, options, screen).await,
         "takeover" => takeover::run(servers, options, screen).await,
+        "polling" => polling::run(servers, options, screen).await,
         _ => return None,
     })
 }

@@ -83,6 +83,8 @@ pub struct Load {
     pub rate: u64,
     /// Keys over all writers.
     pub keys: u64,
+    /// The number of the first key.
+    pub first_key: u64,
     /// Writers at once.
     pub writers: u64,
     /// The aggregate type of all events.
@@ -93,7 +95,14 @@ pub struct Load {
 
 impl Default for Load {
     fn default() -> Self {
-        Self { rate: 2000, keys: 1000, writers: 4, aggregate_type: "order", table: "public.outbox_events" }
+        Self {
+            rate: 2000,
+            keys: 1000,
+            first_key: 0,
+            writers: 4,
+            aggregate_type: "order",
+            table: "public.outbox_events",
+        }
     }
 }
 
@@ -194,12 +203,12 @@ impl Writers {
 
 /// One writer: numbers of a key rise, also after a commit whose outcome it never learned.
 async fn write(shared: Arc<Shared>, writer: u64) -> Vec<Stamp> {
-    let Load { keys, writers, aggregate_type, table, .. } = shared.load;
+    let Load { keys, first_key, writers, aggregate_type, table, .. } = shared.load;
     let insert = format!(
         "insert into {table} (aggregate_type, aggregate_id, event_type, payload) \
          values ('{aggregate_type}', $1, 'Happened', jsonb_build_object('k', $2::bigint, 'n', $3::bigint))"
     );
-    let own: Vec<u64> = (0..keys).filter(|key| key % writers == writer).collect();
+    let own: Vec<u64> = (first_key..first_key + keys).filter(|key| key % writers == writer).collect();
     let (mut numbers, mut written) = (vec![0_u64; own.len()], Vec::new());
     let mut random = Random::new(writer);
     let mut client = None;

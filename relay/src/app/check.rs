@@ -8,12 +8,13 @@ use regex::Regex;
 
 use crate::app::{kafka, postgres};
 use crate::config::outbox::OnRefusal;
+use crate::config::source::Mode;
 use crate::config::{self, Config};
 use crate::finding::{Finding, Rule, Severity};
 use crate::pipeline::Error;
 use crate::sinks::kafka::check as broker;
 use crate::slots::check as database;
-use crate::slots::check::{Column, Holds, Outbox};
+use crate::slots::check::{Column, ExpectedPolling, Holds, Outbox};
 use crate::slots::setup::Table;
 use crate::sources::wal::{Verdict, verdict};
 
@@ -155,11 +156,22 @@ fn expected_database(config: &Config, options: Options) -> database::Expected {
         has_outbox: !config.outboxes.is_empty(),
         tables: config.outboxes.iter().filter_map(outbox).collect(),
         capture: capture::expected(config),
+        polling: polling(config),
         parks: config.outboxes.iter().any(|outbox| outbox.on_refusal == OnRefusal::Park)
             || config.capture.as_ref().is_some_and(|capture| capture.on_refusal == OnRefusal::Park),
         migrations: postrider::migrations::files().len(),
         old_after: options.old_after,
     }
+}
+
+/// How the outbox is polled, if it is.
+fn polling(config: &Config) -> Option<ExpectedPolling> {
+    let polling = &config.polling;
+    (config.source.mode == Mode::Polling).then(|| ExpectedPolling {
+        deletes: polling.deletes,
+        published_at: polling.published_at.clone(),
+        found_by: std::iter::once(&polling.order).chain(&polling.xid).cloned().collect(),
+    })
 }
 
 /// What is expected of an outbox's table, if it has one.

@@ -1,9 +1,11 @@
 //! From the configuration's `[capture]` to what `init` sets up and `check` expects.
 
+use crate::config::DatabaseConfig;
 use crate::config::capture::{self, Capture, Operation, TablePattern};
 use crate::config::outbox::TableName;
-use crate::slots::setup::Table;
+use crate::config::source::Mode;
 use crate::slots::setup::capture::{CaptureWanted, Operations};
+use crate::slots::setup::{PollingWanted, Table};
 
 /// What shall be captured. A signal is an insertion, so that one is needed for it.
 pub(crate) fn capture(capture: &Capture) -> CaptureWanted {
@@ -22,6 +24,16 @@ pub(crate) fn capture(capture: &Capture) -> CaptureWanted {
         },
         signal_table: capture.signal_table.as_ref().map(table),
     }
+}
+
+/// How the outbox is polled, if it is.
+pub(crate) fn polling(config: &DatabaseConfig) -> Option<PollingWanted> {
+    let polling = &config.polling;
+    (config.source.mode == Mode::Polling).then(|| PollingWanted {
+        deletes: polling.deletes,
+        published_at: polling.published_at.clone(),
+        xid: polling.xid.clone(),
+    })
 }
 
 /// The table as SQL is written with it.

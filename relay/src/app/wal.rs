@@ -19,11 +19,16 @@ pub(super) fn options(config: &Config, accept_gap: bool, reader: watch::Sender<i
         connect: postgres::options(&config.postgres, true),
         slot: config.source.slot.clone(),
         publication: config.source.publication.clone(),
-        outboxes: (0..).zip(&config.outboxes).map(|(route, outbox)| source(route, outbox)).collect(),
+        outboxes: outboxes(config),
         capture: capture::source(config),
         accept_gap: AtomicBool::new(accept_gap),
         reader,
     }
+}
+
+/// Every outbox.
+pub(super) fn outboxes(config: &Config) -> Vec<OutboxSource> {
+    (0..).zip(&config.outboxes).map(|(route, outbox)| source(route, outbox)).collect()
 }
 
 /// One outbox, whose place in the configuration is the number of its route.

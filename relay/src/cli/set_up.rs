@@ -42,9 +42,13 @@ enum Backlog {
 impl SetUp {
     /// What the relay needs; a refusal where it needs no table.
     pub(super) fn wanted(&self, config: &DatabaseConfig, failover: bool) -> Result<Wanted, Refusal> {
+        let polling = wanted::polling(config);
+        let polled = if polling.is_some() { polled_columns(config) } else { Vec::new() };
         let mut tables = config.outboxes.iter().filter_map(|outbox| {
             let table = wanted::table(outbox.table.as_ref()?);
-            Some(OutboxTable { table, columns: outbox.required_columns() })
+            let mut columns = outbox.required_columns();
+            columns.extend(polled.iter().filter(|name| !outbox.required_columns().contains(name)).cloned());
+            Some(OutboxTable { table, columns })
         });
         let first = tables.next();
         let capture = config.capture.as_ref().map(wanted::capture);
@@ -70,8 +74,15 @@ impl SetUp {
                 order: self.backlog_order.clone(),
                 block_ms_max: self.backlog_block_ms_max,
             },
+            polling,
         })
     }
+}
+
+/// The columns without which the outbox cannot be polled.
+fn polled_columns(config: &DatabaseConfig) -> Vec<String> {
+    let published_at = config.polling.published_at.iter().filter(|_| !config.polling.deletes);
+    std::iter::once(&config.polling.order).chain(published_at).cloned().collect()
 }
 
 /// A name as SQL takes it.

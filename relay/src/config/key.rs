@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::config::{
     admin, audit, breaker, capture, clickhouse, consumer, databases, dead_letter, declared, guard, invalidate, kafka,
-    load, log, outbox, parking, partitions, postgres, process, redis, source, standby, topics, tracing,
+    load, log, outbox, parking, partitions, polling, postgres, process, redis, source, standby, topics, tracing,
 };
 
 /// One key of the configuration.
@@ -101,6 +101,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
         postgres::KEYS,
         databases::KEYS,
         source::KEYS,
+        polling::KEYS,
         outbox::KEYS,
         capture::KEYS,
         capture::TYPES_KEYS,

@@ -29,6 +29,7 @@ mod nearest;
 pub mod outbox;
 pub mod parking;
 pub mod partitions;
+pub mod polling;
 pub mod postgres;
 pub mod process;
 pub mod redis;
@@ -56,6 +57,7 @@ use crate::config::{
     outbox::Outbox,
     parking::Parking,
     partitions::Partitions,
+    polling::Polling,
     postgres::Postgres,
     settings::Settings,
     source::Source,
@@ -77,6 +79,8 @@ pub struct Config {
     pub postgres: Postgres,
     /// The slot and publication that are read.
     pub source: Source,
+    /// How the outbox is read where it is polled.
+    pub polling: Polling,
     /// Where events are written, and where they go; none only where tables are captured.
     pub outboxes: Vec<Outbox>,
     /// The ordinary tables whose changes are published, if there are any.
@@ -128,12 +132,23 @@ impl Config {
         let source = Source::from_settings(&mut settings);
         let outboxes = Outbox::all_from_settings(&mut settings);
         let guard = Guard::from_settings(&mut settings, &outboxes);
+        let capture = Capture::from_settings(&mut settings, &source, &outboxes, &read);
+        let polling = Polling::from_settings(&mut settings);
+        Polling::check(&mut settings, &source, &outboxes, capture.as_ref());
+        let kafka = Kafka::from_settings(&mut settings, &read);
+        if source.mode == source::Mode::Polling && kafka.delivery.exactly_once {
+            Source::refuse_mode(
+                &mut settings,
+                "is \"polling\", of which no transaction of Kafka can hold the progress: `kafka.delivery` must be \"at-least-once\"",
+            );
+        }
         let config = Self {
             postgres: Postgres::from_settings(&mut settings, &read),
-            capture: Capture::from_settings(&mut settings, &source, &outboxes, &read),
+            capture,
             source,
+            polling,
             outboxes,
-            kafka: Kafka::from_settings(&mut settings, &read),
+            kafka,
             topics: Topics::from_settings(&mut settings),
             parking: Parking::from_settings(&mut settings),
             partitions: Partitions::from_settings(&mut settings),
@@ -152,6 +167,8 @@ pub struct DatabaseConfig {
     pub postgres: Postgres,
     /// The slot and publication to create.
     pub source: Source,
+    /// How the outbox is read where it is polled.
+    pub polling: Polling,
     /// What to publish; none only where tables are captured.
     pub outboxes: Vec<Outbox>,
     /// The ordinary tables to publish, if there are any.
@@ -187,12 +204,15 @@ impl DatabaseConfig {
         let outboxes = Outbox::all_from_settings(&mut settings);
         let postgres = Postgres::from_settings(&mut settings, &read_file);
         let capture = Capture::from_settings(&mut settings, &source, &outboxes, &read_file);
+        let polling = Polling::from_settings(&mut settings);
+        Polling::check(&mut settings, &source, &outboxes, capture.as_ref());
         let config = Self {
             guard: Guard::from_settings(&mut settings, &outboxes),
             declared: Declared::from_settings(&mut settings, &postgres, &source, capture.as_ref()),
             postgres,
             capture,
             source,
+            polling,
             outboxes,
             partitions: Partitions::from_settings(&mut settings),
         };

@@ -15,6 +15,12 @@ const SLOT: Key = Key {
     fallback: Fallback::Value("postrider"),
     meaning: "The replication slot that remembers what Postgres must keep. One relay reads it at a time; it names the progress record too.",
 };
+const MODE: Key = Key {
+    path: "source.mode",
+    kind: Kind::Choice(&["wal", "polling"]),
+    fallback: Fallback::Value("wal"),
+    meaning: "`wal` reads the replication slot; `polling` looks at the outbox table again and again, by [polling], and needs neither slot nor `wal_level`.",
+};
 const PUBLICATION: Key = Key {
     path: "source.publication",
     kind: Kind::Text("the name of a publication, at most 63 bytes"),
@@ -29,11 +35,22 @@ const IN_FLIGHT_BYTES_MAX: Key = Key {
     meaning: "Most bytes that may be read and not yet durable at the broker. A larger transaction is carried in parts.",
 };
 
-pub(super) const KEYS: &[Key] = &[SLOT, PUBLICATION, IN_FLIGHT_BYTES_MAX];
+pub(super) const KEYS: &[Key] = &[MODE, SLOT, PUBLICATION, IN_FLIGHT_BYTES_MAX];
+
+/// How events are read from Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// From the log, through a slot.
+    Wal,
+    /// From the table.
+    Polling,
+}
 
 /// What is read from Postgres.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
+    /// How.
+    pub mode: Mode,
     /// The replication slot.
     pub slot: String,
     /// The publication that lists the outbox table.
@@ -45,10 +62,16 @@ pub struct Source {
 impl Source {
     pub(super) fn from_settings(settings: &mut Settings) -> Self {
         Self {
+            mode: if settings.choice(&MODE) == 1 { Mode::Polling } else { Mode::Wal },
             slot: settings.checked(&SLOT, is_slot_name),
             publication: settings.checked(&PUBLICATION, is_name),
             in_flight_bytes_max: usize::try_from(settings.unsigned(&IN_FLIGHT_BYTES_MAX)).unwrap_or(usize::MAX),
         }
+    }
+
+    /// Records that the mode does not go with something else.
+    pub(super) fn refuse_mode(settings: &mut Settings, message: &str) {
+        settings.refuse(&MODE, message);
     }
 }
 

@@ -3,8 +3,13 @@
 //! It is opened as every session is, by [`Connection`]: the same servers, TLS, authentication and messages. Then the open way
 //! is handed to `tokio-postgres`.
 
+use std::future::poll_fn;
+use std::sync::Arc;
+
 use bytes::{BufMut, BytesMut};
-use tokio_postgres::{Client, Config, NoTls};
+use tokio::sync::Notify;
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{AsyncMessage, Client, Config, NoTls};
 
 use crate::postgres::adopted::{Adopted, Socket};
 use crate::postgres::connection::Connection;
@@ -30,6 +35,33 @@ pub async fn connect(options: &ConnectOptions) -> Result<Client, Error> {
 /// # Errors
 /// As [`connect`].
 pub async fn connect_to_process(options: &ConnectOptions) -> Result<(Client, i32), Error> {
+    let (client, connection, process) = open(options).await?;
+    // What ends the connection reaches the caller through the statement it was waiting for.
+    tokio::spawn(async move { drop(connection.await) });
+    Ok((client, process))
+}
+
+/// The same as [`connect`], where `rung` is told of every notification that arrives, whatever it says.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_ringing(options: &ConnectOptions, rung: Arc<Notify>) -> Result<Client, Error> {
+    let (client, mut connection, _) = open(options).await?;
+    tokio::spawn(async move {
+        while let Some(Ok(said)) = poll_fn(|cx| connection.poll_message(cx)).await {
+            if matches!(said, AsyncMessage::Notification(_)) {
+                rung.notify_one();
+            }
+        }
+    });
+    Ok(client)
+}
+
+/// The connection that must be driven for a client.
+type Driven = tokio_postgres::Connection<Adopted, NoTlsStream>;
+
+/// A client, its connection, and the process that serves it.
+async fn open(options: &ConnectOptions) -> Result<(Client, Driven, i32), Error> {
     let options = ConnectOptions { replication: false, ..options.clone() };
     let config = config(&options);
     // Opening blocks: looking up names, if nothing else.
@@ -42,9 +74,7 @@ pub async fn connect_to_process(options: &ConnectOptions) -> Result<(Client, i32
     let (client, connection) = config.connect_raw(adopted, NoTls).await.map_err(|error| {
         Error::with_source(Kind::Protocol, format!("{peer} began a session in an unexpected way"), error)
     })?;
-    // What ends the connection reaches the caller through the statement it was waiting for.
-    tokio::spawn(async move { drop(connection.await) });
-    Ok((client, process))
+    Ok((client, connection, process))
 }
 
 /// All that `tokio-postgres` still asks for itself; who we are was settled before.

@@ -91,6 +91,14 @@ impl Template {
         }
     }
 
+    /// What it is made of, in order: a column, or text.
+    pub fn parts(&self) -> impl Iterator<Item = Result<Field, &str>> {
+        self.pieces.iter().map(|piece| match piece {
+            Piece::Text(text) => Err(text.as_str()),
+            Piece::Field(field) => Ok(*field),
+        })
+    }
+
     /// The columns that it names, in order.
     pub fn fields(&self) -> impl Iterator<Item = Field> {
         self.pieces.iter().filter_map(|piece| if let Piece::Field(field) = piece { Some(*field) } else { None })

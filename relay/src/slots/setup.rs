@@ -12,6 +12,7 @@ pub mod capture;
 mod catalog;
 mod grant;
 mod pass;
+pub mod polling;
 mod refuse;
 mod script;
 #[cfg(test)]
@@ -26,6 +27,7 @@ pub use crate::slots::setup::{
     backlog::{BacklogFound, BacklogPlan, BacklogWanted, Choice},
     capture::{CaptureFound, CaptureWanted},
     catalog::read,
+    polling::PollingWanted,
     script::script,
 };
 pub(in crate::slots) use crate::slots::setup::{
@@ -70,6 +72,8 @@ pub struct Wanted {
     pub failover: bool,
     /// What becomes of rows that are older than the slot.
     pub backlog: BacklogWanted,
+    /// How the outbox is polled, if it is: then there is neither publication nor slot.
+    pub polling: Option<PollingWanted>,
 }
 
 /// The table of an outbox.
@@ -307,6 +311,10 @@ pub fn plan(wanted: &Wanted, found: &Found) -> Result<Plan, Vec<Refusal>> {
     if !refusals.is_empty() {
         return Err(refusals);
     }
+    if wanted.polling.is_some() {
+        let transaction = transaction(wanted, found);
+        return Ok(Plan { transaction, creates_relay_role: found.relay.is_none(), ..Plan::default() });
+    }
     let backlog = if found.slot.is_none() { backlog::plan(wanted, found) } else { None };
     Ok(Plan {
         transaction: transaction(wanted, found),
@@ -330,7 +338,7 @@ fn transaction(wanted: &Wanted, found: &Found) -> Vec<Step> {
             steps.push(Step::new(grant.what, grant.sql));
         }
     }
-    if found.publication.is_none() && wanted.outbox.is_some() {
+    if found.publication.is_none() && wanted.outbox.is_some() && wanted.polling.is_none() {
         steps.push(Step::new(
             format!("create publication {}", wanted.publication),
             format!(
@@ -349,6 +357,12 @@ fn transaction(wanted: &Wanted, found: &Found) -> Vec<Step> {
 fn relay_role(wanted: &Wanted, found: Option<RoleFound>) -> Option<Step> {
     let (role, quoted) = (&wanted.relay_role, escape_identifier(&wanted.relay_role));
     let attributes = match found {
+        // Who polls logs in and reads tables.
+        None if wanted.polling.is_some() => {
+            return Some(Step::new(format!("create role {role}"), format!("create role {quoted} login")));
+        }
+        Some(RoleFound { login: true, .. }) if wanted.polling.is_some() => return None,
+        Some(_) if wanted.polling.is_some() => "login",
         None => {
             return Some(Step::new(format!("create role {role}"), format!("create role {quoted} login replication")));
         }

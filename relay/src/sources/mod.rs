@@ -6,5 +6,6 @@
 pub mod capture;
 #[cfg(feature = "downstream")]
 pub mod kafka;
+pub mod polling;
 pub mod snapshot;
 pub mod wal;

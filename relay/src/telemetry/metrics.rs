@@ -15,6 +15,7 @@ mod kafka;
 mod lease;
 mod outbox;
 mod parking;
+mod polling;
 mod process;
 pub mod quantile;
 mod redis;
@@ -45,6 +46,7 @@ pub use kafka::KafkaMetrics;
 pub use lease::LeaseMetrics;
 pub use outbox::OutboxMetrics;
 pub use parking::{OUTCOME, ParkingMetrics, WHY};
+pub use polling::PollingMetrics;
 pub use process::ProcessMetrics;
 pub use redis::{PASS, RESULT, RedisMetrics, STRATEGY};
 pub use section::Description;
@@ -61,6 +63,7 @@ pub const ALL: &[&[Description]] = &[
     BreakerMetrics::ALL,
     BatchMetrics::ALL,
     WalMetrics::ALL,
+    PollingMetrics::ALL,
     IncrementalMetrics::ALL,
     GuardMetrics::ALL,
     SnapshotMetrics::ALL,
@@ -96,6 +99,8 @@ pub struct Metrics {
     pub wal: WalMetrics,
     /// What the slot costs against its budget.
     pub guard: GuardMetrics,
+    /// The source that polls a table.
+    pub polling: PollingMetrics,
     /// Snapshots beside the stream.
     pub incremental: IncrementalMetrics,
     /// The rows that were there before.
@@ -137,6 +142,7 @@ impl Metrics {
             stages: StageMetrics::new(&set),
             wal: WalMetrics::new(&set),
             guard: GuardMetrics::new(&set),
+            polling: PollingMetrics::new(&set),
             incremental: IncrementalMetrics::new(&set),
             snapshot: SnapshotMetrics::new(&set),
             kafka: KafkaMetrics::new(&set),

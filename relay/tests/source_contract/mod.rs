@@ -5,6 +5,8 @@
 mod capture;
 #[cfg(feature = "downstream")]
 mod kafka;
+mod polling;
+mod pooler;
 mod wal;
 
 use std::ops::Range;
@@ -85,6 +87,10 @@ promises! {
     of_the_wal: wal::Outbox::new;
     of_the_wal_over_tls: wal::Outbox::over_tls;
     of_an_outbox_beside_captured_tables: capture::Beside::new;
+    of_a_table_that_is_polled: polling::Table::new;
+    of_a_table_whose_rows_are_deleted: polling::Table::deleting;
+    of_a_table_without_transactions: polling::Table::foreign;
+    of_a_table_behind_a_pooler: polling::Table::pooled;
 }
 
 async fn everything_committed_comes_once_and_in_order(rig: &impl Rig) {

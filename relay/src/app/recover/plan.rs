@@ -118,6 +118,7 @@ impl Plan {
             // Nothing is half delivered any more, so that nothing is counted on.
             publications: 0,
             alone_until: EndLsn::ZERO,
+            polled: false,
             horizon: horizon.or(self.witness.horizon.filter(|_| self.same_history)),
             ..self.witness
         };

@@ -7,6 +7,7 @@ pub mod capture;
 mod connect;
 mod horizon;
 mod migrations;
+mod polling;
 mod publication;
 mod role;
 mod server;
@@ -16,6 +17,7 @@ mod stream;
 mod table;
 
 pub use capture::ExpectedCapture;
+pub use polling::ExpectedPolling;
 pub use stream::identify;
 pub(in crate::slots) use stream::precedes;
 
@@ -48,6 +50,8 @@ pub struct Expected {
     pub tables: Vec<Outbox>,
     /// What is captured, if anything is.
     pub capture: Option<ExpectedCapture>,
+    /// How the outbox is polled, if it is: then nobody asks for a publication or a slot.
+    pub polling: Option<ExpectedPolling>,
     /// Whether events that cannot be delivered are parked in the database.
     pub parks: bool,
     /// How many migrations this version brings.
@@ -121,6 +125,7 @@ pub fn rules() -> impl Iterator<Item = &'static Rule> {
         stream::RULES,
         publication::RULES,
         table::RULES,
+        polling::RULES,
         capture::RULES,
         migrations::RULES,
         horizon::RULES,
@@ -167,26 +172,14 @@ async fn look(expected: &Expected, client: &Client, examined: &mut Examined) -> 
         examined.aggregate_types.push(table::aggregate_types(client, outbox, found.as_ref()).await);
         tables.push(found);
     }
-    if expected.has_outbox {
-        let publication = publication::read(client, expected).await?;
-        findings.extend(publication::examine(expected, &tables, publication.as_ref()));
+    match &expected.polling {
+        Some(polling) => {
+            findings.extend(polling::check(client, expected, polling).await?);
+            findings.retain(|finding| !polling::OF_A_SLOT.contains(&finding.code()));
+        }
+        None => look_at_slot(expected, client, (&server, &tables, may_replicate), examined).await?,
     }
-    if let Some(capture) = &expected.capture {
-        let found = capture::read(client, expected, capture).await?;
-        findings.extend(capture::examine(expected, capture, &server, &found));
-        let published = found.found.captured().filter(|relation| relation.is_published);
-        examined.captured = published.map(|relation| relation.table.clone()).collect();
-    }
-    let slot = slot::read(client, expected).await?;
-    findings.extend(slot::examine(expected, &server, slot.as_ref()));
-    examined.confirmed = slot.as_ref().and_then(|slot| slot.confirmed);
-    if slot.as_ref().is_some_and(|slot| slot.failover) && !server.standby {
-        findings.extend(standbys::check(client, expected).await?);
-    }
-
-    if may_replicate && server.can_stream() {
-        findings.extend(stream::probe(expected, slot.as_ref()).await);
-    }
+    let findings = &mut examined.findings;
     let wide = connect::administrator(expected).await;
     let wide = match wide {
         Ok(wide) => wide,
@@ -198,6 +191,37 @@ async fn look(expected: &Expected, client: &Client, examined: &mut Examined) -> 
     let view = wide.as_ref().unwrap_or(client);
     findings.extend(migrations::check(view, expected, &tables).await?);
     findings.extend(horizon::check(view, expected).await?);
+    Ok(())
+}
+
+/// What is read through a slot: the publications, the captured tables and the slot itself.
+async fn look_at_slot(
+    expected: &Expected,
+    client: &Client,
+    (server, tables, may_replicate): (&server::Server, &[Option<table::TableFound>], bool),
+    examined: &mut Examined,
+) -> Result<(), tokio_postgres::Error> {
+    let findings = &mut examined.findings;
+    if expected.has_outbox {
+        let publication = publication::read(client, expected).await?;
+        findings.extend(publication::examine(expected, tables, publication.as_ref()));
+    }
+    if let Some(capture) = &expected.capture {
+        let found = capture::read(client, expected, capture).await?;
+        findings.extend(capture::examine(expected, capture, server, &found));
+        let published = found.found.captured().filter(|relation| relation.is_published);
+        examined.captured = published.map(|relation| relation.table.clone()).collect();
+    }
+    let slot = slot::read(client, expected).await?;
+    findings.extend(slot::examine(expected, server, slot.as_ref()));
+    examined.confirmed = slot.as_ref().and_then(|slot| slot.confirmed);
+    if slot.as_ref().is_some_and(|slot| slot.failover) && !server.standby {
+        findings.extend(standbys::check(client, expected).await?);
+    }
+
+    if may_replicate && server.can_stream() {
+        findings.extend(stream::probe(expected, slot.as_ref()).await);
+    }
     Ok(())
 }
 

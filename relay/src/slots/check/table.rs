@@ -309,6 +309,7 @@ pub(super) fn expected() -> Expected {
         has_outbox: true,
         tables: Vec::new(),
         capture: None,
+        polling: None,
         parks: false,
         migrations: 4,
         old_after: std::time::Duration::from_secs(600),

@@ -313,6 +313,7 @@ fn relay() -> (Wanted, Here) {
         slot: "postrider".to_owned(),
         failover: false,
         backlog: setup::BacklogWanted { block_ms_max: 60_000, ..setup::BacklogWanted::default() },
+        polling: None,
     };
     let mut here = complete();
     let insertions = Operations { insert: true, update: false, delete: false, truncate: false };

@@ -2,7 +2,7 @@
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
-use crate::slots::setup::{OUR_SCHEMA, Table, Wanted};
+use crate::slots::setup::{OUR_SCHEMA, Table, Wanted, polling};
 
 /// One right of one role.
 pub(in crate::slots) struct Grant {
@@ -52,6 +52,9 @@ pub(super) fn grants<'t>(
         grants.push(on_our_table(relay, "select, insert", "parked_log"));
         grants.push(on_our_table(relay, "select, insert, update, delete", "snapshots"));
         grants.push(on_our_table(relay, "select, insert, update", "leases"));
+    }
+    if let Some(polling) = &wanted.polling {
+        grants.extend(polling::grants(wanted, polling, our_schema));
     }
     grants
 }

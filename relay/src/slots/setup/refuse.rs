@@ -25,6 +25,9 @@ pub(super) fn refusals(wanted: &Wanted, found: &Found) -> Vec<Refusal> {
         refusals.extend(refuse_table(wanted, (&further.table, &further.columns), found.table.as_ref()));
         refusals.extend(refuse_rows(&further.table, found.rows));
     }
+    if wanted.polling.is_some() {
+        return refusals;
+    }
     if let Some(publication) = found.publication.as_ref().filter(|_| wanted.outbox.is_some()) {
         refusals.extend(refuse_publication(wanted, publication));
     }
@@ -72,6 +75,9 @@ fn refuse_server(wanted: &Wanted, found: &Found) -> Vec<Refusal> {
     if server.standby {
         refusals.push(refusal("the server is a standby, which takes no changes", "connect to its primary"));
     }
+    if wanted.polling.is_some() {
+        return refusals;
+    }
     if server.wal_level != "logical" {
         refusals.push(refusal(
             format!("wal_level is {}: the log does not hold what logical replication reads", server.wal_level),
@@ -110,7 +116,7 @@ fn refuse_table(wanted: &Wanted, (table, columns): (&Table, &[String]), found: O
             "name a table with `outbox.table`: only tables can be published",
         ));
     }
-    if !found.logged {
+    if !found.logged && wanted.polling.is_none() {
         let mend = format!("run `alter table {table} set logged`");
         refusals.push(refusal(format!("table {table} is unlogged or temporary: its rows never reach the log"), mend));
     }

@@ -9,7 +9,14 @@ use crate::slots::setup::{Plan, Wanted};
 pub fn script(wanted: &Wanted, plan: &Plan) -> String {
     let mut lines = vec![
         format!("-- Sets database {} up for Postrider.", wanted.database),
-        "-- Run it there with psql, as a superuser or the table's owner; it needs wal_level = logical.".to_owned(),
+        match wanted.polling {
+            None => "-- Run it there with psql, as a superuser or the table's owner; it needs wal_level = logical.".to_owned(),
+            Some(_) => {
+                "-- Run it there with psql, as the table's owner, who may create roles. The index keeps writers of a large table \
+                 waiting\n-- while it builds: then create it before, outside a transaction, with `create index concurrently`."
+                    .to_owned()
+            }
+        },
         // A slot that is made although its publication was not could never be read.
         "\\set ON_ERROR_STOP on".to_owned(),
     ];

@@ -19,6 +19,7 @@ fn wanted() -> Wanted {
         failover: false,
         republishes: false,
         backlog: BacklogWanted { block_ms_max: 60_000, ..BacklogWanted::default() },
+        polling: None,
     }
 }
 
@@ -398,4 +399,42 @@ fn only_a_relay_that_may_release_its_slot_may_write_the_outbox() {
         grants.filter(|step| step.sql.starts_with("grant insert, delete on table")).count()
     };
     assert_eq!((writes(false), writes(true)), (0, 1));
+}
+
+/// The same, polled.
+fn polled(deletes: bool) -> Wanted {
+    let column = |name: &str| Some(name.to_owned());
+    let polling = PollingWanted { deletes, published_at: column("published_at"), xid: column("xid") };
+    Wanted { polling: Some(polling), ..wanted() }
+}
+
+#[test]
+fn who_polls_gets_neither_publication_nor_slot_and_no_replication() {
+    let wanted = polled(false);
+    let plan = plan(&wanted, &Found::fresh(&wanted)).expect("a fresh database can be polled");
+    assert!(plan.slot.is_none() && plan.backlog.is_none() && !plan.passes);
+    let script = script(&wanted, &plan);
+    for line in [
+        "create role \"postrider\" login;",
+        "grant update (\"published_at\") on table \"public\".\"outbox_events\" to \"postrider\";",
+        "grant select, insert, update on table \"postrider\".\"leases\" to \"postrider\";",
+        "create index if not exists \"outbox_events_unpublished_xid\" on \"public\".\"outbox_events\" (\"xid\") where \"published_at\" is null;",
+    ] {
+        assert!(script.contains(line), "{line}\n{script}");
+    }
+    for word in ["replication", "publication", "logical"] {
+        assert!(!script.contains(word), "{word}\n{script}");
+    }
+    let deleting = polled(true);
+    let plan = super::plan(&deleting, &Found::fresh(&deleting)).expect("a fresh database can be polled");
+    assert!(plan.transaction.iter().any(|step| step.sql.starts_with("grant delete on table")));
+}
+
+#[test]
+fn a_server_that_keeps_no_logical_log_can_be_polled() {
+    let wanted = polled(false);
+    let mut found = Found::fresh(&wanted);
+    found.server = Server { wal_level: "minimal".to_owned(), slots_max: 0, senders_max: 0, ..found.server };
+    assert!(plan(&wanted, &found).is_ok());
+    assert!(plan(&super::Wanted { polling: None, ..wanted }, &found).is_err());
 }

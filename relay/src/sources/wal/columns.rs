@@ -63,7 +63,7 @@ pub struct OutboxColumns {
 
 impl OutboxColumns {
     /// The columns that are read, with the part of the event they hold and whether they must be there.
-    fn columns(&self) -> impl Iterator<Item = (&str, Part, bool)> {
+    pub(in crate::sources) fn columns(&self) -> impl Iterator<Item = (&str, Part, bool)> {
         let mapped = [
             (&self.id, Part::Id),
             (&self.aggregate_type, Part::AggregateType),
@@ -100,7 +100,7 @@ impl OutboxColumns {
 
 /// A part of an event that a column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(in crate::sources) enum Part {
     Id,
     AggregateType,
     AggregateId,
@@ -109,6 +109,44 @@ enum Part {
     PayloadBytes,
     Headers,
     Further(usize),
+}
+
+impl Part {
+    /// Puts a column's value where the part belongs.
+    #[inline]
+    pub(in crate::sources) fn put<'r>(
+        self,
+        value: Option<&'r [u8]>,
+        row: &mut OutboxRow<'r>,
+        further: &mut [Option<&'r [u8]>],
+    ) {
+        match self {
+            Self::Id => row.id = value,
+            Self::AggregateType => row.aggregate_type = value,
+            Self::AggregateId => row.aggregate_id = value,
+            Self::EventType => row.event_type = value,
+            Self::Payload => row.payload = value,
+            Self::PayloadBytes => row.payload_bytes = value,
+            Self::Headers => row.headers = value,
+            Self::Further(at) => {
+                if let Some(place) = further.get_mut(at) {
+                    *place = value;
+                }
+            }
+        }
+    }
+
+    /// Notes what the part's column is.
+    pub(in crate::sources) fn describe(self, of: row::Column, types: &mut RowTypes) {
+        match self {
+            Self::Id => types.id = of,
+            Self::AggregateType => types.aggregate_type = of,
+            Self::AggregateId => types.aggregate_id = of,
+            Self::Payload => types.payload = of,
+            Self::Further(index) => types.further[index] = Some(of),
+            Self::EventType | Self::PayloadBytes | Self::Headers => {}
+        }
+    }
 }
 
 /// Where a relation has the columns that are read, and of which types they are.
@@ -144,14 +182,7 @@ impl Places {
                 ));
             };
             let of = row::Column { of: Type::of(column.type_oid), optional: !not_null.contains(name) };
-            match part {
-                Part::Id => types.id = of,
-                Part::AggregateType => types.aggregate_type = of,
-                Part::AggregateId => types.aggregate_id = of,
-                Part::Payload => types.payload = of,
-                Part::Further(index) => types.further[index] = Some(of),
-                Part::EventType | Part::PayloadBytes | Part::Headers => {}
-            }
+            part.describe(of, &mut types);
             parts.push((index, part));
         }
         parts.sort_by_key(|(index, _)| *index);
@@ -186,20 +217,7 @@ impl Places {
                     // An insert carries every value, so an unchanged one cannot be.
                     Column::Null | Column::Unchanged => None,
                 };
-                match next.1 {
-                    Part::Id => row.id = value,
-                    Part::AggregateType => row.aggregate_type = value,
-                    Part::AggregateId => row.aggregate_id = value,
-                    Part::EventType => row.event_type = value,
-                    Part::Payload => row.payload = value,
-                    Part::PayloadBytes => row.payload_bytes = value,
-                    Part::Headers => row.headers = value,
-                    Part::Further(at) => {
-                        if let Some(place) = further.get_mut(at) {
-                            *place = value;
-                        }
-                    }
-                }
+                next.1.put(value, &mut row, further);
                 let Some(following) = parts.next() else { return row };
                 next = following;
             }

@@ -135,6 +135,7 @@ pub(super) fn record(commit: u64, ordinal: u64, end: u64) -> Record {
         publications: 0,
         alone_until: EndLsn::ZERO,
         horizon: None,
+        polled: false,
     }
 }
 

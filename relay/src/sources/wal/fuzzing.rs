@@ -149,6 +149,7 @@ fn start() -> Record {
         publications: 0,
         alone_until: EndLsn::ZERO,
         horizon: None,
+        polled: false,
     }
 }
 

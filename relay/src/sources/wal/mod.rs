@@ -52,6 +52,7 @@ use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
 
 pub use captured::CaptureSource;
+pub(in crate::sources) use columns::Part;
 pub use columns::{OutboxColumns, OutboxSource, OutboxTable};
 pub use horizon::Horizon;
 pub use record::{Record, RecordError, WalPosition, fingerprint};

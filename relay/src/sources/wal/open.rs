@@ -89,7 +89,11 @@ fn start_blocking(options: &WalOptions, from: &From) -> Result<Started, Error> {
     };
     let from = resume(&facts, witness)?;
     if witness.is_some_and(|witness| witness.epoch != from.epoch) {
-        warn!(slot, from = %from.end_lsn, epoch = from.epoch, "events may be missing, as was accepted");
+        if accept_gap {
+            warn!(slot, from = %from.end_lsn, epoch = from.epoch, "events may be missing, as was accepted");
+        } else {
+            info!(slot, from = %from.end_lsn, epoch = from.epoch, "going on where the outbox was polled");
+        }
     }
     let start = StartOptions {
         slot: slot.clone(),

@@ -42,6 +42,8 @@ pub struct Record {
     pub alone_until: EndLsn,
     /// What is delivered in the table's own terms: the newest sample that was passed; none was in a record of former versions.
     pub horizon: Option<Horizon>,
+    /// Whether a polling relay took over from here: what came after was delivered from the table, in no order of the log.
+    pub polled: bool,
 }
 
 impl Record {
@@ -112,7 +114,15 @@ impl Record {
                 None => EndLsn::ZERO,
             },
             horizon: text.horizon.as_ref().map(HorizonText::read).transpose()?,
+            polled: text.polled,
         })
+    }
+
+    /// The note of a relay that goes on by polling where this one ended, if it does not say so already.
+    pub fn handed_to_polling(progress: &Progress) -> Result<Option<Progress>, RecordError> {
+        let (record, snapshot) = Self::parse_whole(&progress.value)?;
+        let value = Self { polled: true, ..record }.to_json(snapshot.as_ref());
+        Ok((!record.polled).then(|| Progress { key: progress.key.clone(), value: value.into() }))
     }
 
     /// The record as the sink keeps it, with what was delivered of a snapshot.
@@ -130,6 +140,7 @@ impl Record {
             publications: format!("{:016x}", self.publications),
             alone_until: (self.alone_until > EndLsn::ZERO).then(|| self.alone_until.to_string()),
             horizon: self.horizon.map(HorizonText::from),
+            polled: self.polled,
             snapshot: snapshot.cloned(),
         };
         serde_json::to_vec(&text).expect("numbers and strings always have a JSON form")
@@ -174,6 +185,8 @@ struct Text {
     alone_until: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     horizon: Option<HorizonText>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    polled: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     snapshot: Option<SnapshotProgress>,
 }
@@ -240,6 +253,7 @@ mod tests {
         publications: 0xabc,
         alone_until: EndLsn::new(0x1_0000_0080),
         horizon: Some(Horizon { below: 801, at: EndLsn::new(0x1_0000_0020), time_ms: 1_790_000_000_000 }),
+        polled: false,
     };
 
     #[test]

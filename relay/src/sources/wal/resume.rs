@@ -41,19 +41,22 @@ pub(super) fn resume(facts: &Facts<'_>, witness: Option<&Record>) -> Result<Reco
         publications: facts.publications,
         alone_until: facts.alone_until,
         horizon: None,
+        polled: false,
     };
     // Without a witness nothing was confirmed by us, since a record is durable before its LSN is confirmed.
     let Some(witness) = witness else { return Ok(fresh) };
     let recounted = witness.publications != 0 && witness.publications != facts.publications;
     match gap(facts, witness) {
+        None if witness.polled && !facts.accept_gap => Err(polled(facts.slot)),
         // The numbers of the changes that are still to come would mean others.
         None if recounted && witness.is_half() => Err(half(facts.slot, witness)),
         None => {
             let Facts { publications, alone_until, .. } = *facts;
-            Ok(Record { timeline: facts.identity.timeline, publications, alone_until, ..*witness })
+            Ok(Record { timeline: facts.identity.timeline, publications, alone_until, polled: false, ..*witness })
         }
         // LSNs may start anew after a recovery: the epoch keeps positions growing.
-        Some(_) if facts.accept_gap => {
+        // What lies between was delivered by polling: whoever made the slot since had to say what becomes of the rest.
+        Some(_) if facts.accept_gap || witness.polled => {
             let epoch = witness.epoch.checked_add(1).ok_or_else(|| {
                 Error::new(End::Source, Kind::Setup, format!("the epoch of slot {:?} cannot grow any more", facts.slot))
                     .with_help("Use a slot of another name.")
@@ -67,6 +70,17 @@ pub(super) fn resume(facts: &Facts<'_>, witness: Option<&Record>) -> Result<Reco
 /// Whether rows were read as of a place that the log, which ends at `end`, does not have. This asks where a record lies in the log.
 fn shows_beyond(shown: CommitLsn, end: EndLsn) -> bool {
     shown.as_u64() > end.as_u64()
+}
+
+/// The slot is the one that was read before the outbox was polled.
+fn polled(slot: &str) -> Error {
+    let context = format!(
+        "slot {slot:?} still has what was delivered since by polling: read now, it would be delivered a second time, all of it"
+    );
+    Error::new(End::Source, Kind::Setup, context).with_help(
+        "Stop the polling relays, drop the slot and make it anew: `select pg_drop_replication_slot(…)`, then `postrider init \
+         --backlog publish`, which puts the rows that wait before everything newer. Or accept the repetition with --accept-gap.",
+    )
 }
 
 /// The publications were changed in the middle of a transaction.
@@ -165,6 +179,7 @@ mod tests {
         publications: PUBLICATIONS,
         alone_until: EndLsn::ZERO,
         horizon: None,
+        polled: false,
     };
 
     const PUBLICATIONS: u64 = 11;
@@ -190,6 +205,18 @@ mod tests {
         assert_eq!(error.kind(), Kind::Gap);
         assert!(error.help().is_some());
         error.to_string()
+    }
+
+    #[test]
+    fn after_polling_only_a_slot_that_is_newer_goes_on() {
+        let witness = Record { polled: true, ..WITNESS };
+        let error = resume(&facts(0x800), Some(&witness)).expect_err("the old slot has it all still");
+        assert_eq!(error.kind(), Kind::Setup);
+        assert!(error.help().expect("a mend").contains("--backlog publish"));
+        let record = resume(&facts(0x2000), Some(&witness)).expect("a slot that was made since");
+        assert_eq!((record.end_lsn, record.epoch, record.polled), (EndLsn::new(0x2000), WITNESS.epoch + 1, false));
+        let record = resume(&Facts { accept_gap: true, ..facts(0x800) }, Some(&witness)).expect("as was accepted");
+        assert_eq!((record.end_lsn, record.polled), (WITNESS.end_lsn, false));
     }
 
     #[test]

@@ -121,6 +121,7 @@ mod tests {
         publications: 0,
         alone_until: EndLsn::ZERO,
         horizon: Some(Horizon { below: 700, at: EndLsn::new(0xf00), time_ms: 0 }),
+        polled: false,
     };
 
     fn stand(timeline: u32, flushed: u64, switch: Option<u64>, next_xid: u64) -> Standing {
