@@ -436,5 +436,5 @@ fn a_server_that_keeps_no_logical_log_can_be_polled() {
     let mut found = Found::fresh(&wanted);
     found.server = Server { wal_level: "minimal".to_owned(), slots_max: 0, senders_max: 0, ..found.server };
     assert!(plan(&wanted, &found).is_ok());
-    assert!(plan(&super::Wanted { polling: None, ..wanted }, &found).is_err());
+    assert!(plan(&Wanted { polling: None, ..wanted }, &found).is_err());
 }
