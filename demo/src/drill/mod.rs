@@ -5,6 +5,7 @@
 
 mod adopt;
 mod crash;
+mod eta;
 mod failover;
 mod failover_lost;
 mod guard;
@@ -65,6 +66,10 @@ pub struct Drill {
 /// Every drill there is.
 pub const DRILLS: &[Drill] = &[
     Drill { name: "crash", about: "Postgres dies under load three times, and comes back by itself" },
+    Drill {
+        name: "eta",
+        about: "A slot that nobody reads fills up, and the time that it was given is compared with the real one",
+    },
     Drill { name: "failover", about: "The primary dies under load; a standby that keeps the slot is promoted" },
     Drill {
         name: "failover-lost",
@@ -97,6 +102,7 @@ pub async fn play(name: &str, options: &Options, screen: &Screen) -> Option<Resu
     Some(match name {
         "crash" => crash::run(servers, options, screen).await,
         "adopt" => adopt::run(servers, options, screen).await,
+        "eta" => eta::run(servers, options, screen).await,
         "failover" => failover::run(servers, options, screen).await,
         "failover-lost" => failover_lost::run(&failover_lost::LOST, servers, options, screen).await,
         "failover-behind" => failover_lost::run(&failover_lost::BEHIND, servers, options, screen).await,

@@ -21,6 +21,7 @@ pub(super) fn options(config: &Config, accept_gap: bool, reader: watch::Sender<i
         publication: config.source.publication.clone(),
         outboxes: outboxes(config),
         capture: capture::source(config),
+        wal_disk_bytes: config.postgres.wal_disk_bytes,
         accept_gap: AtomicBool::new(accept_gap),
         reader,
     }

@@ -13,6 +13,8 @@ use tokio_postgres::{Client, Row};
 use crate::postgres::lsn::EndLsn;
 use crate::slots::error::Error;
 
+#[cfg(test)]
+pub(crate) use server::plain as plain_server;
 pub use server::{OldestTransaction, ServerFacts};
 
 /// A server and its slots at one moment, and the publications of the database that was asked.
@@ -222,7 +224,7 @@ pub async fn read(client: &Client) -> Result<Facts, Error> {
 /// # Errors
 /// What the server or the connection said.
 pub async fn slot(client: &Client, name: &str) -> Result<Option<SlotFacts>, tokio_postgres::Error> {
-    let server = server::read(client).await?;
+    let server = server::itself(client).await?;
     Ok(slots(client, &server, Some(name)).await?.pop())
 }
 
@@ -266,6 +268,34 @@ fn identifiers(list: &str) -> Vec<String> {
     names.push(name);
     names.retain(|name| !name.is_empty());
     names
+}
+
+/// A slot for the tests of those who judge: logical, read by nobody, and hardly behind.
+#[cfg(test)]
+pub(crate) fn plain(name: &str) -> SlotFacts {
+    SlotFacts {
+        name: name.to_owned(),
+        plugin: Some("pgoutput".to_owned()),
+        database: Some("shop".to_owned()),
+        temporary: false,
+        two_phase: false,
+        failover: false,
+        synced: false,
+        reader: None,
+        restart_lsn: Some(EndLsn::new(1000)),
+        confirmed_flush_lsn: Some(EndLsn::new(2000)),
+        retained_bytes: Some(2 << 20),
+        lag_bytes: Some(1 << 20),
+        wal_status: Some("reserved".to_owned()),
+        safe_wal_size: None,
+        inactive_since: None,
+        inactive_seconds: None,
+        invalidation_reason: None,
+        conflicting: None,
+        xmin_age: None,
+        catalog_xmin_age: Some(3),
+        decoded: None,
+    }
 }
 
 #[cfg(test)]

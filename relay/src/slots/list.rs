@@ -15,6 +15,8 @@ use crate::postgres::options::ConnectOptions;
 use crate::postgres::retention::Outlook;
 use crate::slots::facts::{OldestTransaction, PublicationFacts, ServerFacts, SlotFacts};
 
+#[cfg(test)]
+pub(in crate::slots) use judge::tests::judged;
 pub use look::Survey;
 
 /// A database through which a server is looked at.

@@ -135,3 +135,60 @@ impl State {
         changes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slots::facts::{self, SlotFacts};
+    use crate::slots::list::judged;
+
+    fn listing(slots: &[SlotFacts]) -> Listing {
+        let server = judged(facts::plain_server(), slots.to_vec(), &[]);
+        Listing { servers: vec![server], unseen: Vec::new() }
+    }
+
+    fn words(seen: &Seen) -> Vec<String> {
+        seen.changes.iter().map(|change| format!("{} {}", change.slot, change.what)).collect()
+    }
+
+    #[test]
+    fn what_changed_is_told_once() {
+        let mut watch = Watch::over(&[], None);
+        let (mut one, two) = (facts::plain("one"), facts::plain("two"));
+        assert_eq!(words(&watch.see(&listing(&[one.clone()]))), [""; 0], "nothing is known to compare with");
+        assert_eq!(words(&watch.see(&listing(&[one.clone(), two.clone()]))), ["two is new"]);
+        one.wal_status = Some("extended".to_owned());
+        assert_eq!(words(&watch.see(&listing(&[one.clone(), two.clone()]))), ["one extended after reserved"]);
+        assert_eq!(words(&watch.see(&listing(&[one.clone(), two]))), [""; 0]);
+        assert_eq!(words(&watch.see(&listing(&[one]))), ["two is gone; it was reserved"]);
+        let nowhere = Listing { servers: Vec::new(), unseen: Vec::new() };
+        assert_eq!(watch.see(&nowhere), Seen { changes: Vec::new(), alarm: None }, "not seen is not gone");
+    }
+
+    #[test]
+    fn a_slot_that_becomes_lost_ends_the_watch_and_one_that_was_lost_before_only_if_it_was_named() {
+        let mut lost = facts::plain("old");
+        lost.wal_status = Some("lost".to_owned());
+        let mut watch = Watch::over(&[], None);
+        let mut new = facts::plain("new");
+        assert_eq!(watch.see(&listing(&[lost.clone(), new.clone()])).alarm, None);
+        assert_eq!(watch.see(&listing(&[lost.clone(), new.clone()])).alarm, None);
+        new.invalidation_reason = Some("wal_removed".to_owned());
+        let seen = watch.see(&listing(&[lost.clone(), new]));
+        assert_eq!(seen.alarm.as_deref(), Some("slot \"new\" is lost (wal_removed)"));
+        let named = Watch::over(&["old".to_owned()], None).see(&listing(&[lost]));
+        assert_eq!(named.alarm.as_deref(), Some("slot \"old\" is lost (its log is gone)"));
+    }
+
+    #[test]
+    fn less_time_than_was_asked_for_ends_the_watch() {
+        let alarm = |megabytes: i64| {
+            let mut slot = facts::plain("one");
+            slot.safe_wal_size = Some(megabytes << 20);
+            Watch::over(&[], Some(60.0)).see(&listing(&[slot])).alarm
+        };
+        assert_eq!(alarm(60), None);
+        let told = "slot \"one\" reaches max_slot_wal_keep_size in 59 s, which is less than 60 s";
+        assert_eq!(alarm(59).as_deref(), Some(told));
+    }
+}

@@ -128,19 +128,21 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// All metrics at zero.
+    /// All metrics at zero, but for those where zero would say something.
     #[must_use]
     pub fn new() -> Arc<Self> {
         let registry = Registry::new();
         let set = Set(&registry);
         let process = ProcessMetrics::new(&set);
         process.begin();
+        let wal = WalMetrics::new(&set);
+        wal.slot_seconds_to_limit.set(-1);
         Arc::new(Self {
             flow: FlowMetrics::new(&set),
             lease: LeaseMetrics::new(&set),
             breaker: BreakerMetrics::new(&set),
             stages: StageMetrics::new(&set),
-            wal: WalMetrics::new(&set),
+            wal,
             guard: GuardMetrics::new(&set),
             polling: PollingMetrics::new(&set),
             incremental: IncrementalMetrics::new(&set),

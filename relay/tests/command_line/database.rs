@@ -67,6 +67,11 @@ impl Database {
         Connection::connect(&ConnectOptions { password, replication: false, ..options })
     }
 
+    /// As the superuser, in the database `postgres`.
+    pub(crate) fn maintain(&self, sql: &str) {
+        self.maintenance().simple_query(sql).expect("the statement runs");
+    }
+
     fn maintenance(&self) -> Connection {
         let host = Host::Socket(self.server.socket_dir.clone());
         let options = ConnectOptions::new(host, self.server.port, "postgres", &self.server.user);

@@ -9,5 +9,6 @@ mod outbox;
 mod outbox_partitions;
 mod parked;
 pub(crate) mod program;
+mod slot;
 mod status;
 mod usage;

@@ -79,6 +79,7 @@ impl Outbox {
                 shape: OutboxOptions::usual("t.{aggregate_type}"),
             }],
             capture: None,
+            wal_disk_bytes: None,
             accept_gap: false.into(),
             reader: tokio::sync::watch::Sender::new(0),
         }

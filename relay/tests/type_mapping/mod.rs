@@ -111,6 +111,7 @@ async fn published(database: &Database, slot: &str, options: &str) -> HashMap<us
             rereads_rewritten: false,
             reselects: false,
         }),
+        wal_disk_bytes: None,
         accept_gap: false.into(),
         reader: tokio::sync::watch::Sender::new(0),
     };

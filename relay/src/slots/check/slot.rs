@@ -7,6 +7,7 @@ use crate::postgres::lsn::EndLsn;
 use crate::slots::check::Expected;
 use crate::slots::check::connect::literal;
 use crate::slots::check::server::Server;
+use crate::slots::facts;
 
 /// Retained WAL that is worth a look, where no limit is set: a gibibyte, the default of `max_wal_size`.
 const RETAINED_BYTES_MAX: i64 = 1 << 30;
@@ -149,23 +150,9 @@ impl Slot {
     }
 }
 
-/// Columns of later versions are fields of the row that may be absent.
-const SLOT: &str = "
+/// What is asked beyond what every reader of slots asks.
+const BESIDE: &str = "
 select
-  s.plugin::text,
-  s.database::text,
-  s.temporary,
-  s.two_phase,
-  coalesce((to_jsonb(s) ->> 'failover')::boolean, false) as failover,
-  s.wal_status,
-  to_jsonb(s) ->> 'invalidation_reason' as invalidation,
-  pg_wal_lsn_diff(here.lsn, s.restart_lsn)::bigint as retained_bytes,
-  (s.confirmed_flush_lsn - '0/0')::bigint as confirmed,
-  s.active_pid,
-  coalesce(a.usename::text, '') as role,
-  coalesce(a.application_name, '') as application,
-  to_char(a.backend_start at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as since,
-  coalesce((select spill_txns from pg_catalog.pg_stat_replication_slots t where t.slot_name = s.slot_name), 0) as spilled,
   current_setting('logical_decoding_work_mem') as work_mem,
   array(
     select p.pubname::text
@@ -174,31 +161,28 @@ select
     order by 1
   ) as older_than
 from pg_catalog.pg_replication_slots s
-cross join (
-  select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end
-) here (lsn)
-left join pg_catalog.pg_stat_activity a on a.pid = s.active_pid
 where s.slot_name = $1";
 
 pub(super) async fn read(client: &Client, expected: &Expected) -> Result<Option<Slot>, tokio_postgres::Error> {
-    let row = client.query_opt(SLOT, &[&expected.slot, &expected.publications()]).await?;
+    let Some(slot) = facts::slot(client, &expected.slot).await? else { return Ok(None) };
+    let row = client.query_opt(BESIDE, &[&expected.slot, &expected.publications()]).await?;
     Ok(row.map(|row| Slot {
-        plugin: row.get("plugin"),
-        database: row.get("database"),
-        temporary: row.get("temporary"),
-        two_phase: row.get("two_phase"),
-        failover: row.get("failover"),
-        wal_status: row.get("wal_status"),
-        invalidation: row.get("invalidation"),
-        retained_bytes: row.get("retained_bytes"),
-        confirmed: row.get::<_, Option<i64>>("confirmed").map(|bytes| EndLsn::new(bytes.unsigned_abs())),
-        holder: row.get::<_, Option<i32>>("active_pid").map(|pid| Holder {
-            pid,
-            role: row.get("role"),
-            application: row.get("application"),
-            since: row.get("since"),
+        plugin: slot.plugin,
+        database: slot.database,
+        temporary: slot.temporary,
+        two_phase: slot.two_phase,
+        failover: slot.failover,
+        wal_status: slot.wal_status,
+        invalidation: slot.invalidation_reason,
+        retained_bytes: slot.retained_bytes,
+        confirmed: slot.confirmed_flush_lsn,
+        holder: slot.reader.map(|reader| Holder {
+            pid: reader.pid,
+            role: reader.role.unwrap_or_default(),
+            application: reader.application.unwrap_or_default(),
+            since: reader.since,
         }),
-        spilled: row.get("spilled"),
+        spilled: slot.decoded.map_or(0, |decoded| decoded.spill_txns),
         work_mem: row.get("work_mem"),
         older_than: row.get("older_than"),
     }))

@@ -84,9 +84,16 @@ impl ServerFacts {
     }
 }
 
+/// Everything, the oldest transaction included.
 pub(super) async fn read(client: &Client) -> Result<ServerFacts, tokio_postgres::Error> {
-    let row = client.query_typed_one(query::SERVER, &[]).await?;
+    let server = itself(client).await?;
     let oldest = client.query_typed_opt(query::OLDEST, &[]).await?;
+    Ok(ServerFacts { oldest_transaction: oldest.as_ref().map(oldest_transaction), ..server })
+}
+
+/// The server without what goes on there.
+pub(super) async fn itself(client: &Client) -> Result<ServerFacts, tokio_postgres::Error> {
+    let row = client.query_typed_one(query::SERVER, &[]).await?;
     Ok(ServerFacts {
         database: row.get("database"),
         role: row.get("role"),
@@ -104,7 +111,7 @@ pub(super) async fn read(client: &Client) -> Result<ServerFacts, tokio_postgres:
         now: row.get("now"),
         position: EndLsn::new(row.get::<_, Option<i64>>("position").unwrap_or_default().unsigned_abs()),
         sees_all: row.get("sees_all"),
-        oldest_transaction: oldest.as_ref().map(oldest_transaction),
+        oldest_transaction: None,
     })
 }
 
@@ -124,4 +131,28 @@ fn oldest_transaction(row: &Row) -> OldestTransaction {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
 fn text_of_position<S: serde::Serializer>(position: &EndLsn, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(position)
+}
+
+/// A server for the tests of those who judge.
+#[cfg(test)]
+pub(crate) fn plain() -> ServerFacts {
+    ServerFacts {
+        database: "shop".to_owned(),
+        role: "dba".to_owned(),
+        version: 170_002,
+        standby: false,
+        started: 1.0,
+        port: 5432,
+        wal_level: "logical".to_owned(),
+        slots_max: 10,
+        keep_bytes: -1,
+        wal_keep_bytes: 0,
+        segment_bytes: 16 << 20,
+        idle_timeout_seconds: None,
+        clock: 1000.0,
+        now: "1970-01-01T00:16:40Z".to_owned(),
+        position: EndLsn::new(1 << 30),
+        sees_all: true,
+        oldest_transaction: None,
+    }
 }

@@ -6,6 +6,7 @@ use tokio_postgres::{Client, Row, types::ToSql};
 
 use crate::slots::{
     error::Error,
+    facts,
     setup::{
         BacklogFound, BacklogWanted, CaptureFound, Choice, Found, FurtherFound, OUR_SCHEMA, OutboxTable,
         PublicationFound, RoleFound, Server, SlotFound, Table, TableFound, Wanted, backlog, capture, grant::grants,
@@ -167,27 +168,15 @@ async fn publication(client: &Client, name: &str) -> Result<Option<PublicationFo
     }))
 }
 
-/// `failover` is a column of PostgreSQL 17 and later: as a field of the row it may be absent.
-const SLOT: &str = "
-select
-  plugin::text as plugin,
-  database::text as database,
-  temporary,
-  two_phase,
-  coalesce((to_jsonb(s) ->> 'failover')::boolean, false) as failover,
-  coalesce(wal_status = 'lost', false) as lost
-from pg_catalog.pg_replication_slots s
-where slot_name = $1";
-
 async fn slot(client: &Client, name: &str) -> Result<Option<SlotFound>, Error> {
-    let row = optional(client, SLOT, &[&name]).await?;
-    Ok(row.map(|row| SlotFound {
-        plugin: row.get("plugin"),
-        database: row.get("database"),
-        temporary: row.get("temporary"),
-        two_phase: row.get("two_phase"),
-        failover: row.get("failover"),
-        lost: row.get("lost"),
+    let slot = facts::slot(client, name).await.map_err(failed)?;
+    Ok(slot.map(|slot| SlotFound {
+        lost: slot.wal_status.as_deref() == Some("lost"),
+        plugin: slot.plugin,
+        database: slot.database,
+        temporary: slot.temporary,
+        two_phase: slot.two_phase,
+        failover: slot.failover,
     }))
 }
 

@@ -12,7 +12,7 @@ use crate::sources::wal::cut::NotNull;
 use crate::sources::wal::{CaptureSource, WalOptions};
 
 /// How the slot stands to the WAL, for the metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Retention {
     /// WAL that the server keeps for the slot, in bytes.
     pub(super) retained_bytes: i64,
@@ -20,6 +20,10 @@ pub(super) struct Retention {
     pub(super) lag_bytes: i64,
     /// WAL that may be written before the slot is given up, in bytes; `None` without a limit.
     pub(super) safe_bytes: Option<i64>,
+    /// Where the log ends now.
+    pub(super) end: u64,
+    /// The server's clock, in seconds.
+    pub(super) clock: f64,
 }
 
 /// Checks that the slot can be read from this database, and returns its `confirmed_flush_lsn`.
@@ -242,9 +246,11 @@ fn published(sql: &mut Connection, name: &str, table: &OutboxTable, columns: &BT
 
 /// How much WAL the slot holds back; an invalidated slot is a gap.
 pub(super) fn retention(sql: &mut Connection, name: &str) -> Result<Retention, Error> {
+    // A standby tells what is safe from a position that it does not keep up to date.
     let query = format!(
         "select pg_wal_lsn_diff(here.lsn, s.restart_lsn)::bigint, pg_wal_lsn_diff(here.lsn, s.confirmed_flush_lsn)::bigint,
-                s.wal_status, s.safe_wal_size
+                s.wal_status, case when not pg_is_in_recovery() then s.safe_wal_size end,
+                (here.lsn - '0/0')::bigint, extract(epoch from clock_timestamp())::float8
          from pg_catalog.pg_replication_slots s,
               (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end) here(lsn)
          where s.slot_name = {}",
@@ -255,8 +261,15 @@ pub(super) fn retention(sql: &mut Connection, name: &str) -> Result<Retention, E
     if row.get(2).and_then(Option::as_deref) == Some("lost") {
         return Err(lost(name));
     }
-    let bytes = |index: usize| row.get(index).and_then(Option::as_deref).and_then(|text| text.parse().ok());
-    Ok(Retention { retained_bytes: bytes(0).unwrap_or(0), lag_bytes: bytes(1).unwrap_or(0), safe_bytes: bytes(3) })
+    let text = |index: usize| row.get(index).and_then(Option::as_deref);
+    let bytes = |index: usize| text(index).and_then(|text| text.parse::<i64>().ok());
+    Ok(Retention {
+        retained_bytes: bytes(0).unwrap_or(0),
+        lag_bytes: bytes(1).unwrap_or(0),
+        safe_bytes: bytes(3),
+        end: bytes(4).unwrap_or(0).unsigned_abs(),
+        clock: text(5).and_then(|text| text.parse().ok()).unwrap_or_default(),
+    })
 }
 
 const DROPPED: &str = "What is committed from now on is not kept for the relay. Run `postrider slot recover`, which makes it \

@@ -71,6 +71,8 @@ pub struct WalOptions {
     pub outboxes: Vec<OutboxSource>,
     /// What is captured beside them.
     pub capture: Option<CaptureSource>,
+    /// WAL that the server's disk has room for, in bytes, if that is known: how long the slot lasts is reckoned with it.
+    pub wal_disk_bytes: Option<i64>,
     /// Start at the slot's position although events may be missing. Holds until something is acknowledged, whose
     /// progress then knows of the gap: a later gap is another one.
     pub accept_gap: AtomicBool,

@@ -4,7 +4,7 @@
 //! invalidated slot is noticed at the next start. A look every few seconds makes each of them an error at once. Between the looks
 //! it samples what is delivered in the table's own terms: see [`horizon`].
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -13,6 +13,7 @@ use tracing::debug;
 
 use crate::pipeline::{End, Error, Kind};
 use crate::postgres::connection::Connection;
+use crate::postgres::retention::{Standing, WalRate, outlook};
 use crate::sources::wal::horizon::{self, History, Horizons};
 use crate::sources::wal::open::connect_sql;
 use crate::sources::wal::record::Record;
@@ -24,6 +25,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Samples for each look, which is two cheap catalog queries.
 const SAMPLES_A_LOOK: u32 = 5;
+
+/// The rate of the log is the average over so many seconds.
+const RATE_SECONDS: f64 = 60.0;
 
 /// A watch over one open slot; ends when dropped.
 pub(super) struct Watch {
@@ -42,7 +46,8 @@ impl Watch {
     ) -> Self {
         let (report, failed) = mpsc::channel(1);
         let history = History { system_id: from.system_id, timeline: from.timeline };
-        let looks = Arc::new(Looks { options, metrics, history, horizons });
+        let rate = Mutex::new(WalRate::over(RATE_SECONDS));
+        let looks = Arc::new(Looks { options, metrics, history, horizons, rate });
         Self { failed, task: tokio::spawn(watch(sql, looks, report)) }
     }
 
@@ -67,6 +72,7 @@ struct Looks {
     metrics: Arc<Metrics>,
     history: History,
     horizons: Arc<Horizons>,
+    rate: Mutex<WalRate>,
 }
 
 /// Looks for what is wrong, until nobody wants to know.
@@ -101,7 +107,7 @@ impl Looks {
             None => connect_sql(&self.options)?,
         };
         if looks {
-            look(&mut sql, &self.options, &self.metrics)?;
+            self.look(&mut sql)?;
         }
         match horizon::sample(&mut sql, self.history) {
             Ok(sample) => sample.into_iter().for_each(|sample| self.horizons.push(sample)),
@@ -114,14 +120,35 @@ impl Looks {
         }
         Ok(sql)
     }
-}
 
-fn look(sql: &mut Connection, options: &WalOptions, metrics: &Metrics) -> Result<(), Error> {
-    let retention = facts::retention(sql, &options.slot)?;
-    metrics.wal.slot_retained_bytes.set(retention.retained_bytes);
-    metrics.wal.slot_lag_bytes.set(retention.lag_bytes);
-    metrics.wal.slot_safe_bytes.set(retention.safe_bytes.unwrap_or(-1));
-    facts::publications(sql, options)
+    fn look(&self, sql: &mut Connection) -> Result<(), Error> {
+        let retention = facts::retention(sql, &self.options.slot)?;
+        let metrics = &self.metrics.wal;
+        metrics.slot_retained_bytes.set(retention.retained_bytes);
+        metrics.slot_lag_bytes.set(retention.lag_bytes);
+        metrics.slot_safe_bytes.set(retention.safe_bytes.unwrap_or(-1));
+        metrics.slot_seconds_to_limit.set(self.seconds_to_limit(&retention));
+        facts::publications(sql, &self.options)
+    }
+
+    /// The time that is left to the slot; -1 if no limit comes nearer.
+    fn seconds_to_limit(&self, retention: &facts::Retention) -> i64 {
+        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
+        rate.add(retention.clock, retention.end);
+        let standing = Standing {
+            retained_bytes: Some(retention.retained_bytes),
+            lag_bytes: Some(retention.lag_bytes),
+            safe_bytes: retention.safe_bytes,
+            disk_bytes: self.options.wal_disk_bytes,
+            idle_seconds: None,
+            is_read: true,
+        };
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "whole seconds are enough, and a longer time than fits is none"
+        )]
+        outlook(&standing, rate.bytes_per_second()).left.map_or(-1, |left| left.seconds as i64)
+    }
 }
 
 #[cfg(test)]

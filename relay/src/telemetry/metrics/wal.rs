@@ -18,6 +18,7 @@ section! {
         slot_confirmed_lsn: IntGauge = level("postrider_slot_confirmed_lsn", "The position confirmed to the slot, as a number of bytes of WAL.");
         slot_retained_bytes: IntGauge = level("postrider_slot_retained_bytes", "WAL that the server keeps because of the slot.");
         slot_safe_bytes: IntGauge = level("postrider_slot_safe_bytes", "WAL that may still be written before the server gives the slot up; -1 if max_slot_wal_keep_size sets no limit.");
+        slot_seconds_to_limit: IntGauge = level("postrider_slot_seconds_to_limit", "Seconds until the slot reaches max_slot_wal_keep_size or postgres.wal_disk_bytes, whichever comes first, at the rate of WAL of the last minute; -1 while the relay keeps up, or without a limit.");
         slot_lag_bytes: IntGauge = level("postrider_slot_lag_bytes", "WAL written after the position confirmed to the slot.");
     }
 }
