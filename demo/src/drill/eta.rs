@@ -22,6 +22,8 @@ const PART: Duration = Duration::from_millis(50);
 const SECONDS: u64 = 60;
 /// A segment of the log, in bytes.
 const SEGMENT: u64 = 16 << 20;
+/// How long the log grows before the first question, so that its rate is steady.
+const STEADY: Duration = Duration::from_secs(2);
 /// How often the slot's end is looked for.
 const LOOK: Duration = Duration::from_millis(100);
 /// The slot that nobody reads.
@@ -70,6 +72,7 @@ pub(super) async fn run(servers: Servers, options: &Options, screen: &Screen) ->
     let create = format!("select pg_create_logical_replication_slot('{ABANDONED}', 'pgoutput')");
     client.batch_execute(&create).await.doing("creating the slot that nobody reads")?;
     let filler = fill(scene.database.connect().await?);
+    tokio::time::sleep(STEADY).await;
     let end = tokio::spawn(watch(client));
     let (predictions, kept_up) = predict(&relay, &scene.name, &end, screen).await?;
     let end = end.await.map_err(|error| Error::Relay(format!("the watch over the slot ended: {error}")))??;
@@ -127,7 +130,7 @@ async fn predict(
 ) -> Result<(Vec<Prediction>, bool)> {
     let (mut predictions, mut kept_up) = (Vec::new(), true);
     while !end.is_finished() {
-        let words = ["slot", "list", "--output", "json", "--sample", "1s", ABANDONED, own];
+        let words = ["slot", "list", "--output", "json", "--sample", "2s", ABANDONED, own];
         let text = tokio::task::block_in_place(|| relay.ask(&words))?;
         let listing: Value = serde_json::from_str(&text).doing("reading what slot list printed")?;
         let server = &listing["servers"][0];

@@ -157,10 +157,12 @@ impl SlotFacts {
             retained_bytes: row.get("retained"),
             lag_bytes: row.get("lag"),
             wal_status: row.get("wal_status"),
-            // A standby reckons it from a position that it does not keep up to date.
+            // A standby reckons it from a position that it does not keep up to date, and every server some for a slot that keeps
+            // nothing.
             safe_wal_size: match restart {
                 Some(restart) if server.standby => server.safe_bytes(restart),
-                _ => row.get("safe_wal_size"),
+                Some(_) => row.get("safe_wal_size"),
+                None => None,
             },
             inactive_since: row.get("inactive_since"),
             inactive_seconds: row.get("inactive_seconds"),

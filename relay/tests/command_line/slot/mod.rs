@@ -82,11 +82,13 @@ fn states(twenty: &Twenty, listing: &Value) {
         ("temporary_standby", json!(["foreign", null, null, true, false, "reserved"])),
         ("standby", json!(["foreign", null, null, false, false, "reserved"])),
         ("unused", json!(["foreign", null, null, false, false, null])),
+        ("copied", json!(["foreign", "pgoutput", ours, false, false, "reserved"])),
         ("lost", json!(["orphan", "pgoutput", ours, false, false, "lost"])),
         ("lost_standby", json!(["orphan", null, null, false, false, "lost"])),
     ] {
         assert_eq!(facts(listing, name, &what), expected, "{name}");
     }
+    assert_eq!(facts(listing, "unused", &["retained_bytes", "limit", "held_by"]), json!([null, null, null]));
     assert_eq!(facts(listing, "endangered", &["wal_status", "seconds_to_limit"]), json!(["unreserved", 0.0]));
     assert!(number(&slot(listing, "endangered")["safe_wal_size"]) <= 0);
     assert!(advice(listing, "endangered").contains("alter system set max_slot_wal_keep_size = '1024MB'"));

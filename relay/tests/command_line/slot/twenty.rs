@@ -87,7 +87,7 @@ impl Twenty {
     fn set_up(&mut self, newest: bool) {
         self.program.succeed(&["migrate"]);
         self.program.succeed(&["init", "--writer-role", &self.database.writer()]);
-        self.database.run("create table large (text text)");
+        self.database.run("create table public.large (text text)");
         self.logical("idle");
         self.logical("idle_too");
         for sql in [
@@ -100,9 +100,12 @@ impl Twenty {
             },
             "select pg_create_logical_replication_slot('advanced', 'pgoutput')",
             "select pg_replication_slot_advance('advanced', pg_current_wal_lsn())",
+            "select pg_copy_logical_replication_slot('idle', 'copied')",
+            // A physical slot keeps the log from the last checkpoint on, which was long ago.
             "select pg_create_physical_replication_slot('standby', true)",
+            "select pg_replication_slot_advance('standby', pg_current_wal_lsn())",
             "select pg_create_physical_replication_slot('unused')",
-            "insert into large select repeat('x', 200) from generate_series(1, 2000)",
+            "insert into public.large select repeat('x', 200) from generate_series(1, 2000)",
             "select count(*) from pg_logical_slot_peek_changes('spilled', null, null)",
         ] {
             self.database.run(sql);
@@ -119,6 +122,7 @@ impl Twenty {
         for sql in [
             "select pg_create_logical_replication_slot('temporary', 'test_decoding', true)",
             "select pg_create_physical_replication_slot('temporary_standby', true, true)",
+            "select pg_replication_slot_advance('temporary_standby', pg_current_wal_lsn())",
         ] {
             temporary.simple_query(sql).expect("a temporary slot");
         }
