@@ -23,6 +23,8 @@ pub(super) fn slot(slot: &Slot, server: &ServerFacts, publications: &[Publicatio
     match &slot.held_by {
         Some(Hold::Nobody) => advice.extend(unread(slot)),
         Some(Hold::Transaction(transaction)) => advice.push(pinned(transaction)),
+        // The session that made a temporary slot holds it, whether or not it reads.
+        Some(Hold::Reader) if slot.facts.temporary => {}
         Some(Hold::Reader) => advice.push("its reader is slower than the log grows: look at the reader".to_owned()),
         Some(Hold::Hidden) | None => {}
     }

@@ -136,7 +136,7 @@ impl Twenty {
         let pinned = self.stream("pinned", &["theirs", "Also Theirs"]);
         let mut open = self.session();
         open.simple_query("begin").expect("a transaction");
-        open.simple_query("select pg_current_xact_id()").expect("a transaction that writes");
+        open.simple_query("insert into public.large values ('x')").expect("a transaction that writes");
         self.go_on(3);
         let end: EndLsn = self.database.value("select pg_current_wal_lsn()").parse().expect("a position");
         ours.confirm(end);
