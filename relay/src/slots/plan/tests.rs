@@ -312,6 +312,7 @@ fn relay() -> (Wanted, Here) {
         capture: None,
         slot: "postrider".to_owned(),
         failover: false,
+        republishes: false,
         backlog: setup::BacklogWanted { block_ms_max: 60_000, ..setup::BacklogWanted::default() },
         polling: None,
     };
