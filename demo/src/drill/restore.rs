@@ -7,11 +7,14 @@ use xtask::services::PrivatePostgres;
 
 use crate::drill::incident::{judge, names_the_mend, recover, refuses};
 use crate::drill::{Load, Options, Report, Scene, Servers, Writers};
-use crate::error::Result;
+use crate::error::{Doing, Result};
 use crate::screen::Screen;
 
 /// How long anything may take to go on.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// More log than was lost, without a transaction.
+const FILL: &str = "select pg_logical_emit_message(false, 'drill', repeat('x', 1048576)) from generate_series(1, 16)";
 
 pub(super) async fn run(servers: Servers, options: &Options, screen: &Screen) -> Result<Report> {
     let mut server = tokio::task::block_in_place(|| PrivatePostgres::start(None, &[]))?;
@@ -43,6 +46,10 @@ pub(super) async fn run(servers: Servers, options: &Options, screen: &Screen) ->
         server.start_again()
     })?;
     let words = refuses(process).await?;
+    // Now the log does not end before what was delivered any more.
+    let sql = scene.database.connect().await?;
+    sql.batch_execute(FILL).await.doing("writing log")?;
+    let grown = refuses(relay.start()?).await?;
     screen.say("          postrider slot recover --yes");
     let recovered = recover(&relay)?;
     writers.release();
@@ -55,7 +62,10 @@ pub(super) async fn run(servers: Servers, options: &Options, screen: &Screen) ->
     let report = recovered
         .told(report, "other", &counted)
         .wanted(names_the_mend(&words), || format!("the relay names what helps; it said {words}"))
-        .wanted(words.contains("lost in the database"), || format!("the relay names the range; it said {words}"));
+        .wanted(words.contains("lost in the database"), || format!("the relay names the range; it said {words}"))
+        .wanted(grown.contains("next transaction"), || {
+            format!("it knows an older copy that has grown; it said {grown}")
+        });
     if report.passed() && !options.keep {
         scene.clear(false).await?;
     } else {

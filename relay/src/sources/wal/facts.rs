@@ -70,6 +70,13 @@ pub(super) fn slot(sql: &mut Connection, name: &str, delivered_before: bool) -> 
         .ok_or_else(|| setup(format!("slot {name:?} has no confirmed position"), "Drop it and run `postrider init`."))
 }
 
+/// The number of the server's next transaction; a standby gives out none.
+pub(super) fn next_xid(sql: &mut Connection) -> Result<Option<u64>, Error> {
+    let query = "select pg_snapshot_xmax(pg_current_snapshot()) where not pg_is_in_recovery()";
+    let rows = ask(sql, query, "its transactions")?;
+    Ok(rows.first().and_then(|row| row.first()?.as_deref()?.parse().ok()))
+}
+
 /// Checks that the publications are there and carry what is read.
 pub(super) fn publications(sql: &mut Connection, options: &WalOptions) -> Result<(), Error> {
     if !options.outboxes.is_empty() {

@@ -85,6 +85,7 @@ fn start_blocking(options: &WalOptions, from: &From) -> Result<Started, Error> {
         publications: fingerprint(options.publications(reading)),
         alone_until,
         shown: from.snapshot.as_ref().map_or(CommitLsn::ZERO, |snapshot| snapshot.horizon()),
+        next_xid: facts::next_xid(&mut sql)?,
         accept_gap,
     };
     let from = resume(&facts, witness)?;

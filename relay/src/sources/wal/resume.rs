@@ -24,6 +24,8 @@ pub(super) struct Facts<'a> {
     pub(super) alone_until: EndLsn,
     /// From where on no row of the snapshot shows a change; zero without one.
     pub(super) shown: CommitLsn,
+    /// The number of the server's next transaction; `None` where it gives out none.
+    pub(super) next_xid: Option<u64>,
     /// The operator accepts that events may be missing.
     pub(super) accept_gap: bool,
 }
@@ -96,7 +98,7 @@ fn half(slot: &str, witness: &Record) -> Error {
 
 /// The reason why going on from the witness would lose events silently, if there is one.
 fn gap(facts: &Facts<'_>, witness: &Record) -> Option<Error> {
-    let Facts { slot, confirmed, identity, history, shown, .. } = facts;
+    let Facts { slot, confirmed, identity, history, shown, next_xid, .. } = facts;
     let gap = |context: String| {
         Error::new(End::Source, Kind::Gap, context).with_help(
             "Run `postrider slot recover`: it publishes from the outbox table what is missing, and lets the relay go on. As a \
@@ -149,6 +151,14 @@ fn gap(facts: &Facts<'_>, witness: &Record) -> Option<Error> {
             identity.flushed, witness.end_lsn, witness.commit_lsn
         )));
     }
+    // The log of an older copy may have grown beyond the witness meanwhile.
+    if let Some((horizon, next)) = witness.horizon.zip(*next_xid).filter(|(horizon, next)| horizon.below > *next) {
+        return Some(gap(format!(
+            "the server's next transaction is {next}, but transactions up to {} were delivered: it was restored from an older copy, \
+             and what was committed since that was made was published and is lost in the database",
+            horizon.below
+        )));
+    }
     if *confirmed > witness.end_lsn {
         return Some(gap(format!(
             "slot {slot:?} was confirmed up to {confirmed}, but events were delivered only up to {}: what was committed \
@@ -164,6 +174,7 @@ mod tests {
     use std::sync::LazyLock;
 
     use super::*;
+    use crate::sources::wal::horizon::Horizon;
 
     static IDENTITY: SystemIdentity =
         SystemIdentity { system_id: 7, timeline: 2, flushed: EndLsn::new(0x5000), database: None };
@@ -196,6 +207,7 @@ mod tests {
             publications: PUBLICATIONS,
             alone_until: EndLsn::ZERO,
             shown: CommitLsn::ZERO,
+            next_xid: None,
             accept_gap: false,
         }
     }
@@ -244,6 +256,19 @@ mod tests {
     fn another_cluster_is_refused() {
         let text = refusal(&facts(0x500), &Record { system_id: 8, ..WITNESS });
         assert!(text.contains("cluster 7") && text.contains("cluster 8"), "{text}");
+    }
+
+    #[test]
+    fn an_older_copy_whose_log_has_grown_is_known_by_the_number_of_its_next_transaction() {
+        let horizon = Some(Horizon { below: 700, at: EndLsn::new(0x900), time_ms: 0 });
+        let witness = Record { horizon, ..WITNESS };
+        for (next_xid, refused) in [(None, false), (Some(699), true), (Some(700), false), (Some(90_000), false)] {
+            let found = resume(&Facts { next_xid, ..facts(0x800) }, Some(&witness));
+            assert_eq!(found.is_err(), refused, "{next_xid:?}");
+        }
+        let error = resume(&Facts { next_xid: Some(699), ..facts(0x800) }, Some(&witness)).unwrap_err();
+        assert_eq!(error.kind(), Kind::Gap);
+        assert!(error.to_string().contains("next transaction is 699"), "{error}");
     }
 
     #[test]

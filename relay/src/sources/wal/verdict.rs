@@ -45,6 +45,7 @@ pub fn verdict(
             publications: witness.publications,
             alone_until: witness.alone_until,
             shown: CommitLsn::ZERO,
+            next_xid: None,
             accept_gap: false,
         },
         Some(&witness),
@@ -85,6 +86,7 @@ pub fn standing(
         publications: record.publications,
         alone_until: record.alone_until,
         shown: CommitLsn::ZERO,
+        next_xid: None,
         accept_gap: false,
     };
     let end = match history.iter().find(|switch| switch.timeline == record.timeline) {
