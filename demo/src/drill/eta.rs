@@ -132,7 +132,8 @@ async fn predict(
     while !end.is_finished() {
         let words = ["slot", "list", "--output", "json", "--sample", "2s", ABANDONED, own];
         let text = tokio::task::block_in_place(|| relay.ask(&words))?;
-        let listing: Value = serde_json::from_str(&text).doing("reading what slot list printed")?;
+        let listing: Value =
+            serde_json::from_str(&text).map_err(|error| Error::Relay(format!("slot list printed no JSON: {error}")))?;
         let server = &listing["servers"][0];
         let slot = |name: &str| server["slots"].as_array()?.iter().find(|slot| slot["name"] == name);
         kept_up &= slot(own).is_some_and(|slot| slot["keeps_up"] == true);
