@@ -39,7 +39,7 @@ pub(super) async fn run(servers: Servers, options: &Options, screen: &Screen) ->
     ledger.goes_on(PATIENCE).await?;
     let taken_after = begun.elapsed();
     writers.write_more(events, PATIENCE).await?;
-    caught_up(&ledger, &writers).await;
+    ledger.reaches(writers.committed(), PATIENCE).await?;
     let forth = repeated(&ledger) - before;
 
     screen.say("          the relay is stopped, and Debezium reads the slot again");
@@ -78,14 +78,6 @@ async fn prepare(scene: &Scene) -> Result<()> {
 /// Records that were read more than once so far.
 fn repeated(ledger: &Ledger) -> u64 {
     ledger.records().saturating_sub(ledger.distinct())
-}
-
-/// Waits until what is committed by now has arrived.
-async fn caught_up(ledger: &Ledger, writers: &Writers) {
-    let (committed, begun) = (writers.committed(), Instant::now());
-    while ledger.distinct() < committed && begun.elapsed() < PATIENCE {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// The connector's options that the relay takes over; the same for both engines.

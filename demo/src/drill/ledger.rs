@@ -118,6 +118,24 @@ impl Ledger {
         Ok(())
     }
 
+    /// Waits until so many different events arrived.
+    ///
+    /// # Errors
+    /// If they do not within `patience`.
+    pub async fn reaches(&self, events: u64, patience: Duration) -> Result<()> {
+        let begun = Instant::now();
+        while self.distinct() < events {
+            if begun.elapsed() > patience {
+                return Err(Error::Relay(format!(
+                    "{} events arrived within {patience:?}, not {events}",
+                    self.distinct()
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
     /// The longest time without anything new that reaches into the time since `from`.
     pub fn longest_gap_since(&self, from: Instant) -> Duration {
         let from = u64::try_from(from.saturating_duration_since(self.shared.started).as_micros()).unwrap_or(u64::MAX);

@@ -34,7 +34,11 @@ pub(super) async fn run(servers: Servers, options: &Options, screen: &Screen) ->
     screen.say("          a backup is made, and the relay goes on");
     let backup = tokio::task::block_in_place(|| server.backup())?;
     let process = relay.start()?;
+    let behind = writers.committed();
     writers.write_more(events, PATIENCE).await?;
+    // What the record says of transactions is sampled once a second, and counts when the stream has passed it.
+    ledger.reaches(behind + events, PATIENCE).await?;
+    writers.write_more(events / 2, PATIENCE).await?;
     ledger.goes_on(PATIENCE).await?;
 
     screen.say("          the server is lost, and the backup is put back");
