@@ -142,7 +142,7 @@ pub async fn recover(config: &Config, options: Options) -> Result<Report, Error>
     let mut report = plan.report(snapshot.as_ref());
     let held = read_back(config, &options, &session, &plan, &mut report).await?;
     let tables = sift(&mut session, &plan, held.as_ref(), &mut report).await?;
-    report.captured(captured(config, &session).await?);
+    report.captured(&captured(config, &session).await?);
     let Some(mut sink) = sink else { return Ok(report) };
     let (begins, horizon) = make_slot(&session, &plan, &options, &tables, &mut report).await?;
     if options.snapshot && plan.reads_again(snapshot.as_ref()) {
@@ -240,7 +240,7 @@ async fn read_back(
     if !options.read_back || topics.is_empty() || plan.tables().is_empty() {
         return Ok(None);
     }
-    let mut oldest = plan.from_ms();
+    let mut oldest = plan.missing_since_ms();
     for table in plan.tables() {
         let of_table = session.oldest_ms(table, &plan.suspects).await?;
         oldest = oldest.zip(of_table).map(|(one, other)| one.min(other)).or(oldest).or(of_table);

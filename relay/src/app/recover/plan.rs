@@ -92,7 +92,7 @@ impl Plan {
     }
 
     /// From when on events may be missing, in milliseconds since 1970, if the witness tells.
-    pub(super) fn from_ms(&self) -> Option<i64> {
+    pub(super) fn missing_since_ms(&self) -> Option<i64> {
         match self.suspects.same_history {
             true => self.witness.horizon.map(|horizon| horizon.time_ms),
             false => self.suspects.from_ms,

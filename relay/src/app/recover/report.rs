@@ -162,7 +162,7 @@ impl Report {
     }
 
     /// Names the captured tables whose changes are gone.
-    pub(super) fn captured(&mut self, tables: Vec<Table>) {
+    pub(super) fn captured(&mut self, tables: &[Table]) {
         if tables.is_empty() {
             self.ranges.retain(|range| !range.what.is_empty());
             return;
