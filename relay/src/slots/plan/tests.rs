@@ -310,6 +310,7 @@ fn relay() -> (Wanted, Here) {
         further: Vec::new(),
         publication: "postrider".to_owned(),
         capture: None,
+        republishes: false,
         slot: "postrider".to_owned(),
         failover: false,
         republishes: false,
