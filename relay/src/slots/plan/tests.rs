@@ -313,7 +313,6 @@ fn relay() -> (Wanted, Here) {
         republishes: false,
         slot: "postrider".to_owned(),
         failover: false,
-        republishes: false,
         backlog: setup::BacklogWanted { block_ms_max: 60_000, ..setup::BacklogWanted::default() },
         polling: None,
     };

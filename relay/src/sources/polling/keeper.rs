@@ -222,7 +222,7 @@ impl Keeper {
         match tokio::time::timeout(RELEASE_MAX, release).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                warn!(error = error.chain(), "the leases were not given back: they run out by themselves")
+                warn!(error = error.chain(), "the leases were not given back: they run out by themselves");
             }
             Err(_) => warn!("the leases were not given back in time: they run out by themselves"),
         }

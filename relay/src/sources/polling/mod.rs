@@ -314,7 +314,7 @@ fn check(options: &PollingOptions, outbox: &str, columns: &[Found]) -> Result<()
             "[polling] xid_column must name a column of type xid8 with the default pg_current_xact_id(), or be \"\".";
         return wrong(name, "of type xid8", help);
     }
-    if options.after == After::Mark && !of.published_at.as_ref().is_some_and(|name| found(name).is_some()) {
+    if options.after == After::Mark && of.published_at.as_ref().is_none_or(|name| found(name).is_none()) {
         let name = of.published_at.as_deref().unwrap_or("published_at");
         let help = "Add it (timestamptz, null), name another by [polling] published_at_column, or let delivered rows be \
                     deleted by [polling] after = \"delete\".";

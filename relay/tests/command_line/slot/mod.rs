@@ -243,13 +243,13 @@ impl Writer {
         use std::sync::atomic::Ordering::Relaxed;
         let done = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let (told, mut session) =
-            (std::sync::Arc::clone(&done), database.session(&database.server.user, None).unwrap());
+            (std::sync::Arc::clone(&done), database.session(&database.server.user, None).expect("a session"));
         let thread = std::thread::spawn(move || {
             for _ in 0..8000 {
                 if told.load(Relaxed) {
                     return;
                 }
-                session.simple_query("select pg_logical_emit_message(false, 'filler', repeat('x', 1000))").unwrap();
+                session.simple_query("select pg_logical_emit_message(false, 'filler', repeat('x', 1000))").expect("it is written");
             }
         });
         Self { done, thread }
@@ -257,6 +257,6 @@ impl Writer {
 
     fn stop(self) {
         self.done.store(true, std::sync::atomic::Ordering::Relaxed);
-        self.thread.join().unwrap();
+        self.thread.join().expect("the writer ended well");
     }
 }
