@@ -96,10 +96,12 @@ fn what_has_drifted_is_mended_by_its_own_statement() {
     }
 }
 
+/// What is wrong, what is said of it, and its mend.
+type Wrong = (fn(&mut Wanted, &mut Here), &'static str, &'static str);
+
 #[test]
-fn what_would_break_what_runs_is_refused_with_its_mend() {
-    type Change = fn(&mut Wanted, &mut Here);
-    let cases: &[(Change, &str, &str)] = &[
+fn a_publication_that_would_break_what_runs_is_refused_with_its_mend() {
+    let cases: &[Wrong] = &[
         (
             |w, h| {
                 w.publications[0].identities.clear();
@@ -155,6 +157,13 @@ fn what_would_break_what_runs_is_refused_with_its_mend() {
             "takes in tables by rule",
             "give the section another name",
         ),
+    ];
+    refused(cases);
+}
+
+#[test]
+fn a_slot_that_cannot_be_as_declared_is_refused_with_its_mend() {
+    let cases: &[Wrong] = &[
         (|_, h| h.roles.clear(), "there is no role etl", "create role \"etl\""),
         (|_, h| h.facts.slots[0].plugin = None, "is a physical slot", "another name"),
         (|_, h| h.facts.slots[0].plugin = Some("wal2json".to_owned()), "plugin wal2json, not pgoutput", "correct it"),
@@ -211,6 +220,11 @@ fn what_would_break_what_runs_is_refused_with_its_mend() {
             "with its primary first",
         ),
     ];
+    refused(cases);
+}
+
+/// Insists that each case has one refusal, of these words.
+fn refused(cases: &[Wrong]) {
     for (change, what, mend) in cases {
         let (mut wanted, mut here) = (wanted(), complete());
         change(&mut wanted, &mut here);
@@ -275,7 +289,7 @@ fn what_is_not_declared_is_shown_and_what_somebody_uses_is_never_dropped() {
             r#"drop publication "legacy""#,
         ]
     );
-    let text = script(&[plan.clone()], false);
+    let text = script(std::slice::from_ref(&plan), false);
     assert!(
         text.contains("-- not declared: slot read (pgoutput of database shop, retains 3072 KiB, read by process 4711)"),
         "{text}"

@@ -249,7 +249,9 @@ impl Writer {
                 if told.load(Relaxed) {
                     return;
                 }
-                session.simple_query("select pg_logical_emit_message(false, 'filler', repeat('x', 1000))").expect("it is written");
+                session
+                    .simple_query("select pg_logical_emit_message(false, 'filler', repeat('x', 1000))")
+                    .expect("it is written");
             }
         });
         Self { done, thread }
