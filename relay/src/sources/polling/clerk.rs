@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use crate::pipeline::{End, Error, Kind};
+use crate::sources::polling::holds::{RowName, Shared};
 use crate::sources::polling::keeper::Leases;
 use crate::sources::polling::session::{Purpose, Session, value};
-use crate::sources::polling::shared::{RowName, Shared};
 use crate::sources::polling::statement::Statements;
 use crate::telemetry::Metrics;
 

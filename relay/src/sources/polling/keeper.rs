@@ -16,8 +16,8 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use crate::pipeline::{End, Error, Kind};
+use crate::sources::polling::holds::Shared;
 use crate::sources::polling::session::{Purpose, Session, number, value};
-use crate::sources::polling::shared::Shared;
 use crate::telemetry::Metrics;
 
 /// How often a relay renews its leases within their time.

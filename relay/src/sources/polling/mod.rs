@@ -10,13 +10,13 @@
 //! set beyond a transaction (`session.rs`). What they share is in `shared.rs`.
 
 mod clerk;
+mod holds;
 mod keeper;
 mod moment;
 mod options;
 mod reader;
 mod rows;
 mod session;
-mod shared;
 mod statement;
 mod wait;
 
@@ -32,11 +32,11 @@ use uuid::Uuid;
 
 use crate::pipeline::{Batch, End, Error, Kind, Position, Progress, Source};
 use crate::sources::polling::clerk::{Clerk, Delivered};
+use crate::sources::polling::holds::{RowName, Shared};
 use crate::sources::polling::keeper::{Keeper, Leases};
 use crate::sources::polling::reader::{Cut, Reader, Route};
 use crate::sources::polling::rows::{Found, Shaper};
 use crate::sources::polling::session::{Purpose, Session, number, value};
-use crate::sources::polling::shared::{RowName, Shared};
 use crate::sources::polling::statement::{Statements, describe};
 use crate::telemetry::Metrics;
 

@@ -11,11 +11,11 @@ use tokio::sync::{Notify, mpsc};
 use tokio_postgres::SimpleQueryRow;
 
 use crate::pipeline::{End, Error, Kind, Messages};
+use crate::sources::polling::holds::{RowName, Shared, Turn};
 use crate::sources::polling::moment::Moment;
 use crate::sources::polling::options::PollingOptions;
 use crate::sources::polling::rows::Shaper;
 use crate::sources::polling::session::{Purpose, Session, number, value};
-use crate::sources::polling::shared::{RowName, Shared, Turn};
 use crate::sources::polling::statement::{Page, Statements};
 use crate::sources::polling::wait::Rest;
 use crate::telemetry::Metrics;
