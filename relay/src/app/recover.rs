@@ -4,7 +4,7 @@
 //! Guarantee: the progress record, the witness of what was delivered, is written last. Until then a relay that starts finds a gap and
 //! refuses, and recovery can be run again: it decides by the same witness. Nothing is lost by ending it at any step.
 //!
-//! Of the rows of an outbox those may be missing in Kafka that the [`Horizon`](crate::sources::wal::Horizon) of the witness does not
+//! Of the rows of an outbox those may be missing in Kafka that the [`Horizon`] of the witness does not
 //! cover. On another history (a dump, an older copy, a lossy failover) numbers of transactions start anew, so that the time when a row
 //! was written decides as well, with a margin. What the topics are found to hold is left out; the rest is written anew behind the
 //! beginning of the new slot, in its order.
