@@ -75,6 +75,10 @@ pub const DRILLS: &[Drill] = &[
         name: "failover-lost",
         about: "The same with a standby that has neither the slot nor all that was published",
     },
+    Drill {
+        name: "failover-behind",
+        about: "The same with a standby that keeps the slot and lags behind what was published",
+    },
     Drill { name: "invalidated", about: "The slot is invalidated by max_slot_wal_keep_size under load" },
     Drill { name: "upgrade", about: "A major upgrade by dump, from PostgreSQL 15 to 18" },
     Drill { name: "adopt", about: "A Debezium connector's slot is taken over under load, and handed back" },
