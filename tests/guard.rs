@@ -106,30 +106,6 @@ async fn an_alert_touches_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_another_program_reads_is_not_released() {
-    let site = Site::new("foreign").await;
-    // Another program has the slot; it only looks.
-    let look = format!(
-        "select count(*) from pg_logical_slot_peek_binary_changes('{0}', null, null, 'proto_version', '1', 'publication_names', '{0}'), pg_sleep(3)",
-        site.name()
-    );
-    write_wal(&site).await;
-    let peeking = site.connect().await;
-    let peek = tokio::spawn(async move { peeking.batch_execute(&look).await });
-    let name = site.name().to_owned();
-    let active = async || {
-        let active = "select active from pg_replication_slots where slot_name = $1";
-        site.db().query_one(active, &[&name]).await.expect("the slot is there").get::<_, bool>(0).then_some(())
-    };
-    until("the slot is read", PATIENCE, active).await;
-    let relay = guarded(&site, "release").with("POSTRIDER_KAFKA_BOOTSTRAP_SERVERS", NO_BROKER).start();
-    relay.logs(&["another program reads it"]).await;
-    assert_eq!(slots(&site).await, 1);
-    drop(relay);
-    peek.await.expect("it ends").expect("it was not disturbed");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_an_open_transaction_keeps_is_not_released_and_said_to_be_so() {
     let site = Site::new("pinned").await;
     let reader = site.reader();

@@ -143,7 +143,10 @@ async fn a_publication_younger_than_its_slot_is_a_gap_on_the_oldest_and_newest_p
         emit(&site, "after", 1).await;
         let before = site.confirmed().await;
         let ended = site.relay().start().ended().await;
-        ended.expect(1, &["publication", name, "does not exist at the place in the WAL", "postrider init"]);
+        ended.expect(
+            1,
+            &["publication", name, "does not exist at the place in the WAL", "postrider slot recover --anew"],
+        );
         assert_eq!(site.confirmed().await, before, "nothing was confirmed, so nothing was forgotten");
     }
 }

@@ -252,7 +252,7 @@ async fn a_server_that_was_loaded_from_a_dump_goes_on_where_the_old_one_was() {
     write(&site, "new", 1, 10).await;
     drop(old);
     let ended = there(site.relay(), &server.environment()).start().ended().await;
-    ended.expect(1, &["on cluster", "postrider slot recover"]);
+    ended.expect(1, &["postrider slot recover"]);
     let repeated_before = repeated(&reader);
     let report = recovered(there(site.administrator(), &server.environment()));
     assert_eq!((&report["history"], &report["epoch"]), (&Value::from("other"), &Value::from(2)), "{report:#}");

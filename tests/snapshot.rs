@@ -245,7 +245,7 @@ async fn each_mode_reads_what_it_says_and_a_lost_slot_is_made_good_where_that_is
     relay.terminate().await.expect(0, &[]);
     let slot = site.name();
     site.sql(&format!("select pg_drop_replication_slot('{slot}'); delete from items where id <= 5")).await;
-    capturing_only(&site, "initial").start().ended().await.expect(1, &["does not exist", "postrider init"]);
+    capturing_only(&site, "initial").start().ended().await.expect(1, &["does not exist", "postrider slot recover"]);
     let mut relay = capturing_only(&site, "when_needed").start();
     relay.ready().await;
     relay.logs(&["changes are missing", "slot made anew"]).await;

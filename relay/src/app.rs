@@ -163,10 +163,13 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         let ends = OutboxToNull { changes, metrics };
         return Box::pin(worker.work(&ends, limits, span)).await;
     }
+    let kafka = kafka::delivering(&config.kafka, &config.topics, slot)?;
+    // What a person must mend is said at once, whether the database answers or not.
+    Kafka::check_options(&kafka)?;
     let ends = OutboxToKafka {
         standby,
         changes,
-        kafka: kafka::delivering(&config.kafka, &config.topics, slot)?,
+        kafka,
         lot: parking::lot(&config),
         parking: parking::options(&config, &metrics, &worker.status),
         metrics,

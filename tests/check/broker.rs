@@ -39,12 +39,6 @@ fn connection() -> Vec<Case> {
             &[("POSTRIDER_OUTBOX_TOPIC", "{}.{aggregate_type}")],
         )
         .by_hand(),
-        Case::variables(
-            "exactly once, which only some readers see",
-            &["read-committed"],
-            &[("POSTRIDER_KAFKA_DELIVERY", "exactly-once")],
-        )
-        .by_hand(),
     ]
 }
 

@@ -36,6 +36,9 @@ pub struct Record {
     pub timestamp_ms: i64,
 }
 
+/// How long nothing comes from topics with transactions once all is read.
+const QUIET: std::time::Duration = std::time::Duration::from_secs(3);
+
 impl Record {
     /// The text of a header.
     ///
@@ -140,7 +143,17 @@ impl TopicReader {
     /// If the end is not reached.
     pub async fn read_to_the_end(&self) {
         let end = self.end();
-        until("the reader has read to the end", PATIENCE, async || (self.count() as u64 >= end).then_some(())).await;
+        // Marks of transactions take offsets too: then the end is where nothing comes any more.
+        let quiet = std::sync::Mutex::new((self.count(), std::time::Instant::now()));
+        let read = async || {
+            let mut quiet = quiet.lock().expect("nobody panics with it");
+            let count = self.count();
+            if count != quiet.0 {
+                *quiet = (count, std::time::Instant::now());
+            }
+            (count as u64 >= end || quiet.1.elapsed() > QUIET).then_some(())
+        };
+        until("the reader has read to the end", PATIENCE, read).await;
     }
 
     /// Reads to the end and shows everything to a judge.
@@ -153,7 +166,7 @@ impl TopicReader {
         judge
     }
 
-    /// How many records the partitions hold. The relay's producer is not transactional here, so every offset is a record.
+    /// How many records the partitions hold. At most: each mark of a transaction takes an offset too.
     fn end(&self) -> u64 {
         let consumer = consumer(&self.bootstrap);
         let records = self.partitions.iter().map(|(topic, partition)| {

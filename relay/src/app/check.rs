@@ -142,7 +142,7 @@ fn progress(config: &Config, verdict: Verdict) -> Option<Finding> {
         Verdict::Gap(error) => Some(
             GAP.found(error.to_string())
                 .words("find out what is missing: the outbox table still holds the rows")
-                .command("postrider slot recover"),
+                .command("postrider slot recover --yes"),
         ),
     }
 }

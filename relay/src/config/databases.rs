@@ -203,7 +203,7 @@ mod tests {
             ("[databases.a]\nurl = 'mysql://root:secret@x'", "`databases.a.url` must be a URL of the form"),
             ("[databases.a]\nurl = 'postgres://x/y'", "`databases.a.url` must name a user"),
             ("[databases.a]\nurl = 'postgres://dba@x/y'\nwal_disk_bytes = 1", "a whole number from 16777216"),
-            ("[databases.A]\nurl = 'postgres://dba@x/y'", "unknown key"),
+            ("[databases.A]\nurl = 'postgres://dba@x/y'", "a section is named by"),
         ] {
             let error = parse(text, false).unwrap_err();
             assert!(error.contains(said) && !error.contains("secret"), "{text}: {error}");

@@ -278,8 +278,8 @@ fn what_is_required_and_missing_names_both_ways_to_set_it() {
     assert_eq!(
         errors(parse("", &[])),
         [
-            "`postgres.database` is required: set it in postrider.toml or by POSTRIDER_POSTGRES_DATABASE",
             "`kafka.bootstrap_servers` is required: set it in postrider.toml or by POSTRIDER_KAFKA_BOOTSTRAP_SERVERS",
+            "`postgres.database` is required: set it in postrider.toml or by POSTRIDER_POSTGRES_DATABASE",
         ]
     );
 }

@@ -164,7 +164,7 @@ fn keeps_up(standing: &Standing, rate: f64) -> bool {
 #[must_use]
 pub fn safe_bytes(restart: u64, end: u64, keep_bytes: u64, segment_bytes: u64) -> i64 {
     let segment = segment_bytes.max(1);
-    let fails = (restart / segment + keep_bytes / segment + 1).saturating_mul(segment);
+    let fails = (restart / segment).saturating_add(keep_bytes / segment).saturating_add(1).saturating_mul(segment);
     let room = i128::from(fails) - i128::from(end);
     i64::try_from(room).unwrap_or(i64::MAX)
 }

@@ -204,6 +204,7 @@ mod tests {
         metrics.flow.rebuilds.with_label_values(&["source"]).inc();
         metrics.flow.errors.with_label_values(&["sink", "unavailable"]).inc();
         metrics.kafka.admission_refused.with_label_values(&["size"]).inc();
+        metrics.kafka.transactions.with_label_values(&["committed"]).inc();
         metrics.breaker.state.with_label_values(&["sink"]).set(2);
         metrics.breaker.opened.with_label_values(&["sink"]).inc();
         metrics.breaker.open_seconds.with_label_values(&["sink"]).inc_by(0.5);

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// Moves a slot forward: the server may then forget what lies before. Without --yes it only says what is skipped.
+/// Moves a slot forward, so that the server may forget what lies before; --yes does it.
 ///
 /// The slot of this relay is only moved to what was delivered, as the progress record in Kafka says: further
 /// would be a gap. A slot that is being read is left alone; so is one that is not declared, without

@@ -37,7 +37,7 @@ pub(crate) struct Recover {
     /// Make the slot anew though it looks well, because its publication is younger than it
     #[arg(long)]
     anew: bool,
-    /// Look at rows from this moment on, where the progress record does not tell: 2026-01-31T09:30:00Z or 2h
+    /// Look at rows since then, where the progress record does not tell: a time in UTC, or 2h
     #[arg(long, value_name = "WHEN", value_parser = since)]
     since: Option<i64>,
     /// How much older than the progress record rows are looked at, on a server that counts anew

@@ -144,6 +144,21 @@ impl Kafka {
         Ok((sink, progress))
     }
 
+    /// Refuses options that no client can be made of, before anything else is waited for. Asks nobody, and blocks for a moment.
+    ///
+    /// # Errors
+    /// [`Kind::Setup`] with the property or file that is wrong.
+    pub fn check_options(options: &KafkaOptions) -> Result<(), Error> {
+        let mut options = options.clone();
+        options.secured = options.security.properties()?;
+        if options.security.token().is_some() {
+            return Ok(());
+        }
+        let made: Result<rdkafka::producer::BaseProducer, _> = options.producer(BatchLimit::new().bytes()).create();
+        made.map(drop)
+            .map_err(|error| Error::new(End::Sink, Kind::Setup, "the kafka producer does not start").because(error))
+    }
+
     /// Over how many partitions the keys of a topic are spread at present, if it is in use.
     #[must_use]
     pub fn partitions(&self, topic: &str) -> Option<usize> {
