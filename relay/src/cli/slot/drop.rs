@@ -13,7 +13,7 @@ use crate::{
     slots::{change, error::Error as SlotsError},
 };
 
-/// Drops a slot. Without --yes it only says what the slot keeps, who reads it and what is lost with it.
+/// Drops a slot with --yes; without, says what it keeps, who reads it and what is lost.
 ///
 /// A slot that is being read is left alone, unless --force ends its reader's session first. One that is not
 /// declared is left alone without --foreign, physical slots too.
