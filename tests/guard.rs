@@ -1,13 +1,15 @@
 //! The guard over the server's disk: it warns, it releases a slot whose budget is used up, and it leaves alone what must not be touched.
 
+use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Json;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
-use harness::{Launch, PATIENCE, Site, until};
+use harness::{Launch, PATIENCE, Site, shared, until};
 use serde_json::Value;
+use xtask::services::PrivatePostgres;
 
 /// A broker that is not there.
 const NO_BROKER: &str = "127.0.0.1:1";
@@ -103,6 +105,45 @@ async fn an_alert_touches_nothing() {
     relay.logs(&["holds back", "% of its budget (guard.wal_bytes_max)", "action = \\\"release\\\""]).await;
     assert_eq!(relay.metric("postrider_guard_level").await, 2.0);
     assert_eq!(slots(&site).await, 1);
+}
+
+/// Another program that reads a slot; it is ended when dropped.
+struct Reading(Child);
+
+impl Reading {
+    /// Reads a slot of this server and confirms nothing.
+    async fn of(site: &Site, server: &PrivatePostgres) -> Self {
+        let name = site.name();
+        let mut command = server.program("pg_recvlogical").expect("it comes with the server");
+        command.args(["--start", "--no-loop", "--file=-", "--fsync-interval=0", "--status-interval=0"]);
+        command.args(["--dbname", name, "--slot", name, "--option=proto_version=1"]);
+        command.arg(format!("--option=publication_names={name}")).stdout(Stdio::null()).stderr(Stdio::null());
+        let reading = Self(command.spawn().expect("it starts"));
+        let active = "select from pg_replication_slots where slot_name = $1 and active";
+        let is_read = async || site.db().query_opt(active, &[&name]).await.expect("slots can be read").map(drop);
+        until("the slot is read by another program", PATIENCE, is_read).await;
+        reading
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_program_reads_is_not_released() {
+    let server = PrivatePostgres::start(None, &[]).expect("a server starts");
+    let site = Site::between("foreign", &server.environment(), &shared().kafka.bootstrap).await;
+    let mut reading = Reading::of(&site, &server).await;
+    write_wal(&site).await;
+    let relay = guarded(&site, "release").with("POSTRIDER_KAFKA_BOOTSTRAP_SERVERS", NO_BROKER).start();
+    relay.logs(&["another program reads it"]).await;
+    assert_eq!(slots(&site).await, 1);
+    assert!(reading.0.try_wait().expect("it can be asked for").is_none(), "it was not disturbed");
+    drop(relay);
 }
 
 #[tokio::test(flavor = "multi_thread")]

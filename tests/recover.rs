@@ -229,7 +229,7 @@ async fn a_server_that_was_loaded_from_a_dump_goes_on_where_the_old_one_was() {
     write(&site, "undelivered", 1, 30).await;
 
     // Rows are copied with the numbers of the old server's transactions, as a dump does.
-    let server = PrivatePostgres::start(None, &settings).unwrap();
+    let server = PrivatePostgres::start_afresh(None, &settings).unwrap();
     let columns = "id, aggregate_type, aggregate_id, event_type, payload, headers, created_at, seq, xid";
     let dump = format!("select json_agg(o)::text from (select {columns} from outbox_events) o");
     let dump: String = site.db().query_one(&dump, &[]).await.unwrap().get(0);
@@ -252,7 +252,7 @@ async fn a_server_that_was_loaded_from_a_dump_goes_on_where_the_old_one_was() {
     write(&site, "new", 1, 10).await;
     drop(old);
     let ended = there(site.relay(), &server.environment()).start().ended().await;
-    ended.expect(1, &["postrider slot recover"]);
+    ended.expect(1, &["on cluster", "postrider slot recover"]);
     let repeated_before = repeated(&reader);
     let report = recovered(there(site.administrator(), &server.environment()));
     assert_eq!((&report["history"], &report["epoch"]), (&Value::from("other"), &Value::from(2)), "{report:#}");

@@ -39,6 +39,13 @@ fn connection() -> Vec<Case> {
             &[("POSTRIDER_OUTBOX_TOPIC", "{}.{aggregate_type}")],
         )
         .by_hand(),
+        Case::variables(
+            "exactly once, which only some readers see",
+            &["read-committed"],
+            &[("POSTRIDER_KAFKA_DELIVERY", "exactly-once")],
+        )
+        .with(&["--verbose"])
+        .by_hand(),
     ]
 }
 

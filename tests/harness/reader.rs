@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use demo::judge::{Judge, Received};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use uuid::Uuid;
@@ -35,9 +36,6 @@ pub struct Record {
     /// Its timestamp, in milliseconds since 1970.
     pub timestamp_ms: i64,
 }
-
-/// How long nothing comes from topics with transactions once all is read.
-const QUIET: std::time::Duration = std::time::Duration::from_secs(3);
 
 impl Record {
     /// The text of a header.
@@ -142,18 +140,13 @@ impl TopicReader {
     /// # Panics
     /// If the end is not reached.
     pub async fn read_to_the_end(&self) {
-        let end = self.end();
-        // Marks of transactions take offsets too: then the end is where nothing comes any more.
-        let quiet = std::sync::Mutex::new((self.count(), std::time::Instant::now()));
-        let read = async || {
-            let mut quiet = quiet.lock().expect("nobody panics with it");
-            let count = self.count();
-            if count != quiet.0 {
-                *quiet = (count, std::time::Instant::now());
-            }
-            (count as u64 >= end || quiet.1.elapsed() > QUIET).then_some(())
+        let ends = tokio::task::block_in_place(|| self.ends());
+        let unread = || {
+            let is_unread = |(partition, end): &&(_, i64)| self.next_offset(partition) < *end;
+            ends.iter().filter(is_unread).cloned().collect::<Vec<_>>()
         };
-        until("the reader has read to the end", PATIENCE, read).await;
+        let read = async || unread().is_empty().then_some(());
+        until_or(PATIENCE, read, || format!("the reader has not read to the end: {:?}", unread())).await;
     }
 
     /// Reads to the end and shows everything to a judge.
@@ -166,14 +159,46 @@ impl TopicReader {
         judge
     }
 
-    /// How many records the partitions hold. At most: each mark of a transaction takes an offset too.
-    fn end(&self) -> u64 {
+    /// The offset after the last record that is there now, of each partition that has more than was read.
+    ///
+    /// That is not the end which the broker tells: the mark at a transaction's end takes an offset too, and no reader is
+    /// shown it. <https://kafka.apache.org/documentation/#controlbatch>
+    fn ends(&self) -> Vec<((String, i32), i64)> {
+        let asked = consumer(&self.bootstrap);
+        let mut ends = Vec::new();
+        for partition in &self.partitions {
+            let (low, high) =
+                asked.fetch_watermarks(&partition.0, partition.1, PATIENCE).expect("the end can be asked for");
+            let next = self.next_offset(partition).max(low);
+            if next < high {
+                ends.push((partition.clone(), self.last_record(partition, next, high)));
+            }
+        }
+        ends
+    }
+
+    /// Reads from `next` to the end of a partition, which is at least at `high`: the offset after its last record before it.
+    fn last_record(&self, (topic, partition): &(String, i32), next: i64, high: i64) -> i64 {
         let consumer = consumer(&self.bootstrap);
-        let records = self.partitions.iter().map(|(topic, partition)| {
-            let (low, high) = consumer.fetch_watermarks(topic, *partition, PATIENCE).expect("the end can be asked for");
-            (high - low).unsigned_abs()
-        });
-        records.sum()
+        let mut from = TopicPartitionList::new();
+        from.add_partition_offset(topic, *partition, Offset::Offset(next)).expect("an offset is one");
+        consumer.assign(&from).expect("a partition can be assigned");
+        let (mut end, deadline) = (next, Instant::now() + PATIENCE);
+        while Instant::now() < deadline {
+            match consumer.poll(POLL) {
+                Some(Ok(message)) if message.offset() < high => end = message.offset() + 1,
+                Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => return end,
+                Some(Err(_)) | None => {}
+            }
+        }
+        panic!("partition {partition} of {topic} was not read from {next} to {high} within {PATIENCE:?}");
+    }
+
+    /// The offset after the last record read of a partition; 0 if none was.
+    fn next_offset(&self, (topic, partition): &(String, i32)) -> i64 {
+        let records = self.lock();
+        let last = records.iter().rev().find(|record| record.partition == *partition && record.topic == *topic);
+        last.map_or(0, |record| record.offset + 1)
     }
 
     /// How often each event was read.
@@ -206,6 +231,7 @@ fn consumer(bootstrap: &str) -> BaseConsumer {
         .set("group.id", "end-to-end")
         .set("enable.auto.commit", "false")
         .set("isolation.level", "read_committed")
+        .set("enable.partition.eof", "true")
         .set("fetch.wait.max.ms", "50")
         .set("reconnect.backoff.max.ms", "500");
     config.create().expect("a consumer can be made")
@@ -213,7 +239,7 @@ fn consumer(bootstrap: &str) -> BaseConsumer {
 
 fn read(consumer: &BaseConsumer, records: &Mutex<Vec<Record>>, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
-        // A broker that is away is reported as an error; the client goes on by itself where it was.
+        // A broker that is away is reported as an error, as is the end of a partition; the client goes on by itself.
         let Some(Ok(message)) = consumer.poll(POLL) else { continue };
         records.lock().unwrap_or_else(PoisonError::into_inner).push(Record::of(&message));
     }

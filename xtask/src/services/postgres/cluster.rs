@@ -52,6 +52,12 @@ impl Cluster {
         home.service_folder(&self.sockets)
     }
 
+    /// The same by an `initdb` of its own: a cluster with another system identifier than all that come of the template.
+    pub(crate) fn create_afresh(&self, home: &Home) -> Result<()> {
+        initialise(home, &self.binaries, &home.password()?, &self.data)?;
+        home.service_folder(&self.sockets)
+    }
+
     /// Writes the settings of this start, the given ones last so that they win.
     pub(crate) fn configure(&self, home: &Home, port: u16, settings: &[(&str, &str)]) -> Result<()> {
         let sockets = self.sockets.display().to_string();
@@ -133,7 +139,7 @@ pub(crate) fn stop_immediate(process: Process) {
     process.stop(Signal::QUIT, Duration::from_secs(10));
 }
 
-/// The template of this version, made by `initdb` at its first use.
+/// The template of this version, made by `initdb` at its first use. What is copied from it has its system identifier.
 fn template(home: &Home, task: &Task, binaries: &Binaries) -> Result<PathBuf> {
     let folder = home.path("cache").join(format!("template-postgres-{}", binaries.version));
     if folder.exists() {
@@ -145,10 +151,17 @@ fn template(home: &Home, task: &Task, binaries: &Binaries) -> Result<PathBuf> {
         return Ok(folder);
     }
     task.say(&format!("initdb of Postgres {}", binaries.version));
-    let partial = partial_of(&folder);
+    initialise(home, binaries, &password, &folder)?;
+    Ok(folder)
+}
+
+/// Makes a data directory by `initdb`, whole or not at all.
+fn initialise(home: &Home, binaries: &Binaries, password: &str, folder: &Path) -> Result<()> {
+    let partial = partial_of(folder);
+    remove_tree(&partial)?;
     home.service_folder(&partial)?;
-    let password_file = home.path("cache").join(format!("password-{}", binaries.version));
-    write_private(&password_file, &password)?;
+    let password_file = partial.with_extension("password");
+    write_private(&password_file, password)?;
     home.user().own(&password_file)?;
     let mut initdb = binaries.command("initdb", home.user());
     initdb.args(["--no-sync", "--encoding=UTF8", "--no-locale", "--auth-local=trust", "--auth-host=scram-sha-256"]);
@@ -159,8 +172,7 @@ fn template(home: &Home, task: &Task, binaries: &Binaries) -> Result<PathBuf> {
     let main = partial.join("postgresql.conf");
     let text = fs::read_to_string(&main).context("read", &main)?;
     fs::write(&main, format!("{text}\ninclude 'postrider.conf'\n")).context("write", &main)?;
-    fs::rename(&partial, &folder).context("rename", &partial)?;
-    Ok(folder)
+    fs::rename(&partial, folder).context("rename", &partial)
 }
 
 /// One line of a configuration file, the value quoted as

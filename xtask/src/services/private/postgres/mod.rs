@@ -7,12 +7,13 @@ use std::process::Child;
 
 use crate::services::environment::Postgres;
 use crate::services::error::Result;
-use crate::services::home::remove_tree;
+use crate::services::home::{Home, remove_tree};
 use crate::services::port;
 use crate::services::postgres::binaries::Binaries;
 use crate::services::postgres::cluster::{self, Cluster};
 use crate::services::private::{Place, quiet_task, signal, start_on_free_ports};
 use crate::services::process::{Process, Signal};
+use crate::services::progress::Task;
 
 pub use copies::Backup;
 
@@ -36,12 +37,29 @@ impl PrivatePostgres {
     /// # Errors
     /// If its binaries cannot be had, or it does not accept these settings.
     pub fn start(major: Option<u16>, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_of(major, settings, Cluster::create)
+    }
+
+    /// The same with a system identifier of its own, as every server in the world has: the others are copies of one
+    /// template, and share it. Takes the seconds that `initdb` takes.
+    ///
+    /// # Errors
+    /// As of [`PrivatePostgres::start`].
+    pub fn start_afresh(major: Option<u16>, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start_of(major, settings, |cluster, home, _| cluster.create_afresh(home))
+    }
+
+    fn start_of(
+        major: Option<u16>,
+        settings: &[(&str, &str)],
+        create: impl FnOnce(&Cluster, &Home, &Task) -> Result<()>,
+    ) -> Result<Self> {
         let task = quiet_task("postgres");
         let place = Place::new("postgres")?;
         let binaries = Binaries::find(&place.home, &task, major)?;
         let cluster =
             Cluster { binaries, data: place.folder.join("data"), sockets: place.folder.join("s"), log: place.log() };
-        cluster.create(&place.home, &task)?;
+        create(&cluster, &place.home, &task)?;
         let password = place.home.password()?;
         let mut all = vec![("fsync".to_owned(), "off".to_owned())];
         all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
