@@ -27,8 +27,8 @@ pub(crate) fn delivering(
     slot: &str,
 ) -> Result<KafkaOptions, Error> {
     let delivery = &kafka.delivery;
-    let transactions = delivery.exactly_once.then(|| TransactionOptions {
-        id: delivery.transactional_id.clone().unwrap_or_else(|| format!("postrider.{slot}")),
+    let transactions = delivery.id(slot).map(|id| TransactionOptions {
+        id,
         interval: delivery.transaction_interval,
         timeout: delivery.transaction_timeout,
     });

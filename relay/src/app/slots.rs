@@ -5,7 +5,7 @@ use crate::config::databases::{Own, SurveyConfig};
 use crate::config::postgres::{Host, Postgres, UrlError};
 use crate::slots::list::{Ours, Place};
 
-/// The relay's own database, as `administrator` if one is named; then the further ones of the configuration, then those of
+/// The relays' own databases, as `administrator` if one is named; then the further ones of the configuration, then those of
 /// `urls`.
 ///
 /// # Errors
@@ -16,12 +16,16 @@ pub(crate) fn places(
     urls: &[String],
 ) -> Result<Vec<Place>, UrlError> {
     let mut places = Vec::new();
-    if let Some(own) = &config.own {
+    for own in &config.own {
         let postgres = match administrator {
             Some(url) => own.postgres.with_url(url)?,
             None => own.postgres.clone(),
         };
-        places.push(Place { ours: Some(ours(own)), ..place(own.postgres.database.clone(), &postgres) });
+        let name = match &own.name {
+            Some(relay) => format!("{relay} ({})", own.postgres.database),
+            None => own.postgres.database.clone(),
+        };
+        places.push(Place { ours: Some(ours(own)), ..place(name, &postgres) });
     }
     places.extend(config.databases.iter().map(|further| place(further.name.clone(), &further.postgres)));
     for url in urls {

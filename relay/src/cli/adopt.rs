@@ -10,7 +10,7 @@ use clap::Subcommand;
 
 use crate::{
     adopt::{self, Brokers},
-    cli::{Error, print},
+    cli::{Error, File, print},
     config::Config,
 };
 
@@ -54,7 +54,7 @@ pub(crate) struct Debezium {
 }
 
 impl Adopt {
-    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let From::Debezium(debezium) = self.from;
         match &debezium.file {
             Some(file) => debezium.there(file),
@@ -87,7 +87,7 @@ impl Debezium {
     }
 }
 
-fn back(config: Option<&Path>) -> Result<(), Error> {
+fn back(config: File<'_>) -> Result<(), Error> {
     let config = Config::load(config, env::vars_os()).map_err(Error::Config)?;
     let connector = adopt::back(&config).map_err(Error::Adopt)?;
     print(&format!("{}\n", connector.json))?;

@@ -5,13 +5,13 @@ mod list;
 mod select;
 mod show;
 
-use std::{env, future::Future, path::Path};
+use std::{env, future::Future};
 
 use tokio::runtime;
 
 use crate::{
     app::dlq::Dlq,
-    cli::Error,
+    cli::{Error, File},
     config::worker::{DeadLetterConfig, Role},
     pipeline,
 };
@@ -37,7 +37,7 @@ enum Verb {
 }
 
 impl DeadLetters {
-    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
         match self.verb {
             Verb::List(list) => list.execute(config),
             Verb::Show(show) => show.execute(config),
@@ -58,7 +58,7 @@ enum Worker {
 
 /// Reads the letters of the worker that is meant, and does `what` with them.
 fn with<T, F: Future<Output = Result<T, pipeline::Error>>>(
-    config: Option<&Path>,
+    config: File<'_>,
     worker: Option<Worker>,
     what: impl FnOnce(Dlq) -> F,
 ) -> Result<T, Error> {

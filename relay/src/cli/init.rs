@@ -1,15 +1,15 @@
 //! `postrider init`: prepares a database for the relay.
 
-use std::{env, path::Path};
+use std::env;
 
 use crate::{
     cli::{
-        Error,
+        Error, File,
         administrator::{Administrator, block_on},
         print,
         set_up::SetUp,
     },
-    config::{DatabaseConfig, secret::Secret},
+    config::{DatabaseConfig, relays::OfRelay, secret::Secret},
     slots::{
         error::{Error as SetupError, Refusal},
         setup::{self, Found, Wanted},
@@ -24,6 +24,8 @@ use crate::{
 /// get a publication of their own; run it again when there are more of them. What is there
 /// already is kept; what is there and different is refused, and the message says how to mend it.
 /// A second run changes nothing.
+///
+/// Of several relays each database is prepared in turn; --relay names one.
 ///
 /// The relay's role is `postgres.user`; if it is created here, it gets the configured password. The role
 /// of --writer-role may write events and nothing else: make every service that does so a member of it.
@@ -43,10 +45,20 @@ pub(crate) struct Init {
 }
 
 impl Init {
-    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
-        let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
-        let wanted =
-            self.set_up.wanted(&config, self.failover).map_err(|refusal| SetupError::Refused(vec![refusal]))?;
+    pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
+        let relays = DatabaseConfig::load_each(config, env::vars_os()).map_err(Error::Config)?;
+        for OfRelay { name, config } in &relays {
+            if let Some(name) = name {
+                print(&format!("{}relay {name}:\n", if self.print { "-- " } else { "" }))?;
+            }
+            self.prepare(config)?;
+        }
+        Ok(())
+    }
+
+    /// Prepares the database of one relay.
+    fn prepare(&self, config: &DatabaseConfig) -> Result<(), Error> {
+        let wanted = self.set_up.wanted(config, self.failover).map_err(|refusal| SetupError::Refused(vec![refusal]))?;
         if self.print {
             refuse_patterns(&wanted).map_err(|refusal| SetupError::Refused(vec![refusal]))?;
             let plan = setup::plan(&wanted, &Found::fresh(&wanted)).map_err(SetupError::Refused)?;

@@ -1,10 +1,10 @@
 //! `postrider invalidate`: the worker that makes what is cached in Redis stale.
 
-use std::{env, path::Path};
+use std::env;
 
 use crate::{
     app,
-    cli::{Error, role::live},
+    cli::{Error, File, role::live},
     config::worker::InvalidateConfig,
 };
 
@@ -24,7 +24,7 @@ pub(crate) struct Invalidate {
 }
 
 impl Invalidate {
-    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let config = InvalidateConfig::load(config, env::vars_os()).map_err(Error::Config)?;
         let log = config.process.log.clone();
         live(&log, app::invalidate::run(config, self.accept_gap))

@@ -1,10 +1,10 @@
 //! `postrider load`: the worker that fills tables of ClickHouse.
 
-use std::{env, path::Path};
+use std::env;
 
 use crate::{
     app,
-    cli::{Error, role::live},
+    cli::{Error, File, role::live},
     config::worker::LoadConfig,
 };
 
@@ -24,7 +24,7 @@ pub(crate) struct Load {
 }
 
 impl Load {
-    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let config = LoadConfig::load(config, env::vars_os()).map_err(Error::Config)?;
         let log = config.process.log.clone();
         live(&log, app::load::run(config, self.accept_gap))

@@ -1,14 +1,11 @@
 //! `postrider migrate`: creates or upgrades the outbox table and what belongs to it, and the tables of ClickHouse.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-};
+use std::{env, path::PathBuf};
 
 use crate::{
     app::care,
     cli::{
-        Error,
+        Error, File,
         administrator::{Administrator, block_on},
         print,
     },
@@ -54,7 +51,7 @@ enum Period {
 }
 
 impl Migrate {
-    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let only = self.clickhouse.clone();
         let mut said = if only.is_none() { self.postgres(config)? } else { Vec::new() };
         said.extend(clickhouse(config, only.as_ref())?);
@@ -65,7 +62,7 @@ impl Migrate {
     }
 
     /// Migrates the database of the outbox; tells what it did.
-    fn postgres(self, config: Option<&Path>) -> Result<Vec<String>, Error> {
+    fn postgres(self, config: File<'_>) -> Result<Vec<String>, Error> {
         let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
         block_on(async {
             let mut client = self.administrator.connect(&config.postgres).await?;
@@ -93,13 +90,13 @@ impl Migrate {
 
 /// Nothing: this program was built without ClickHouse.
 #[cfg(not(feature = "downstream"))]
-fn clickhouse(_: Option<&Path>, only: Option<&Option<PathBuf>>) -> Result<Vec<String>, Error> {
+fn clickhouse(_: File<'_>, only: Option<&Option<PathBuf>>) -> Result<Vec<String>, Error> {
     if only.is_some() { Err(Error::WithoutClickHouse) } else { Ok(Vec::new()) }
 }
 
 /// Migrates ClickHouse, if a folder of migrations is named; tells what it did.
 #[cfg(feature = "downstream")]
-fn clickhouse(config: Option<&Path>, only: Option<&Option<PathBuf>>) -> Result<Vec<String>, Error> {
+fn clickhouse(config: File<'_>, only: Option<&Option<PathBuf>>) -> Result<Vec<String>, Error> {
     let clickhouse = crate::config::clickhouse::ClickHouse::load(config, env::vars_os()).map_err(Error::Config)?;
     let is_wanted = only.is_some();
     let Some(folder) = only.cloned().flatten().or_else(|| clickhouse.migrations.clone()) else {

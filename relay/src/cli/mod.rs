@@ -32,6 +32,7 @@ use std::{
 use clap::{Parser, Subcommand};
 
 pub use crate::cli::error::Error;
+pub(crate) use crate::config::relays::File;
 
 /// The transactional outbox relay for Postgres: publishes the rows of an outbox table to Kafka, in commit order.
 ///
@@ -50,6 +51,9 @@ pub struct Cli {
     /// Every key can also be set by a variable POSTRIDER_SECTION_KEY, which wins.
     #[arg(long, global = true, value_name = "PATH", env = "POSTRIDER_CONFIG")]
     config: Option<PathBuf>,
+    /// Which of several relays is meant: the NAME of [relays.NAME] in the configuration.
+    #[arg(long, global = true, value_name = "NAME", env = "POSTRIDER_RELAY")]
+    relay: Option<String>,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -79,7 +83,7 @@ impl Cli {
     /// Does what was asked for, prints what there is to say, and returns the process's exit code.
     #[must_use]
     pub fn execute(self) -> ExitCode {
-        let config = self.config.as_deref();
+        let config = File { path: self.config.as_deref(), relay: self.relay.as_deref() };
         let done = match self.verb {
             Verb::Adopt(adopt) => adopt.execute(config),
             Verb::Check(check) => check.execute(config),

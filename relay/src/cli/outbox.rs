@@ -4,13 +4,13 @@ mod partitions;
 mod prune;
 mod stats;
 
-use std::{env, path::Path};
+use std::env;
 
 use serde::Serialize;
 
 use crate::{
     app::care,
-    cli::{Error, print},
+    cli::{Error, File, print},
     config::DatabaseConfig,
     slots::{
         error::{Error as SetupError, Refusal},
@@ -36,7 +36,7 @@ enum Verb {
 }
 
 impl Outbox {
-    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
         match self.verb {
             Verb::Stats(stats) => stats.execute(config),
             Verb::Prune(prune) => prune.execute(config),
@@ -95,7 +95,7 @@ impl Tables {
     }
 }
 
-fn load(config: Option<&Path>) -> Result<DatabaseConfig, Error> {
+fn load(config: File<'_>) -> Result<DatabaseConfig, Error> {
     DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)
 }
 

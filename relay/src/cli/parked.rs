@@ -5,9 +5,7 @@ mod list;
 pub(crate) mod select;
 mod show;
 
-use std::path::Path;
-
-use crate::cli::Error;
+use crate::cli::{Error, File};
 
 /// Looks at events that could not be delivered, and decides what becomes of them.
 ///
@@ -34,7 +32,7 @@ enum Verb {
 }
 
 impl Parked {
-    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
         match self.verb {
             Verb::List(list) => list.execute(config),
             Verb::Show(show) => show.execute(config),

@@ -1,10 +1,10 @@
 //! `postrider run`: the relay itself.
 
-use std::{env, path::Path};
+use std::env;
 
 use crate::{
     app,
-    cli::{Error, role::live},
+    cli::{Error, File, role::live},
     config::Config,
 };
 
@@ -27,7 +27,7 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let config = Config::load(config, env::vars_os()).map_err(Error::Config)?;
         let log = config.process.log.clone();
         live(&log, app::run(config, self.accept_gap))

@@ -13,9 +13,7 @@ mod recover;
 mod screen;
 mod watch;
 
-use std::path::Path;
-
-use crate::cli::Error;
+use crate::cli::{Error, File};
 
 /// Looks at and manages replication slots, the relay's and others'.
 #[derive(Debug, clap::Args)]
@@ -37,7 +35,7 @@ enum Verb {
 }
 
 impl Slots {
-    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
         match self.verb {
             Verb::Advance(advance) => advance.execute(config),
             Verb::Apply(apply) => apply.execute(config),

@@ -4,12 +4,10 @@ mod start;
 mod status;
 mod stop;
 
-use std::path::Path;
-
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::{
-    cli::Error,
+    cli::{Error, File},
     config::outbox::TableName,
     slots::snapshots::{Snapshot as Taken, Target},
 };
@@ -34,7 +32,7 @@ enum Verb {
 }
 
 impl Snapshot {
-    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
         match self.verb {
             Verb::Start(start) => start.execute(config),
             Verb::Status(status) => status.execute(config),

@@ -1,11 +1,11 @@
 //! `postrider status`: what a running relay says of itself.
 
-use std::{env, path::Path};
+use std::env;
 
 use clap::ValueEnum;
 
 use crate::{
-    cli::{Error, print},
+    cli::{Error, File, print},
     config::admin::Admin,
     top::Endpoint,
 };
@@ -43,7 +43,7 @@ enum Output {
 
 impl Place {
     /// The endpoint that is meant.
-    pub(super) fn endpoint(&self, config: Option<&Path>) -> Result<Endpoint, Error> {
+    pub(super) fn endpoint(&self, config: File<'_>) -> Result<Endpoint, Error> {
         match &self.url {
             Some(url) => Ok(Endpoint::at(url)),
             None => Ok(Endpoint::of(Admin::load(config, env::vars_os()).map_err(Error::Config)?.listen)?),
@@ -52,7 +52,7 @@ impl Place {
 }
 
 impl Status {
-    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let (report, json) = self.place.endpoint(config)?.report()?;
         match self.output {
             Output::Text => print(&report.to_string())?,

@@ -1,9 +1,9 @@
 //! `postrider top`: a live picture of a running relay.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use crate::{
-    cli::{Error, print, status::Place},
+    cli::{Error, File, print, status::Place},
     top::{frame, watch},
 };
 
@@ -25,7 +25,7 @@ pub(crate) struct Top {
 }
 
 impl Top {
-    pub(crate) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let (endpoint, interval) = (self.place.endpoint(config)?, Duration::from_millis(self.interval_ms));
         if self.once {
             return print(&frame(&endpoint, interval)?);

@@ -1,10 +1,11 @@
 //! `[admin]`: where probes and metrics are answered.
 
-use std::{ffi::OsString, net::SocketAddr, path::Path};
+use std::{ffi::OsString, net::SocketAddr};
 
 use crate::config::{
     error::ConfigError,
     key::{Fallback, Key, Kind},
+    relays::File,
     settings::Settings,
 };
 
@@ -32,11 +33,11 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Config::load`](crate::config::Config::load).
-    pub fn load(
-        path: Option<&Path>,
+    pub fn load<'a>(
+        file: impl Into<File<'a>>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let (name, text) = crate::config::read_configuration(path)?;
+        let (name, text) = crate::config::read_configuration(file.into().path)?;
         let mut settings = crate::config::merge(&name, &text, environment)?;
         let admin = Self::from_settings(&mut settings);
         settings.into_result(admin)

@@ -12,6 +12,7 @@ use crate::config::{
     error::ConfigError,
     key::{Fallback, Key, Kind},
     merge, read_configuration, read_file,
+    relays::File,
     secret::Secret,
     settings::{Given, Settings},
 };
@@ -176,11 +177,11 @@ impl ClickHouse {
     ///
     /// # Errors
     /// As there.
-    pub fn load(
-        path: Option<&Path>,
+    pub fn load<'a>(
+        file: impl Into<File<'a>>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let (name, text) = read_configuration(path)?;
+        let (name, text) = read_configuration(file.into().path)?;
         let mut settings = merge(&name, &text, environment)?;
         let clickhouse = Self::from_settings(&mut settings, &read_file);
         settings.into_result(clickhouse)

@@ -6,10 +6,10 @@ use crate::config::{
     capture::Capture,
     error::ConfigError,
     key::{Fallback, Key, Kind},
-    merge,
     outbox::Outbox,
     postgres::{DATABASE, Postgres, URL},
     read_configuration, read_file,
+    relays::{File, Layers, OfRelay, of_layers},
     settings::Settings,
     source::Source,
 };
@@ -50,8 +50,8 @@ pub struct FurtherDatabase {
 /// The part of a configuration that looking at slots needs. A DBA who looks at other databases only need not have a relay's.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SurveyConfig {
-    /// The relay's database, what it reads there and the publication of captured tables, if one is configured.
-    pub own: Option<Own>,
+    /// Each relay's database, what it reads there and the publication of captured tables; none if no relay is configured.
+    pub own: Vec<Own>,
     /// What the URLs of further databases are completed by.
     pub base: Postgres,
     /// The further databases, by name.
@@ -61,6 +61,8 @@ pub struct SurveyConfig {
 /// A relay's database.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Own {
+    /// The relay's name, where there are several.
+    pub name: Option<String>,
     /// How it is reached.
     pub postgres: Postgres,
     /// The slot and the publication that are read.
@@ -73,18 +75,35 @@ pub struct Own {
 
 impl SurveyConfig {
     /// Reads the same file and variables as [`Config::load`](crate::config::Config::load); `postgres.database` may be missing
-    /// where there are other databases, further ones of the configuration or `others`.
+    /// where there are other databases, further ones of the configuration or `others`. Of several relays it holds all, or the one that
+    /// `file` names.
     ///
     /// # Errors
     /// As [`Config::load`](crate::config::Config::load).
-    pub fn load(
-        path: Option<&Path>,
+    pub fn load<'a>(
+        file: impl Into<File<'a>>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         others: bool,
     ) -> Result<Self, ConfigError> {
-        let (name, text) = read_configuration(path)?;
-        let settings = merge(&name, &text, environment)?;
-        Self::from_settings(settings, others, &read_file)
+        let file = file.into();
+        let (name, text) = read_configuration(file.path)?;
+        let layers = Layers::parse(&name, &text, environment)?;
+        Self::from_layers(&layers, file.relay, others)
+    }
+
+    fn from_layers(layers: &Layers, relay: Option<&str>, others: bool) -> Result<Self, ConfigError> {
+        let read = |settings| Self::from_settings(settings, others, &read_file);
+        let mut relays = of_layers(layers, relay, read)?;
+        if relays.len() == 1
+            && let Some(only) = relays.pop()
+        {
+            return Ok(only.config);
+        }
+        let own = relays.into_iter().flat_map(|OfRelay { name, config }| {
+            config.own.into_iter().map(move |own| Own { name: name.clone(), ..own })
+        });
+        let own = own.collect();
+        Ok(Self { own, ..Self::from_settings(layers.shared(), true, &read_file)? })
     }
 
     fn from_settings(
@@ -103,6 +122,7 @@ impl SurveyConfig {
             let outboxes = Outbox::all_from_settings(&mut settings);
             let capture = Capture::from_settings(&mut settings, &source, &outboxes, read);
             Own {
+                name: None,
                 postgres: base.clone(),
                 source,
                 has_outbox: !outboxes.is_empty(),
@@ -114,6 +134,7 @@ impl SurveyConfig {
             Some(FurtherDatabase { name, postgres })
         });
         let databases = databases.collect();
+        let own = own.into_iter().collect();
         settings.into_result(Self { own, base, databases })
     }
 }
@@ -156,6 +177,7 @@ fn from_file(settings: &mut Settings, path: &str, read: &impl Fn(&Path) -> io::R
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::merge;
 
     fn parse(text: &str, others: bool) -> Result<SurveyConfig, String> {
         let read = |path: &Path| match path.to_str() {
@@ -175,8 +197,8 @@ mod tests {
             false,
         )
         .unwrap();
-        let own = config.own.unwrap();
-        assert_eq!((own.postgres.wal_disk_bytes, own.has_outbox, own.captured), (Some(50_000_000), true, None));
+        let own = &config.own[0];
+        assert_eq!((own.postgres.wal_disk_bytes, own.has_outbox, &own.captured), (Some(50_000_000), true, &None));
         let [audit, replica] = &config.databases[..] else { panic!("{:?}", config.databases) };
         assert_eq!((audit.name.as_str(), replica.name.as_str()), ("audit", "replica"));
         assert_eq!((audit.postgres.database.as_str(), &audit.postgres.servers), ("audit", &own.postgres.servers));
@@ -189,9 +211,9 @@ mod tests {
     #[test]
     fn a_relay_of_ones_own_is_only_needed_where_nothing_else_is_named() {
         assert!(parse("", false).unwrap_err().contains("`postgres.database` is required"));
-        assert_eq!(parse("[postgres]\nhost = 'db1'", true).unwrap().own, None);
+        assert_eq!(parse("[postgres]\nhost = 'db1'", true).unwrap().own, []);
         let config = parse("[databases.a]\nurl = 'postgres://dba@db9/shop'", false).unwrap();
-        assert_eq!((config.own, config.databases.len()), (None, 1));
+        assert_eq!((config.own.len(), config.databases.len()), (0, 1));
     }
 
     #[test]

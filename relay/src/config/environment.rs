@@ -1,21 +1,23 @@
 //! The environment: variables that begin with `POSTRIDER_` become values of the known keys; a name is looked up in the table, never guessed by splitting.
 
-use std::{collections::BTreeMap, ffi::OsString};
+use std::ffi::OsString;
 
 use crate::config::{
     error::{Origin, Problem},
     key::{self, Key, Kind},
     nearest::nearest,
-    settings::{Given, Scalar},
+    relays,
+    settings::{Given, Scalar, Values},
 };
 
 /// What every variable of ours begins with.
 const PREFIX: &str = "POSTRIDER_";
 
-/// Variables of ours that are no keys: the options `--config` and `--admin-url` of the command line, and what this
+/// Variables of ours that are no keys: the options `--config`, `--relay` and `--admin-url` of the command line, and what this
 /// project's own tests and demo hand to each other.
 const NOT_KEYS: &[&str] = &[
     "POSTRIDER_CONFIG",
+    "POSTRIDER_RELAY",
     "POSTRIDER_ADMIN_URL",
     "POSTRIDER_SERVICES",
     "POSTRIDER_SERVICES_HOME",
@@ -28,8 +30,8 @@ const NOT_KEYS: &[&str] = &[
 pub(super) fn parse(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
     problems: &mut Vec<Problem>,
-) -> BTreeMap<String, Given> {
-    let mut values = BTreeMap::new();
+) -> relays::Given {
+    let mut given = relays::Given::default();
     for (name, value) in variables {
         // A name that is not Unicode is not one of ours: all of ours are ASCII.
         let Some(name) = name.into_string().ok().filter(|name| name.starts_with(PREFIX)) else { continue };
@@ -37,29 +39,40 @@ pub(super) fn parse(
             continue;
         }
         let origin = Origin::Variable(name.clone());
-        let Some((key, path)) = key::by_variable(&name) else {
+        let found = match key::by_variable_of_relay(&name) {
+            Some((relay, key, path)) => Some((Some(relay), key, path)),
+            None => key::by_variable(&name).map(|(key, path)| (None, key, path)),
+        };
+        let Some((relay, key, path)) = found else {
             if !is_kubernetes_service_link(&name, &value.to_string_lossy()) {
                 problems.push(Problem::new(origin, unknown(&name)));
             }
             continue;
         };
         match value.into_string() {
-            Ok(value) => insert(&mut values, (key, path), value, origin, problems),
+            Ok(value) => {
+                let own = relay.is_some();
+                let values = match relay {
+                    Some(relay) => given.relays.entry(relay).or_default(),
+                    None => &mut given.shared,
+                };
+                insert(values, (key, path), value, (origin, own), problems);
+            }
             Err(_) => problems.push(Problem::new(origin, "the value is not valid UTF-8")),
         }
     }
-    values
+    given
 }
 
 fn insert(
-    values: &mut BTreeMap<String, Given>,
+    values: &mut Values,
     (key, path): (&Key, String),
     value: String,
-    origin: Origin,
+    (origin, own): (Origin, bool),
     problems: &mut Vec<Problem>,
 ) {
     if key.kind != Kind::Properties {
-        values.insert(path, Given { scalar: Scalar::Untyped(value), origin });
+        values.insert(path, Given { scalar: Scalar::Untyped(value), origin, own });
         return;
     }
     let pairs = value.split([';', '\n']).filter(|pair| !pair.trim().is_empty());
@@ -71,7 +84,7 @@ fn insert(
         };
         let path = format!("{path}.{}", name.trim());
         let scalar = Scalar::Untyped(value.trim().to_owned());
-        values.insert(path, Given { scalar, origin: origin.clone() });
+        values.insert(path, Given { scalar, origin: origin.clone(), own });
     }
 }
 

@@ -4,7 +4,8 @@ use std::{borrow::Cow, collections::BTreeSet};
 
 use crate::config::{
     admin, audit, breaker, capture, clickhouse, consumer, databases, dead_letter, declared, guard, invalidate, kafka,
-    load, log, outbox, parking, partitions, polling, postgres, process, redis, source, standby, topics, tracing,
+    load, log, outbox, parking, partitions, polling, postgres, process, redis, relays, source, standby, topics,
+    tracing,
 };
 
 /// One key of the configuration.
@@ -139,7 +140,7 @@ pub fn all() -> impl Iterator<Item = &'static Key> {
 pub(super) const NAME: &str = "NAME";
 
 /// Longest name of a section, in bytes.
-const NAME_BYTES_MAX: usize = 63;
+pub(super) const NAME_BYTES_MAX: usize = 63;
 
 /// Whether a section can be called so: lower-case letters, digits and `_`, the first a letter.
 pub(super) fn is_section_name(name: &str) -> bool {
@@ -178,6 +179,18 @@ pub(super) fn by_variable(variable: &str) -> Option<(&'static Key, String)> {
     }
     let exact = all().find(|key| key.variable() == variable && !key.path.contains(".NAME."));
     exact.map(|key| (key, key.path.to_owned())).or_else(|| by_variable_of_section(variable))
+}
+
+/// The relay and its key that `variable` overrides, such as POSTRIDER_RELAYS_NAME_SOURCE_SLOT, with the key's path: of several, that
+/// with the longest path.
+pub(super) fn by_variable_of_relay(variable: &str) -> Option<(String, &'static Key, String)> {
+    let below = variable.strip_prefix("POSTRIDER_RELAYS_")?;
+    below.match_indices('_').find_map(|(at, _)| {
+        let name = below.get(..at)?.to_lowercase();
+        let (key, path) = by_variable(&format!("POSTRIDER_{}", below.get(at + 1..)?))?;
+        let differs = path.split_once('.').is_some_and(|(section, _)| relays::may_differ(section));
+        (is_section_name(&name) && differs).then_some((name, key, path))
+    })
 }
 
 /// The key of a section with a name that `variable` overrides, with its path: of several, that with the longest name.

@@ -33,6 +33,7 @@ pub mod polling;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+pub mod relays;
 pub mod secret;
 mod settings;
 pub mod source;
@@ -59,6 +60,7 @@ use crate::config::{
     partitions::Partitions,
     polling::Polling,
     postgres::Postgres,
+    relays::{File, Layers},
     settings::Settings,
     source::Source,
     standby::Standby,
@@ -104,17 +106,19 @@ pub struct Config {
 impl Config {
     /// Reads the file at `path`, or [`FILE_DEFAULT`] if it is there, then lets `environment` override it.
     ///
-    /// A `path` that is given must be there; without one, an absent file is fine where the environment suffices.
+    /// A file that is named must be there; without one, an absent file is fine where the environment suffices. Of several relays it
+    /// is the one that `file` names.
     /// Secret files (`*_file`) are read here as well, so that the result holds all that a start needs.
     ///
     /// # Errors
     /// Every mistake that was found, each with file, line and column or the variable's name.
-    pub fn load(
-        path: Option<&Path>,
+    pub fn load<'a>(
+        file: impl Into<File<'a>>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let (name, text) = read_configuration(path)?;
-        Self::parse(&name, &text, environment, read_file)
+        let file = file.into();
+        let (name, text) = read_configuration(file.path)?;
+        Self::from_settings(Layers::parse(&name, &text, environment)?.one(file.relay)?, &read_file)
     }
 
     /// Parses `text`, which came from the file called `name`, and lets `environment` override it; `read` fetches the
@@ -128,14 +132,17 @@ impl Config {
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         read: impl Fn(&Path) -> io::Result<String>,
     ) -> Result<Self, ConfigError> {
-        let mut settings = merge(name, text, environment)?;
+        Self::from_settings(Layers::parse(name, text, environment)?.one(None)?, &read)
+    }
+
+    fn from_settings(mut settings: Settings, read: &impl Fn(&Path) -> io::Result<String>) -> Result<Self, ConfigError> {
         let source = Source::from_settings(&mut settings);
         let outboxes = Outbox::all_from_settings(&mut settings);
         let guard = Guard::from_settings(&mut settings, &outboxes);
-        let capture = Capture::from_settings(&mut settings, &source, &outboxes, &read);
+        let capture = Capture::from_settings(&mut settings, &source, &outboxes, read);
         let polling = Polling::from_settings(&mut settings);
         Polling::check(&mut settings, &source, &outboxes, capture.as_ref());
-        let kafka = Kafka::from_settings(&mut settings, &read);
+        let kafka = Kafka::from_settings(&mut settings, read);
         if source.mode == source::Mode::Polling && kafka.delivery.exactly_once {
             Source::refuse_mode(
                 &mut settings,
@@ -143,7 +150,7 @@ impl Config {
             );
         }
         let config = Self {
-            postgres: Postgres::from_settings(&mut settings, &read),
+            postgres: Postgres::from_settings(&mut settings, read),
             capture,
             source,
             polling,
@@ -154,7 +161,7 @@ impl Config {
             partitions: Partitions::from_settings(&mut settings),
             standby: Standby::from_settings(&mut settings),
             guard,
-            process: Process::from_settings(&mut settings, &read),
+            process: Process::from_settings(&mut settings, read),
         };
         settings.into_result(config)
     }
@@ -186,24 +193,20 @@ impl DatabaseConfig {
     ///
     /// # Errors
     /// As [`Config::load`].
-    pub fn load(
-        path: Option<&Path>,
+    pub fn load<'a>(
+        file: impl Into<File<'a>>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let (name, text) = read_configuration(path)?;
-        Self::parse(&name, &text, environment)
+        let file = file.into();
+        let (name, text) = read_configuration(file.path)?;
+        Self::from_settings(Layers::parse(&name, &text, environment)?.one(file.relay)?, &read_file)
     }
 
-    fn parse(
-        name: &str,
-        text: &str,
-        environment: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<Self, ConfigError> {
-        let mut settings = merge(name, text, environment)?;
+    fn from_settings(mut settings: Settings, read: &impl Fn(&Path) -> io::Result<String>) -> Result<Self, ConfigError> {
         let source = Source::from_settings(&mut settings);
         let outboxes = Outbox::all_from_settings(&mut settings);
-        let postgres = Postgres::from_settings(&mut settings, &read_file);
-        let capture = Capture::from_settings(&mut settings, &source, &outboxes, &read_file);
+        let postgres = Postgres::from_settings(&mut settings, read);
+        let capture = Capture::from_settings(&mut settings, &source, &outboxes, read);
         let polling = Polling::from_settings(&mut settings);
         Polling::check(&mut settings, &source, &outboxes, capture.as_ref());
         let config = Self {
@@ -220,16 +223,13 @@ impl DatabaseConfig {
     }
 }
 
-/// What the file and the environment give, unchecked but for the keys' names.
+/// What the file and the environment give that is not about one of several relays, unchecked but for the keys' names.
 fn merge(
     name: &str,
     text: &str,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Settings, ConfigError> {
-    let mut problems = Vec::new();
-    let file = document::parse(name, text, &mut problems)?;
-    let variables = environment::parse(environment, &mut problems);
-    Ok(Settings::new(name, file, variables, problems))
+    Ok(Layers::parse(name, text, environment)?.shared())
 }
 
 /// The configuration file's name and text; without a `path` the default file, or no text if that is not there.

@@ -9,6 +9,7 @@ use std::{
 use crate::config::{
     error::{ConfigError, Origin, Problem},
     key::{self, Fallback, Key, Kind},
+    relays::RELAYS,
     secret::Secret,
 };
 
@@ -17,24 +18,33 @@ use crate::config::{
 pub(super) struct Given {
     pub(super) scalar: Scalar,
     pub(super) origin: Origin,
+    /// Whether it is one relay's own.
+    pub(super) own: bool,
 }
+
+/// Values by key path.
+pub(super) type Values = BTreeMap<String, Given>;
 
 impl Given {
     /// How strongly the value was given; a default is not given.
     pub(super) fn rank(&self) -> Option<Rank> {
-        match self.origin {
-            Origin::Nowhere => None,
-            Origin::File { .. } => Some(Rank::File),
-            Origin::Variable(_) => Some(Rank::Variable),
+        match (&self.origin, self.own) {
+            (Origin::Nowhere, _) => None,
+            (Origin::File { .. }, false) => Some(Rank::File),
+            (Origin::Variable(_), false) => Some(Rank::Variable),
+            (Origin::File { .. }, true) => Some(Rank::OwnFile),
+            (Origin::Variable(_), true) => Some(Rank::OwnVariable),
         }
     }
 }
 
-/// The two places where a value is given, the stronger the greater.
+/// The places where a value is given, the stronger the greater; a relay's own are after those that all share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rank {
     File,
     Variable,
+    OwnFile,
+    OwnVariable,
 }
 
 /// A single value. Variables and defaults have no type of their own until their key gives them one.
@@ -56,8 +66,10 @@ pub(super) enum Scalar {
 /// throws the stand-in away with the whole configuration.
 pub(super) struct Settings {
     file_name: String,
-    values: BTreeMap<String, Given>,
+    values: Values,
     problems: Vec<Problem>,
+    /// Whose settings they are, of several relays.
+    relay: Option<String>,
     /// The further outbox that is being read: `outbox.…` then stands for `outboxes.NAME.…`.
     outbox: Option<String>,
     /// The section with a name that is being read: its name stands for NAME in the paths of its keys.
@@ -65,15 +77,13 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    pub(super) fn new(
-        file_name: &str,
-        file: BTreeMap<String, Given>,
-        variables: BTreeMap<String, Given>,
-        problems: Vec<Problem>,
-    ) -> Self {
-        let mut values = file;
-        values.extend(variables);
-        Self { file_name: file_name.to_owned(), values, problems, outbox: None, section: None }
+    pub(super) fn new(file_name: &str, values: Values, problems: Vec<Problem>) -> Self {
+        Self { file_name: file_name.to_owned(), values, problems, relay: None, outbox: None, section: None }
+    }
+
+    /// The same, as those of the relay `name`.
+    pub(super) fn of_relay(self, name: &str) -> Self {
+        Self { relay: Some(name.to_owned()), ..self }
     }
 
     /// `config`, unless a problem was found on the way to it.
@@ -83,14 +93,18 @@ impl Settings {
 
     /// Takes `text` for the value of `key`, as if it were its default.
     pub(super) fn suppose(&mut self, key: &Key, text: &str) {
-        let given = Given { scalar: Scalar::Untyped(text.to_owned()), origin: Origin::Nowhere };
+        let given = Given { scalar: Scalar::Untyped(text.to_owned()), origin: Origin::Nowhere, own: false };
         self.values.insert(self.path(key).into_owned(), given);
     }
 
     /// Records that the value of `key` is wrong: `message` says what is allowed.
     pub(super) fn refuse(&mut self, key: &Key, message: &str) {
         let path = self.path(key);
-        let origin = self.values.get(&*path).map_or(Origin::Nowhere, |given| given.origin.clone());
+        let (origin, path) = match self.values.get(&*path) {
+            Some(given) if given.own => (given.origin.clone(), self.own_path(&path)),
+            Some(given) => (given.origin.clone(), path.into_owned()),
+            None => (Origin::Nowhere, self.own_path(&path)),
+        };
         self.problems.push(Problem::new(origin, format!("`{path}` {message}")));
     }
 
@@ -101,9 +115,17 @@ impl Settings {
 
     /// Records that the required `key` is missing.
     pub(super) fn missing(&mut self, key: &Key) {
-        let (path, file) = (self.path(key), &self.file_name);
+        let (path, file) = (self.own_path(&self.path(key)), &self.file_name);
         let message = format!("`{path}` is required: set it in {file} or by {}", key::variable(&path));
         self.problems.push(Problem::general(message));
+    }
+
+    /// `path` as it is written for the relay whose settings they are.
+    fn own_path(&self, path: &str) -> String {
+        match &self.relay {
+            Some(relay) => format!("{RELAYS}.{relay}.{path}"),
+            None => path.to_owned(),
+        }
     }
 
     /// The value as it was given, if it was.

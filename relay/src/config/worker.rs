@@ -18,6 +18,7 @@ use crate::config::{
     process::{Retry, Shutdown},
     read_configuration, read_file,
     redis::Redis,
+    relays::File,
     settings::Settings,
     tracing::Tracing,
 };
@@ -101,12 +102,12 @@ impl DeadLetterConfig {
     ///
     /// # Errors
     /// As there.
-    pub fn load(
-        path: Option<&Path>,
+    pub fn load<'a>(
+        file: impl Into<File<'a>>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
         role: Option<Role>,
     ) -> Result<Self, ConfigError> {
-        let (name, text) = read_configuration(path)?;
+        let (name, text) = read_configuration(file.into().path)?;
         let mut settings = merge(&name, &text, environment)?;
         let loads = settings.is_given("load") || !settings.is_given("invalidate");
         let group = match role.unwrap_or(if loads { Role::Load } else { Role::Invalidate }) {
@@ -141,11 +142,11 @@ impl LoadConfig {
     ///
     /// # Errors
     /// As there.
-    pub fn load(
-        path: Option<&Path>,
+    pub fn load<'a>(
+        file: impl Into<File<'a>>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let (name, text) = read_configuration(path)?;
+        let (name, text) = read_configuration(file.into().path)?;
         let mut settings = merge(&name, &text, environment)?;
         let kafka = Kafka::from_settings(&mut settings, &read_file);
         let config = Self {
@@ -166,11 +167,11 @@ impl InvalidateConfig {
     ///
     /// # Errors
     /// As there.
-    pub fn load(
-        path: Option<&Path>,
+    pub fn load<'a>(
+        file: impl Into<File<'a>>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
-        let (name, text) = read_configuration(path)?;
+        let (name, text) = read_configuration(file.into().path)?;
         let mut settings = merge(&name, &text, environment)?;
         let invalidate = Invalidate::from_settings(&mut settings);
         let asks = invalidate.rules.iter().any(|rule| rule.query.is_some());

@@ -1,11 +1,11 @@
 //! `postrider dlq replay|drop`: decides what becomes of records that were given up.
 
-use std::{env, path::Path, time::Duration};
+use std::{env, time::Duration};
 
 use crate::{
     app::dlq::{Done, position},
     cli::{
-        Error,
+        Error, File,
         dlq::{
             select::{Filter, Form, Output, json},
             with,
@@ -58,7 +58,7 @@ struct Which {
 }
 
 impl Replay {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let Which { positions, filter, by, form, .. } = self.which;
         let (selection, by) = (filter.selection(positions), who(by));
         let patience = self.wait.map(Duration::from_secs);
@@ -87,7 +87,7 @@ impl Replay {
 }
 
 impl Drop {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let Which { positions, filter, by, form, .. } = self.which;
         let (selection, by) = (filter.selection(positions), who(by));
         let done = with(config, form.worker, async |mut dlq| dlq.give_up(&selection, &by).await)?;

@@ -1,13 +1,11 @@
 //! `postrider dlq list`: what was given up.
 
-use std::path::Path;
-
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::{
     app::dlq::Row,
     cli::{
-        Error,
+        Error, File,
         dlq::{
             select::{Filter, Form, Output, json},
             with,
@@ -35,7 +33,7 @@ pub(crate) struct List {
 }
 
 impl List {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let (selection, all) = (self.filter.selection([]), self.all);
         let mut rows = with(config, self.form.worker, async |dlq| Ok(dlq.list(&selection, all)))?;
         let found = rows.len();

@@ -1,11 +1,9 @@
 //! `postrider dlq show`: one record that was given up, with its history.
 
-use std::path::Path;
-
 use crate::{
     app::dlq::{Shown, position},
     cli::{
-        Error,
+        Error, File,
         dlq::{
             select::{Form, Output, json},
             with,
@@ -29,7 +27,7 @@ pub(crate) struct Show {
 }
 
 impl Show {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let (position, payload) = (self.position, self.payload);
         let shown = with(config, self.form.worker, async |mut dlq| dlq.show(&position, payload).await)?;
         match self.form.output {

@@ -1,12 +1,10 @@
 //! `postrider outbox partitions`: days of a partitioned outbox come and go.
 
-use std::path::Path;
-
 use serde::Serialize;
 
 use crate::{
     cli::{
-        Error,
+        Error, File,
         administrator::{Administrator, block_on},
         outbox::{Tables, load},
     },
@@ -43,7 +41,7 @@ struct Cared {
 }
 
 impl Partitions {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let config = load(config)?;
         let cares = self.tables.cares(&config)?;
         let cared = block_on(async {

@@ -1,12 +1,12 @@
 //! `postrider outbox prune`: delivered rows of a plain table go.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     cli::{
-        Error,
+        Error, File,
         administrator::{Administrator, block_on},
         duration::duration,
         outbox::{Tables, load},
@@ -51,7 +51,7 @@ pub(super) struct Prune {
 }
 
 impl Prune {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let config = load(config)?;
         let cares = self.tables.cares(&config)?;
         let pruned = block_on(async {

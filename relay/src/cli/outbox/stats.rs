@@ -1,10 +1,8 @@
 //! `postrider outbox stats`: what the table costs, and who keeps it from being cleaned.
 
-use std::path::Path;
-
 use crate::{
     cli::{
-        Error,
+        Error, File,
         administrator::{Administrator, block_on},
         outbox::{Tables, load},
     },
@@ -31,7 +29,7 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let config = load(config)?;
         let cares = self.tables.cares(&config)?;
         let extent = Extent { exact: self.exact, queries: self.show_query };

@@ -1,10 +1,10 @@
 //! `postrider parked retry|skip|discard`: decides what becomes of parked events.
 
-use std::{env, path::Path};
+use std::env;
 
 use crate::{
     cli::{
-        Error,
+        Error, File,
         administrator::{Administrator, block_on},
         parked::select::{Filter, Output, json, position},
         print,
@@ -62,25 +62,25 @@ struct Which {
 }
 
 impl Retry {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         self.which.execute(&Act::Retry { reroute: self.reroute }, config)
     }
 }
 
 impl Skip {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         self.which.execute(&Act::Skip, config)
     }
 }
 
 impl Discard {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         self.which.execute(&Act::Discard, config)
     }
 }
 
 impl Which {
-    fn execute(self, act: &Act, config: Option<&Path>) -> Result<(), Error> {
+    fn execute(self, act: &Act, config: File<'_>) -> Result<(), Error> {
         let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
         let mut selection = self.filter.selection(self.positions, &config);
         if self.all && selection.state.is_none() {

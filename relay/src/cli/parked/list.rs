@@ -1,12 +1,12 @@
 //! `postrider parked list`: what is parked.
 
-use std::{env, path::Path};
+use std::env;
 
 use comfy_table::{ContentArrangement, Table, presets};
 
 use crate::{
     cli::{
-        Error,
+        Error, File,
         administrator::{Administrator, block_on},
         parked::select::{Filter, Output, json},
         print,
@@ -37,7 +37,7 @@ pub(crate) struct List {
 }
 
 impl List {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
         let selection = self.filter.selection(Vec::new(), &config);
         let events = block_on(async {

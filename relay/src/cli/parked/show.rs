@@ -1,10 +1,10 @@
 //! `postrider parked show`: one event with its history.
 
-use std::{env, path::Path};
+use std::env;
 
 use crate::{
     cli::{
-        Error,
+        Error, File,
         administrator::{Administrator, block_on},
         parked::select::{Output, json, position},
         print,
@@ -36,7 +36,7 @@ pub(crate) struct Show {
 }
 
 impl Show {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
         let slot = self.slot.unwrap_or(config.source.slot);
         let found = block_on(async {

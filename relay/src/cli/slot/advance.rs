@@ -1,11 +1,11 @@
 //! `postrider slot advance`: lets a slot forget what nobody needs.
 
-use std::{env, path::Path};
+use std::env;
 
 use crate::{
     app,
     cli::{
-        Error,
+        Error, File,
         administrator::block_on,
         parked::select::{Output, json},
         print,
@@ -38,7 +38,7 @@ pub(crate) struct Advance {
 }
 
 impl Advance {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let (plan, reached) = block_on(async {
             let opened = self.one.open(config).await?;
             let plan = self.plan(&opened, config).await?;
@@ -70,7 +70,7 @@ impl Advance {
         }
     }
 
-    async fn plan(&self, opened: &Opened, config: Option<&Path>) -> Result<Plan, Error> {
+    async fn plan(&self, opened: &Opened, config: File<'_>) -> Result<Plan, Error> {
         let (mut witness, mut rows) = (Witness::NotOurs, None);
         if opened.owner == Owner::Relay {
             let config = Config::load(config, env::vars_os()).map_err(Error::Config)?;

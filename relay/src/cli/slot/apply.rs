@@ -1,9 +1,9 @@
 //! `postrider slot apply`: makes the databases what is declared.
 
-use std::{env, path::Path};
+use std::env;
 
 use crate::{
-    cli::{Error, administrator::block_on, print, slot::declared::Declared},
+    cli::{Error, File, administrator::block_on, print, slot::declared::Declared},
     slots::{
         plan::{self, Means, Plan},
         setup,
@@ -33,7 +33,7 @@ pub(crate) struct Apply {
 }
 
 impl Apply {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let wanted = self.declared.wanted(config, env::vars_os())?;
         let (mut done, mut all, mut left) = (0, 0, Vec::new());
         let prune = self.prune && self.yes;

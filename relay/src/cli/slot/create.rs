@@ -1,11 +1,11 @@
 //! `postrider slot create`: one slot, after its publication.
 
-use std::{env, path::Path};
+use std::env;
 
 use crate::{
     app,
     cli::{
-        Error,
+        Error, File,
         administrator::{Administrator, block_on},
         print,
         slot::one::slot_name,
@@ -50,7 +50,7 @@ pub(crate) struct Create {
 }
 
 impl Create {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
         let wanted = self.wanted(&config).map_err(|refusal| SlotsError::Refused(vec![refusal]))?;
         let mut postgres = self.administrator.postgres(&config.postgres)?;

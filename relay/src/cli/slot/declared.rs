@@ -1,10 +1,10 @@
 //! What `slot plan` and `slot apply` share: what is declared, and the sessions in which it is looked at.
 
-use std::{ffi::OsString, path::Path};
+use std::ffi::OsString;
 
 use crate::{
     app,
-    cli::{Error, administrator::Administrator, set_up::SetUp},
+    cli::{Error, File, administrator::Administrator, set_up::SetUp},
     config::{DatabaseConfig, postgres::Postgres, secret::Secret},
     slots::{
         error::Error as SetupError,
@@ -43,7 +43,7 @@ impl Declared {
     /// Reads it.
     pub(super) fn wanted(
         &self,
-        config: Option<&Path>,
+        config: File<'_>,
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Wanted, Error> {
         let config = DatabaseConfig::load(config, environment).map_err(Error::Config)?;

@@ -1,10 +1,8 @@
 //! `postrider slot drop`: lets go of a slot and of what it keeps.
 
-use std::path::Path;
-
 use crate::{
     cli::{
-        Error,
+        Error, File,
         administrator::block_on,
         parked::select::{Output, json},
         print,
@@ -28,7 +26,7 @@ pub(crate) struct Drop {
 }
 
 impl Drop {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let mut said = String::new();
         let mut told = |step: &str| said.push_str(&format!("done: {step}\n"));
         let plan = block_on(async {

@@ -1,9 +1,9 @@
 //! `postrider slot list`: every slot, what it costs and how long it lasts.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
 use crate::cli::{
-    Error,
+    Error, File,
     administrator::block_on,
     duration::duration,
     parked::select::{Output, json},
@@ -11,7 +11,7 @@ use crate::cli::{
     slot::{places::Places, screen},
 };
 
-/// Lists the replication slots of every server, and how long each lasts at the present rate of the log.
+/// Lists the slots of every server, and how long each lasts at the present rate of the log.
 ///
 /// It changes nothing, and shows slots of every kind, the relay's and others'. Of each: what it keeps and
 /// until when, who reads it, what holds it back, and what to do. docs/slots.md explains every column.
@@ -35,7 +35,7 @@ pub(crate) struct List {
 }
 
 impl List {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let mut survey = self.places.survey(config, self.sample)?;
         let listing = block_on(async {
             let first = survey.look().await;

@@ -1,10 +1,10 @@
 //! What the verbs about one slot share: its name, whose it is, and a session of its database.
 
-use std::{env, path::Path};
+use std::env;
 
 use crate::{
     app,
-    cli::{Error, administrator::Administrator, parked::select::Output},
+    cli::{Error, File, administrator::Administrator, parked::select::Output},
     config::{DatabaseConfig, postgres::Postgres, source::is_slot_name},
     slots::{
         change::{self, Found, Owner},
@@ -41,7 +41,7 @@ pub(super) struct Opened {
 
 impl One {
     /// Finds the slot, through a session of its own database.
-    pub(super) async fn open(&self, config: Option<&Path>) -> Result<Opened, Error> {
+    pub(super) async fn open(&self, config: File<'_>) -> Result<Opened, Error> {
         let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
         let mut postgres = self.administrator.postgres(&config.postgres)?;
         let mut session = session::connect_directly(app::postgres::options(&postgres, false)).await?;

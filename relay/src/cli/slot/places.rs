@@ -1,10 +1,10 @@
 //! The options that say which slots are looked at, where, and how they are judged.
 
-use std::{env, path::Path, time::Duration};
+use std::{env, time::Duration};
 
 use crate::{
     app,
-    cli::{Error, administrator::Administrator, duration::duration},
+    cli::{Error, File, administrator::Administrator, duration::duration},
     config::databases::SurveyConfig,
     slots::list::{Listing, Options, Survey},
 };
@@ -30,7 +30,7 @@ pub(super) struct Places {
 
 impl Places {
     /// A look at them; the rate of the log is the average over `window`.
-    pub(super) fn survey(&self, config: Option<&Path>, window: Duration) -> Result<Survey, Error> {
+    pub(super) fn survey(&self, config: File<'_>, window: Duration) -> Result<Survey, Error> {
         let config = SurveyConfig::load(config, env::vars_os(), !self.urls.is_empty()).map_err(Error::Config)?;
         let places = app::slots::places(&config, self.administrator.url(), &self.urls).map_err(Error::PlaceUrl)?;
         let options = Options { names: self.names.clone(), orphan_after: self.orphan_after, window };

@@ -1,10 +1,10 @@
 //! `postrider slot plan`: what is declared, held against what is there.
 
-use std::{env, path::Path};
+use std::env;
 
 use crate::{
     cli::{
-        Error,
+        Error, File,
         administrator::block_on,
         parked::select::{Output, json},
         print,
@@ -39,7 +39,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let wanted = self.declared.wanted(config, env::vars_os())?;
         let plans = block_on(async {
             let mut plans = Vec::new();

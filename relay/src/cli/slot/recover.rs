@@ -1,11 +1,11 @@
 //! `postrider slot recover`: a slot that lost its place is made anew, and what was not delivered is published.
 
-use std::{env, path::Path, time::Duration};
+use std::{env, time::Duration};
 
 use crate::{
     app::recover::{self, Options, Report, moment, recover},
     cli::{
-        Error,
+        Error, File,
         administrator::{Administrator, block_on},
         duration::duration,
         parked::select::{Output, json},
@@ -66,7 +66,7 @@ pub(crate) struct Recover {
 }
 
 impl Recover {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let config = Config::load(config, env::vars_os()).map_err(Error::Config)?;
         #[cfg(feature = "failpoints")]
         crate::telemetry::failpoint::arm()?;

@@ -1,12 +1,12 @@
 //! `postrider slot watch`: slots again and again, for a person at a terminal or for a script.
 
-use std::{io::IsTerminal, path::Path, time::Duration};
+use std::{io::IsTerminal, time::Duration};
 
 use serde::Serialize;
 
 use crate::{
     cli::{
-        Error,
+        Error, File,
         administrator::block_on,
         duration::duration,
         parked::select::Output,
@@ -64,7 +64,7 @@ struct Line<'a> {
 }
 
 impl Watch {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let mut survey = self.places.survey(config, WINDOW)?;
         let mut watch = watch::Watch::over(self.places.names(), self.until_eta.map(|eta| eta.as_secs_f64()));
         let draws = self.output == Output::Text && std::io::stdout().is_terminal();

@@ -1,10 +1,10 @@
 //! `postrider snapshot start`: asks for tables to be read.
 
-use std::{env, path::Path};
+use std::env;
 
 use crate::{
     cli::{
-        Error,
+        Error, File,
         administrator::{Administrator, block_on},
         parked::select::{Output, json},
         print,
@@ -34,7 +34,7 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
         let slot = self.slot.unwrap_or_else(|| config.source.slot.clone());
         let publication = config.capture.as_ref().map(|capture| capture.publication.as_str());

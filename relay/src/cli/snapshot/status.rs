@@ -1,10 +1,10 @@
 //! `postrider snapshot status`: how far snapshots came.
 
-use std::{env, path::Path};
+use std::env;
 
 use crate::{
     cli::{
-        Error,
+        Error, File,
         administrator::{Administrator, block_on},
         parked::select::{Output, json},
         print,
@@ -31,7 +31,7 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    pub(super) fn execute(self, config: Option<&Path>) -> Result<(), Error> {
+    pub(super) fn execute(self, config: File<'_>) -> Result<(), Error> {
         let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
         let slot = self.slot.unwrap_or_else(|| config.source.slot.clone());
         let snapshots = block_on(async {

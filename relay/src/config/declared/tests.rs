@@ -1,11 +1,11 @@
 //! What may be declared, and what is refused with its place.
 
 use super::*;
-use crate::config::{DatabaseConfig, error::ConfigError};
+use crate::config::{DatabaseConfig, error::ConfigError, merge, read_file};
 
 fn parse(text: &str) -> Result<DatabaseConfig, ConfigError> {
     let text = format!("[postgres]\nurl = \"postgres://relay@localhost/shop\"\n{text}");
-    DatabaseConfig::parse("shop.toml", &text, [])
+    DatabaseConfig::from_settings(merge("shop.toml", &text, [])?, &read_file)
 }
 
 #[test]

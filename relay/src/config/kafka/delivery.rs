@@ -51,6 +51,13 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// The name at the brokers of the relay that delivers for `slot`; none if it delivers without transactions.
+    #[must_use]
+    pub fn id(&self, slot: &str) -> Option<String> {
+        let id = || self.transactional_id.clone().unwrap_or_else(|| format!("postrider.{slot}"));
+        self.exactly_once.then(id)
+    }
+
     pub(super) fn from_settings(settings: &mut Settings) -> Self {
         let delivery = Self {
             exactly_once: settings.choice(&DELIVERY) == 1,
