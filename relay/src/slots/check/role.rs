@@ -69,9 +69,15 @@ from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where n.nspname = 'postrider' and c.relname in ('parked', 'parked_log')";
 
+/// On Amazon RDS and Aurora no role can be given the attribute: there members of `rds_replication` may replicate.
 const ROLE: &str = "
-select rolreplication as replication, rolsuper as superuser
-from pg_catalog.pg_roles
+select
+  rolreplication or exists (
+    select from pg_catalog.pg_roles managed
+    where managed.rolname = 'rds_replication' and pg_has_role(role.oid, managed.oid, 'member')
+  ) as replication,
+  rolsuper as superuser
+from pg_catalog.pg_roles role
 where rolname = $1";
 
 const READS: &str = "

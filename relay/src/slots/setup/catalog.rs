@@ -93,11 +93,15 @@ async fn server(client: &Client) -> Result<Server, Error> {
 const OUR_SCHEMA_EXISTS: &str = "
 select exists (select from pg_catalog.pg_namespace where nspname = $1)";
 
+/// On Amazon RDS and Aurora no role can be given the attribute: there members of `rds_replication` may replicate.
 const ROLE: &str = "
 select
   rolcanlogin as login,
-  rolreplication or rolsuper as replication
-from pg_catalog.pg_roles
+  rolreplication or rolsuper or exists (
+    select from pg_catalog.pg_roles managed
+    where managed.rolname = 'rds_replication' and pg_has_role(role.oid, managed.oid, 'member')
+  ) as replication
+from pg_catalog.pg_roles role
 where rolname = $1";
 
 const TABLE: &str = "
