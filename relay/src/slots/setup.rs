@@ -158,6 +158,8 @@ pub struct Server {
     pub slots: i64,
     /// `max_wal_senders`.
     pub senders_max: i64,
+    /// Whether no role is given REPLICATION there, and members of `rds_replication` have it: Amazon RDS and Aurora.
+    pub rds: bool,
 }
 
 /// What a table is.
@@ -274,6 +276,7 @@ impl Found {
                 slots_max: 2,
                 slots: 0,
                 senders_max: 1,
+                rds: false,
             },
             table: first.map(|first| TableFound::with(&first.columns)),
             further: wanted
@@ -326,7 +329,7 @@ pub fn plan(wanted: &Wanted, found: &Found) -> Result<Plan, Vec<Refusal>> {
 }
 
 fn transaction(wanted: &Wanted, found: &Found) -> Vec<Step> {
-    let mut steps: Vec<Step> = relay_role(wanted, found.relay).into_iter().collect();
+    let mut steps: Vec<Step> = relay_role(wanted, found.relay, found.server.rds);
     if !found.writer && wanted.outbox.is_some() {
         let role = &wanted.writer_role;
         steps
@@ -354,24 +357,23 @@ fn transaction(wanted: &Wanted, found: &Found) -> Vec<Step> {
     steps
 }
 
-fn relay_role(wanted: &Wanted, found: Option<RoleFound>) -> Option<Step> {
+/// The role with what it needs to log in and to replicate. Who polls logs in and reads tables.
+fn relay_role(wanted: &Wanted, found: Option<RoleFound>, rds: bool) -> Vec<Step> {
     let (role, quoted) = (&wanted.relay_role, escape_identifier(&wanted.relay_role));
-    let attributes = match found {
-        // Who polls logs in and reads tables.
-        None if wanted.polling.is_some() => {
-            return Some(Step::new(format!("create role {role}"), format!("create role {quoted} login")));
-        }
-        Some(RoleFound { login: true, .. }) if wanted.polling.is_some() => return None,
-        Some(_) if wanted.polling.is_some() => "login",
-        None => {
-            return Some(Step::new(format!("create role {role}"), format!("create role {quoted} login replication")));
-        }
-        Some(RoleFound { login: true, replication: true }) => return None,
-        Some(RoleFound { login: true, .. }) => "replication",
-        Some(RoleFound { replication: true, .. }) => "login",
-        Some(_) => "login replication",
+    let replicates = wanted.polling.is_some() || found.is_some_and(|found| found.replication);
+    let attributes = match (found.is_some_and(|found| found.login), replicates || rds) {
+        (true, true) => None,
+        (true, false) => Some("replication"),
+        (false, true) => Some("login"),
+        (false, false) => Some("login replication"),
     };
-    Some(Step::new(format!("give role {role} {attributes}"), format!("alter role {quoted} {attributes}")))
+    let attributes = attributes.map(|attributes| match found {
+        None => Step::new(format!("create role {role}"), format!("create role {quoted} {attributes}")),
+        Some(_) => Step::new(format!("give role {role} {attributes}"), format!("alter role {quoted} {attributes}")),
+    });
+    let membership = (rds && !replicates)
+        .then(|| Step::new(format!("grant rds_replication to {role}"), format!("grant rds_replication to {quoted}")));
+    attributes.into_iter().chain(membership).collect()
 }
 
 fn create_slot(wanted: &Wanted, found: &Found) -> Step {

@@ -10,7 +10,7 @@ static REPLICATION: Rule = Rule {
     code: "role-replication",
     severity: Severity::Error,
     why: "Only a role with the REPLICATION attribute may read a slot.",
-    mend: "`alter role … replication`",
+    mend: "`alter role … replication`; on Amazon RDS and Aurora `grant rds_replication to …`",
 };
 static SUPERUSER: Rule = Rule {
     code: "role-superuser",
@@ -44,6 +44,8 @@ pub(super) const RULES: &[&Rule] = &[&REPLICATION, &SUPERUSER, &SELECT, &PARKED_
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Role {
     replication: bool,
+    /// Whether members of `rds_replication` have what no role is given there.
+    rds: bool,
     superuser: bool,
     /// For each outbox table: nothing where it is not there, else whether schema and table may be read.
     reads: Vec<Option<(bool, bool)>>,
@@ -76,6 +78,7 @@ select
     select from pg_catalog.pg_roles managed
     where managed.rolname = 'rds_replication' and pg_has_role(role.oid, managed.oid, 'member')
   ) as replication,
+  exists (select from pg_catalog.pg_roles where rolname = 'rds_replication') as rds,
   rolsuper as superuser
 from pg_catalog.pg_roles role
 where rolname = $1";
@@ -97,6 +100,7 @@ pub(super) async fn read(client: &Client, expected: &Expected) -> Result<Role, t
     let parks = client.query_one(PARKS, &[name]).await?;
     Ok(Role {
         replication: role.get("replication"),
+        rds: role.get("rds"),
         superuser: role.get("superuser"),
         reads,
         parks: (parks.get(0), parks.get(1)),
@@ -108,11 +112,12 @@ pub(super) fn examine(expected: &Expected, role: &Role) -> Vec<Finding> {
     let quoted = escape_identifier(name);
     let mut findings = Vec::new();
     if !role.replication && !role.superuser {
-        findings.push(
-            REPLICATION
-                .found(format!("role {name:?} has no REPLICATION attribute"))
-                .sql(format!("alter role {quoted} replication")),
-        );
+        let (lack, mend) = if role.rds {
+            ("is no member of rds_replication", format!("grant rds_replication to {quoted}"))
+        } else {
+            ("has no REPLICATION attribute", format!("alter role {quoted} replication"))
+        };
+        findings.push(REPLICATION.found(format!("role {name:?} {lack}")).sql(mend));
     }
     if role.superuser {
         findings.push(

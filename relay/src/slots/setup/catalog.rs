@@ -75,7 +75,8 @@ select
   current_setting('wal_level') as wal_level,
   current_setting('max_replication_slots')::bigint as slots_max,
   (select count(*) from pg_catalog.pg_replication_slots) as slots,
-  current_setting('max_wal_senders')::bigint as senders_max";
+  current_setting('max_wal_senders')::bigint as senders_max,
+  exists (select from pg_catalog.pg_roles where rolname = 'rds_replication') as rds";
 
 async fn server(client: &Client) -> Result<Server, Error> {
     let row = one(client, SERVER, &[]).await?;
@@ -87,6 +88,7 @@ async fn server(client: &Client) -> Result<Server, Error> {
         slots_max: row.get("slots_max"),
         slots: row.get("slots"),
         senders_max: row.get("senders_max"),
+        rds: row.get("rds"),
     })
 }
 

@@ -438,3 +438,19 @@ fn a_server_that_keeps_no_logical_log_can_be_polled() {
     assert!(plan(&wanted, &found).is_ok());
     assert!(plan(&Wanted { polling: None, ..wanted }, &found).is_err());
 }
+
+#[test]
+fn where_no_role_is_given_replication_a_membership_takes_its_place() {
+    let wanted = wanted();
+    let role = |found: Option<RoleFound>| -> Vec<String> {
+        let mut there = Found { relay: found, ..Found::fresh(&wanted) };
+        there.server.rds = true;
+        let steps = plan(&wanted, &there).expect("a fresh database can be set up").transaction;
+        steps.into_iter().map(|step| step.sql).take_while(|sql| !sql.contains("postrider_writer")).collect()
+    };
+    let grant = r#"grant rds_replication to "postrider""#;
+    assert_eq!(role(None), [r#"create role "postrider" login"#, grant]);
+    assert_eq!(role(Some(RoleFound { login: true, replication: false })), [grant]);
+    assert_eq!(role(Some(RoleFound { login: false, replication: true })), [r#"alter role "postrider" login"#]);
+    assert!(role(Some(RoleFound { login: true, replication: true })).is_empty());
+}
