@@ -24,6 +24,7 @@ mod polling;
 mod recover;
 mod routing;
 mod secure_postgres;
+mod several;
 mod slot_plan;
 mod snapshot;
 mod snapshot_incremental;

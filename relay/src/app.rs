@@ -27,6 +27,7 @@ pub mod recover;
 #[cfg(feature = "downstream")]
 mod redis;
 pub(crate) mod setup;
+mod several;
 pub(crate) mod slots;
 mod standby;
 mod traces;
@@ -38,11 +39,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tracing::info_span;
+use tracing::{Span, info_span};
 
 use crate::app::polling::{PollingToKafka, PollingToNull};
 use crate::app::worker::Worker;
 use crate::config::guard::Action;
+use crate::config::relays::OfRelay;
 use crate::config::source::Mode;
 use crate::config::{self, Config};
 use crate::leases::Standby;
@@ -125,22 +127,38 @@ impl Ends for OutboxToNull {
     }
 }
 
-/// Runs the relay until SIGTERM or SIGINT, then drains. `accept_gap` lets it start although events may be missing.
+/// Runs every one of `relays` until SIGTERM or SIGINT, then drains. `accept_gap` lets them start although events may be missing.
 ///
 /// # Errors
-/// Those after which going on would lose events or change nothing; all others are waited for and overcome.
-pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
-    let polls = config.source.mode == Mode::Polling;
+/// Those after which going on would lose events or change nothing; all others are waited for and overcome. Of several relays
+/// one that ends by an error stops no other: the error comes when all have ended.
+pub async fn run(relays: Vec<OfRelay<Config>>, accept_gap: bool) -> Result<(), Error> {
+    match <[_; 1]>::try_from(relays) {
+        Ok([OfRelay { name, config }]) => {
+            let worker = Worker::start(&config.process, status(&config), &config.source.slot, name.as_deref()).await?;
+            relay(config, accept_gap, worker, None).await
+        }
+        Err(relays) => several::run(relays, accept_gap).await,
+    }
+}
+
+/// What the relay of `config` shows before it moves anything.
+fn status(config: &Config) -> Status {
+    let (slot, polls) = (&config.source.slot, config.source.mode == Mode::Polling);
     let how = if polls { "outbox, polled as" } else { "slot" };
-    let status = Status::new(
-        format!("{how} {} in database {}", config.source.slot, config.postgres.database),
-        format!("kafka {}", config.kafka.bootstrap_servers),
-    );
+    let source = format!("{how} {slot} in database {}", config.postgres.database);
+    Status::new(source, format!("kafka {}", config.kafka.bootstrap_servers)).of_slot(slot)
+}
+
+/// Runs one relay, which has this name if there are others.
+async fn relay(config: Config, accept_gap: bool, worker: Worker, name: Option<String>) -> Result<(), Error> {
+    let worker = worker.without_breakers().with_stall_help(STALL_HELP);
     let slot = &config.source.slot;
-    let worker = Worker::start(&config.process, status.of_slot(slot), slot)
-        .await?
-        .without_breakers()
-        .with_stall_help(STALL_HELP);
+    // Every line that the flow logs names the slot.
+    let span = match name {
+        Some(name) => info_span!("relay", name, slot),
+        None => info_span!("relay", slot),
+    };
     care::keep(&config, &worker.metrics, &worker.stop);
     let limits = Limits {
         in_flight_bytes_max: config.source.in_flight_bytes_max,
@@ -148,16 +166,14 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
         progress_interval: PROGRESS_INTERVAL,
         drain_deadline: config.process.shutdown.drain_deadline,
     };
-    if polls {
-        return Box::pin(poll(&config, worker, limits)).await;
+    if config.source.mode == Mode::Polling {
+        return Box::pin(poll(&config, worker, limits, span)).await;
     }
     let released = guard::keep(&config, &worker.metrics, &worker.stop);
     let finished = Arc::new(Notify::new());
     worker.end_at(&finished, "the initial snapshot is delivered, and nothing else is wanted");
     let standby = standby::standby(&config, &worker);
     let changes = Arc::new(capture::changes(&config, accept_gap, &worker.status, finished, standby.reader()));
-    // Every line that the flow logs names the slot.
-    let span = info_span!("relay", slot);
     let metrics = Arc::clone(&worker.metrics);
     if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
         let ends = OutboxToNull { changes, metrics };
@@ -179,9 +195,8 @@ pub async fn run(config: Config, accept_gap: bool) -> Result<(), Error> {
 }
 
 /// The same from the table.
-async fn poll(config: &Config, worker: Worker, limits: Limits) -> Result<(), Error> {
+async fn poll(config: &Config, worker: Worker, limits: Limits, span: Span) -> Result<(), Error> {
     let polling = Arc::new(polling::options(config));
-    let span = info_span!("relay", slot = config.source.slot);
     let metrics = Arc::clone(&worker.metrics);
     if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
         let ends = PollingToNull { polling, metrics };

@@ -254,7 +254,7 @@ impl Site {
     }
 
     /// The configuration as a user would write it: only what differs from the defaults.
-    fn toml(&self) -> String {
+    pub fn toml(&self) -> String {
         let (host, port) = match socket(&self.server) {
             Some(folder) => (folder.display().to_string(), self.server.port),
             None => (self.server.host.clone(), self.server.port),

@@ -2,21 +2,22 @@
 //! cluster's own network: nothing here changes anything, and nothing asks who reads.
 
 mod page;
+mod shown;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 
-use crate::admin::page::Page;
-use crate::pipeline::status::State as Stage;
-use crate::pipeline::{Status, Stop};
-use crate::telemetry::Metrics;
+use crate::admin::shown::Answer;
+use crate::pipeline::Stop;
+
+pub use crate::admin::shown::Shown;
 
 /// The media type of Prometheus' text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -50,11 +51,7 @@ pub enum AdminError {
 }
 
 /// What the answers are made of.
-#[derive(Debug, Clone)]
-struct Shown {
-    status: Arc<Status>,
-    metrics: Arc<Metrics>,
-}
+type All = Arc<[Shown]>;
 
 impl Admin {
     /// Listens on `address`, `host:port`; port 0 takes a free one.
@@ -71,22 +68,26 @@ impl Admin {
         self.address
     }
 
-    /// Serves until the order to stop, and then finishes the answers under way.
-    pub async fn serve(self, status: Arc<Status>, metrics: Arc<Metrics>, mut stop: Stop) -> Result<(), AdminError> {
+    /// Serves what is shown until the order to stop, and then finishes the answers under way. Of several it shows all, and each by
+    /// itself below `/relays/NAME`.
+    pub async fn serve(self, shown: Vec<Shown>, mut stop: Stop) -> Result<(), AdminError> {
         let address = self.address;
-        axum::serve(self.listener, router(Shown { status, metrics }))
+        axum::serve(self.listener, router(shown.into()))
             .with_graceful_shutdown(async move { stop.ordered().await })
             .await
             .map_err(|source| AdminError::Serve { address, source })
     }
 }
 
-fn router(shown: Shown) -> Router {
+fn router(shown: All) -> Router {
     Router::new()
         .route("/live", get(live))
-        .route("/ready", get(ready))
-        .route("/metrics", get(metrics))
-        .route("/status", get(status))
+        .route("/ready", get(async |State(all): State<All>| shown::ready(&all)))
+        .route("/metrics", get(async |State(all): State<All>| metrics(&all)))
+        .route("/status", get(async |State(all): State<All>| status(&all)))
+        .route("/relays/{name}/ready", get(async |State(all), Path::<String>(name)| one(&all, &name).map(shown::ready)))
+        .route("/relays/{name}/metrics", get(async |State(all), Path::<String>(name)| one(&all, &name).map(metrics)))
+        .route("/relays/{name}/status", get(async |State(all), Path::<String>(name)| one(&all, &name).map(status)))
         .with_state(shown)
 }
 
@@ -95,26 +96,20 @@ async fn live() -> &'static str {
     "live\n"
 }
 
-async fn ready(State(shown): State<Shown>) -> (StatusCode, String) {
-    let snapshot = shown.status.snapshot();
-    if snapshot.state == Stage::Standby {
-        // Ready for what it is there for: else a rolling update would wait for it, and it for the process that is to end.
-        let who = snapshot.reason.unwrap_or_default();
-        return (StatusCode::OK, format!("standby: {who}\n"));
-    }
-    if snapshot.ready {
-        return (StatusCode::OK, "ready\n".into());
-    }
-    let reason = snapshot.reason.unwrap_or_else(|| "not streaming".into());
-    (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n"))
+/// The relay of this name, as if it were the only one.
+fn one<'a>(all: &'a All, name: &str) -> Result<&'a [Shown], (StatusCode, String)> {
+    let found = all.iter().position(|shown| shown.name.as_deref() == Some(name));
+    found
+        .and_then(|at| all.get(at..=at))
+        .ok_or_else(|| (StatusCode::NOT_FOUND, format!("no relay is called {name:?}\n")))
 }
 
-async fn metrics(State(shown): State<Shown>) -> Response {
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], shown.metrics.encode()).into_response()
+fn metrics(shown: &[Shown]) -> Response {
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], shown::metrics(shown)).into_response()
 }
 
-async fn status(State(shown): State<Shown>) -> Json<Page> {
-    Json(Page::of(&shown.status, &shown.metrics))
+fn status(shown: &[Shown]) -> Json<Answer> {
+    Json(shown::status(shown))
 }
 
 #[cfg(test)]
@@ -123,7 +118,10 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
+    use crate::pipeline::Status;
+    use crate::pipeline::status::State as Stage;
     use crate::pipeline::stop::StopHandle;
+    use crate::telemetry::Metrics;
 
     struct Served {
         address: SocketAddr,
@@ -137,7 +135,8 @@ mod tests {
         let status = Arc::new(Status::new("slot orders", "kafka"));
         let (stop, ordered) = Stop::new();
         let address = admin.address();
-        let server = tokio::spawn(admin.serve(Arc::clone(&status), Metrics::new(), ordered));
+        let shown = Shown { name: None, status: Arc::clone(&status), metrics: Metrics::new() };
+        let server = tokio::spawn(admin.serve(vec![shown], ordered));
         Served { address, status, stop, server }
     }
 
@@ -184,6 +183,33 @@ mod tests {
         assert!(status.contains("\"version\":\"") && status.contains("{\"stage\":\"read\",\"count\":0,"), "{status}");
         let metrics = fetch(served.address, "/metrics").await;
         assert!(metrics.contains("text/plain; version=0.0.4") && metrics.contains("\npostrider_up 0\n"), "{metrics}");
+    }
+
+    #[tokio::test]
+    async fn of_several_each_is_shown_and_those_that_are_not_ready_are_named() {
+        let admin = Admin::bind("127.0.0.1:0").await.expect("a free port");
+        let (_stop, ordered) = Stop::new();
+        let address = admin.address();
+        let shown = |name: &str| Shown {
+            name: Some(name.to_owned()),
+            status: Arc::new(Status::new(format!("slot {name}"), "kafka")),
+            metrics: Metrics::of_relay(name),
+        };
+        let (eu, us) = (shown("eu"), shown("us"));
+        tokio::spawn(admin.serve(vec![eu.clone(), us.clone()], ordered));
+        eu.status.enter(Stage::Streaming);
+        let answer = fetch(address, "/ready").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("not ready: us: starting\n"), "{answer}");
+        assert!(fetch(address, "/relays/eu/ready").await.ends_with("\r\n\r\nready\n"));
+        assert!(fetch(address, "/relays/as/ready").await.starts_with("HTTP/1.1 404"));
+        let status = fetch(address, "/status").await;
+        for word in ["\"ready\":false,\"reason\":\"us: starting\",\"relays\":{\"eu\":{", "\"us\":{\"version\""] {
+            assert!(status.contains(word), "{word} in {status}");
+        }
+        us.status.ended(None);
+        assert!(fetch(address, "/ready").await.starts_with("HTTP/1.1 200"), "its work is done");
+        let metrics = fetch(address, "/relays/us/metrics").await;
+        assert!(metrics.contains("postrider_up{relay=\"us\"} 0") && !metrics.contains("\"eu\""), "{metrics}");
     }
 
     #[tokio::test]

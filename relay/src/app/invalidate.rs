@@ -65,7 +65,7 @@ pub async fn run(config: InvalidateConfig, accept_gap: bool) -> Result<(), Error
     let servers: Vec<String> = config.redis.servers.iter().map(|(host, port)| format!("{host}:{port}")).collect();
     let status =
         Status::new(format!("group {group} of topics {}", names.join(", ")), format!("redis {}", servers.join(",")));
-    let worker = Worker::start(&config.process, status, &group).await?;
+    let worker = Worker::start(&config.process, status, &group, None).await?;
     let limits = Limits {
         in_flight_bytes_max: sink.pending_bytes_max,
         in_flight_batches_max: IN_FLIGHT_BATCHES_MAX,

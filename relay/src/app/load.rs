@@ -63,7 +63,7 @@ pub async fn run(config: LoadConfig, accept_gap: bool) -> Result<(), Error> {
         format!("group {group} of topics {}", names.join(", ")),
         format!("clickhouse {} database {}", config.clickhouse.url, config.clickhouse.database),
     );
-    let worker = Worker::start(&config.process, status, &group).await?;
+    let worker = Worker::start(&config.process, status, &group, None).await?;
     let limits = Limits {
         in_flight_bytes_max: load.in_flight_bytes_max,
         in_flight_batches_max: IN_FLIGHT_BATCHES_MAX,

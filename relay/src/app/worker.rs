@@ -8,7 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tracing::{Instrument, Span, info, warn};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Shown};
 use crate::app::traces;
 use crate::config::worker::Process;
 use crate::config::{admin, breaker};
@@ -42,26 +42,53 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Listens to signals, serves probes and metrics, and traces. `name` is what spans say of it: the slot, or the group.
-    pub(super) async fn start(process: &Process, status: Status, name: &str) -> Result<Self, Error> {
-        let (metrics, status) = (Metrics::new(), Arc::new(status));
+    /// Listens to signals, serves probes and metrics, and traces. `name` is what spans say of it: the slot, or the
+    /// group; `relay` is what the configuration calls it.
+    pub(super) async fn start(
+        process: &Process,
+        status: Status,
+        name: &str,
+        relay: Option<&str>,
+    ) -> Result<Self, Error> {
         let (order, stop) = Stop::new();
-        let mut terminate = listen(SignalKind::terminate())?;
-        let mut interrupt = listen(SignalKind::interrupt())?;
         let order = Arc::new(order);
-        let orders = Arc::clone(&order);
+        order_at_signals(Arc::clone(&order))?;
+        let metrics = Metrics::new();
+        let (traces, flush) = traces::start(&process.tracing, name, &metrics)?;
+        let worker = Self::of(process, (order, stop), Arc::new(status), metrics, (traces, flush));
+        serve_admin(&process.admin, vec![worker.shown(relay)], worker.stop.clone()).await?;
+        Ok(worker)
+    }
+
+    /// One of several of the process, which `all` tells to stop together; whoever starts them listens to signals and shows them.
+    pub(super) fn beside(process: &Process, status: Status, slot: &str, name: &str, all: &Stop) -> Result<Self, Error> {
+        let (order, stop) = Stop::new();
+        let order = Arc::new(order);
+        let (mut all, orders) = (all.clone(), Arc::clone(&order));
         tokio::spawn(async move {
-            tokio::select! {
-                _ = terminate.recv() => info!(signal = "SIGTERM", "stopping"),
-                _ = interrupt.recv() => info!(signal = "SIGINT", "stopping"),
-            }
+            all.ordered().await;
             orders.order();
         });
-        serve_admin(&process.admin, &metrics, &status, stop.clone()).await?;
-        let (traces, flush) = traces::start(&process.tracing, name, &metrics)?;
+        let metrics = Metrics::of_relay(name);
+        let traces = traces::start(&process.tracing, slot, &metrics)?;
+        Ok(Self::of(process, (order, stop), Arc::new(status), metrics, traces))
+    }
+
+    fn of(
+        process: &Process,
+        (order, stop): (Arc<StopHandle>, Stop),
+        status: Arc<Status>,
+        metrics: Arc<Metrics>,
+        (traces, flush): (Traces, Option<Flush>),
+    ) -> Self {
         let retry = Bounds { initial: process.retry.initial, max: process.retry.max };
         let breaker = Some(thresholds(&process.breaker));
-        Ok(Self { metrics, status, stop, order, traces, flush, retry, breaker, stall_help: STALL_HELP })
+        Self { metrics, status, stop, order, traces, flush, retry, breaker, stall_help: STALL_HELP }
+    }
+
+    /// What it shows of itself, under this name.
+    pub(super) fn shown(&self, name: Option<&str>) -> Shown {
+        Shown { name: name.map(str::to_owned), status: Arc::clone(&self.status), metrics: Arc::clone(&self.metrics) }
     }
 
     /// With other words of help when what is in flight does not become durable.
@@ -114,17 +141,26 @@ fn thresholds(breaker: &breaker::Breaker) -> Thresholds {
     Thresholds { failures, within, open, open_max, successes, probe_timeout }
 }
 
+/// Gives the order to stop at SIGTERM or SIGINT.
+pub(super) fn order_at_signals(order: Arc<StopHandle>) -> Result<(), Error> {
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!(signal = "SIGTERM", "stopping"),
+            _ = interrupt.recv() => info!(signal = "SIGINT", "stopping"),
+        }
+        order.order();
+    });
+    Ok(())
+}
+
 fn listen(kind: SignalKind) -> Result<tokio::signal::unix::Signal, Error> {
     signal(kind).map_err(|error| Error::new(End::Source, Kind::Setup, "signals cannot be received").because(error))
 }
 
 /// Serves probes and metrics beside the pipeline, which does not depend on them.
-async fn serve_admin(
-    admin: &admin::Admin,
-    metrics: &Arc<Metrics>,
-    status: &Arc<Status>,
-    stop: Stop,
-) -> Result<(), Error> {
+pub(super) async fn serve_admin(admin: &admin::Admin, shown: Vec<Shown>, stop: Stop) -> Result<(), Error> {
     let Some(address) = admin.listen else { return Ok(()) };
     let admin = Admin::bind(&address.to_string()).await.map_err(|error| {
         Error::new(End::Source, Kind::Setup, "the admin endpoint cannot listen")
@@ -132,9 +168,8 @@ async fn serve_admin(
             .with_help("Choose another [admin] listen address; \"\" switches the endpoint off.")
     })?;
     info!(address = %admin.address(), "serving /live /ready /metrics /status");
-    let (status, metrics) = (Arc::clone(status), Arc::clone(metrics));
     tokio::spawn(async move {
-        if let Err(error) = admin.serve(status, metrics, stop).await {
+        if let Err(error) = admin.serve(shown, stop).await {
             warn!(%error, "the admin endpoint ended");
         }
     });

@@ -14,6 +14,9 @@ use crate::{
 /// broker or a database that is away, is waited for; what a person must mend ends the process with
 /// exit code 1 and the mend.
 ///
+/// Of several relays, [relays.NAME] in the configuration, each runs by itself in this one process: one that
+/// ends by an error says so and stays stopped, and the others go on; --relay runs one of them alone.
+///
 /// SIGTERM or SIGINT: reads no more, waits for what is in flight to become durable, and ends with 0.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
@@ -28,8 +31,9 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
-        let config = Config::load(config, env::vars_os()).map_err(Error::Config)?;
-        let log = config.process.log.clone();
-        live(&log, app::run(config, self.accept_gap))
+        let relays = Config::load_each(config, env::vars_os()).map_err(Error::Config)?;
+        // What is the process's is the same for all.
+        let Some(log) = relays.first().map(|relay| relay.config.process.log.clone()) else { return Ok(()) };
+        live(&log, app::run(relays, self.accept_gap))
     }
 }

@@ -13,7 +13,8 @@ use crate::{
 /// Shows what a running relay does: its state, position, lag, stages and newest error.
 ///
 /// Asks the relay's admin endpoint, found by `[admin] listen` or named by --url. Exit code 0 if events
-/// flow, 1 if they do not or no relay answers: fit for scripts and probes.
+/// flow, 1 if they do not or no relay answers: fit for scripts and probes. Of several relays in one process
+/// it shows each; --relay names one.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Status {
@@ -44,23 +45,24 @@ enum Output {
 impl Place {
     /// The endpoint that is meant.
     pub(super) fn endpoint(&self, config: File<'_>) -> Result<Endpoint, Error> {
-        match &self.url {
-            Some(url) => Ok(Endpoint::at(url)),
-            None => Ok(Endpoint::of(Admin::load(config, env::vars_os()).map_err(Error::Config)?.listen)?),
-        }
+        let endpoint = match &self.url {
+            Some(url) => Endpoint::at(url),
+            None => Endpoint::of(Admin::load(config, env::vars_os()).map_err(Error::Config)?.listen)?,
+        };
+        Ok(endpoint.of_relay(config.relay))
     }
 }
 
 impl Status {
     pub(crate) fn execute(self, config: File<'_>) -> Result<(), Error> {
-        let (report, json) = self.place.endpoint(config)?.report()?;
+        let (reports, json) = self.place.endpoint(config)?.reports()?;
         match self.output {
-            Output::Text => print(&report.to_string())?,
+            Output::Text => print(&reports.to_string())?,
             Output::Json => print(&format!("{}\n", json.trim_end()))?,
         }
-        if report.ready {
-            return Ok(());
+        match reports.why_not() {
+            None => Ok(()),
+            Some(reason) => Err(Error::NotReady { reason }),
         }
-        Err(Error::NotReady { reason: report.reason.unwrap_or(report.state) })
     }
 }

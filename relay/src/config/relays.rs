@@ -52,7 +52,7 @@ impl<'a> From<Option<&'a Path>> for File<'a> {
 /// Of something that each relay has: one, and whose it is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OfRelay<T> {
-    /// The relay's name; none where it is the only one.
+    /// The relay's name; none where the file has no `[relays.NAME]`.
     pub name: Option<String>,
     /// What it has.
     pub config: T,
@@ -118,7 +118,6 @@ impl Layers {
         let names = self.names(wanted)?;
         match &names[..] {
             [] => Ok(vec![OfRelay { name: None, config: self.shared() }]),
-            [name] => Ok(vec![OfRelay { name: None, config: self.of(name) }]),
             names => Ok(names.iter().map(|name| OfRelay { name: Some(name.clone()), config: self.of(name) }).collect()),
         }
     }

@@ -1,3 +1,5 @@
+//! Several relays of one file: what is whose, what wins, what is refused and where it is said to be.
+
 use super::*;
 use crate::config::{error::Origin, secret::Secret};
 
@@ -73,7 +75,7 @@ fn one_can_be_chosen_and_where_one_is_needed_it_must_be() {
         "{SHARED}[relays.eu]\npostgres.database = 'eu'\n[relays.us]\npostgres.database = 'us'\nsource.slot = 'us'"
     );
     let only = load(&text, &[], Some("us")).unwrap();
-    assert_eq!((only.len(), only[0].name.as_deref(), &*only[0].config.postgres.database), (1, None, "us"));
+    assert_eq!((only.len(), only[0].name.as_deref(), &*only[0].config.postgres.database), (1, Some("us"), "us"));
     let layers = Layers::parse("p.toml", &text, []).unwrap();
     let refused = |wanted| layers.one(wanted).err().unwrap().to_string();
     assert_eq!(refused(None), "there are several relays, eu, us: say which is meant with --relay NAME");

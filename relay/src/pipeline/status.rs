@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
-use crate::pipeline::error::{End, Error};
+use crate::pipeline::error::Error;
 
 /// Where a pipeline stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -213,6 +213,20 @@ impl Status {
         };
     }
 
+    /// Notes that the pipeline is over while others of its process go on: by `error`, or because its work is done.
+    pub fn ended(&self, error: Option<&Error>) {
+        self.enter(State::Stopped);
+        if let Some(error) = error {
+            self.failed(error);
+        }
+        let mut status = self.lock();
+        status.ready = error.is_none();
+        status.reason = Some(match error {
+            Some(error) => format!("stopped by an error: {}", error.chain()),
+            None => "its work is done".into(),
+        });
+    }
+
     /// Notes that nothing becomes durable any more, and why that is thought; `None`: something does again.
     pub fn stalled(&self, reason: Option<String>) {
         let mut status = self.lock();
@@ -227,10 +241,7 @@ impl Status {
         let at_ms = now_ms();
         self.lock().last_error = Some(LastError {
             at_ms,
-            end: match error.end() {
-                End::Source => "source",
-                End::Sink => "sink",
-            },
+            end: error.end().name(),
             message: error.chain(),
             help: error.help().map(str::to_owned),
         });

@@ -248,11 +248,7 @@ where
 
     /// Notes a failure and drops the end that must be opened anew.
     fn prepare_retry(&mut self, error: &Error, wait: Duration) {
-        let end = match error.end() {
-            End::Source => "source",
-            End::Sink => "sink",
-        };
-        let kind = format!("{:?}", error.kind()).to_lowercase();
+        let (end, kind) = (error.end().name(), error.kind().name());
         self.with.metrics.flow.errors.with_label_values(&[end, &kind]).inc();
         if error.disposition() == Disposition::Rebuild {
             self.with.metrics.flow.rebuilds.with_label_values(&[end]).inc();

@@ -26,10 +26,13 @@ mod traces;
 mod wal;
 mod worker;
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
+use prometheus::proto::MetricFamily;
 use prometheus::{Registry, TextEncoder};
 
 use crate::telemetry::metrics::section::Set;
@@ -55,6 +58,9 @@ pub use stages::{BatchMetrics, STAGE, Stage, StageMetrics};
 pub use traces::TraceMetrics;
 pub use wal::WalMetrics;
 pub use worker::WorkerMetrics;
+
+/// The label that names a relay, where one process has several.
+pub const RELAY: &str = "relay";
 
 /// All of them, section by section.
 pub const ALL: &[&[Description]] = &[
@@ -84,6 +90,8 @@ pub const ALL: &[&[Description]] = &[
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    /// What is the process's, whichever of several relays it is asked of.
+    of_process: Registry,
     process: ProcessMetrics,
     /// The oldest commit that was read and is not durable, in microseconds since 1970; 0 if there is none.
     waiting_us: AtomicI64,
@@ -131,9 +139,20 @@ impl Metrics {
     /// All metrics at zero, but for those where zero would say something.
     #[must_use]
     pub fn new() -> Arc<Self> {
-        let registry = Registry::new();
+        Self::of(Registry::new())
+    }
+
+    /// The same, told apart from those of other relays of the process by the label [`RELAY`].
+    #[must_use]
+    pub fn of_relay(name: &str) -> Arc<Self> {
+        let labels = HashMap::from([(RELAY.to_owned(), name.to_owned())]);
+        Self::of(Registry::new_custom(None, Some(labels)).expect("without a prefix there is nothing to refuse"))
+    }
+
+    fn of(registry: Registry) -> Arc<Self> {
+        let of_process = Registry::new();
         let set = Set(&registry);
-        let process = ProcessMetrics::new(&set);
+        let process = ProcessMetrics::new(&Set(&of_process));
         process.begin();
         let wal = WalMetrics::new(&set);
         wal.slot_seconds_to_limit.set(-1);
@@ -160,6 +179,7 @@ impl Metrics {
             process,
             waiting_us: AtomicI64::new(0),
             registry,
+            of_process,
         })
     }
 
@@ -181,10 +201,29 @@ impl Metrics {
     /// All metrics in Prometheus' [text format](https://prometheus.io/docs/instrumenting/exposition_formats/).
     #[must_use]
     pub fn encode(&self) -> String {
-        self.process.refresh();
-        self.flow.lag_seconds.set(self.lag().as_secs_f64());
+        Self::encode_all(&[self])
+    }
+
+    /// The metrics of several relays of one process as one text: each metric once, with a series for each relay.
+    #[must_use]
+    pub fn encode_all(all: &[&Self]) -> String {
+        let mut families = BTreeMap::<String, MetricFamily>::new();
+        if let Some(first) = all.first() {
+            first.process.refresh();
+            families.extend(first.of_process.gather().into_iter().map(|family| (family.name().to_owned(), family)));
+        }
+        for metrics in all {
+            metrics.flow.lag_seconds.set(metrics.lag().as_secs_f64());
+            for mut family in metrics.registry.gather() {
+                match families.entry(family.name().to_owned()) {
+                    Entry::Vacant(place) => drop(place.insert(family)),
+                    Entry::Occupied(mut same) => same.get_mut().mut_metric().extend(family.take_metric()),
+                }
+            }
+        }
+        let families: Vec<_> = families.into_values().collect();
         TextEncoder::new()
-            .encode_to_string(&self.registry.gather())
+            .encode_to_string(&families)
             .expect("metrics with names checked at registration encode to text")
     }
 }
@@ -197,6 +236,7 @@ mod tests {
     fn every_metric_is_encoded_with_its_help() {
         let metrics = Metrics::new();
         // A family shows only once one of its members counted.
+        metrics.flow.ended.with_label_values(&["source", "gap"]).set(1);
         metrics.wal.unfit_events.with_label_values(&["payload_not_hex"]).inc();
         metrics.incremental.rereads.with_label_values(&["behind"]).inc();
         metrics.incremental.ended.with_label_values(&["done"]).inc();
@@ -232,9 +272,26 @@ mod tests {
     }
 
     #[test]
+    fn of_several_relays_each_metric_is_told_once_with_a_series_for_each() {
+        let (eu, us) = (Metrics::of_relay("eu"), Metrics::of_relay("us"));
+        us.flow.up.set(1);
+        us.flow.ended.with_label_values(&["source", "gap"]).set(1);
+        let text = Metrics::encode_all(&[&eu, &us]);
+        for line in [
+            "# HELP postrider_up ",
+            "postrider_up{relay=\"eu\"} 0\n",
+            "postrider_up{relay=\"us\"} 1\n",
+            "postrider_ended_by_error{end=\"source\",kind=\"gap\",relay=\"us\"} 1\n",
+            "\npostrider_process_resident_memory_bytes ",
+        ] {
+            assert_eq!(text.matches(line).count(), 1, "{line:?} in\n{text}");
+        }
+    }
+
+    #[test]
     fn counters_end_in_total_and_nothing_else_does() {
         let metrics = Metrics::new();
-        for family in metrics.registry.gather() {
+        for family in metrics.registry.gather().into_iter().chain(metrics.of_process.gather()) {
             let is_counter = family.get_field_type() == prometheus::proto::MetricType::COUNTER;
             assert_eq!(is_counter, family.name().ends_with("_total"), "{}", family.name());
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 
-use crate::top::report::Report;
+use crate::top::report::{Report, Reports};
 use crate::top::sample::Sample;
 
 /// How long an answer may take: the relay answers from memory.
@@ -46,6 +46,14 @@ pub enum EndpointError {
         /// What is wrong with the answer.
         why: String,
     },
+    /// Several relays answer, and only one can be shown.
+    #[error("several relays answer at {url}: {names}")]
+    Several {
+        /// What was asked.
+        url: String,
+        /// What they are called.
+        names: String,
+    },
     /// The terminal cannot be used.
     #[error("the terminal cannot be drawn on")]
     Terminal(#[from] std::io::Error),
@@ -65,6 +73,7 @@ impl EndpointError {
             Self::Stranger { .. } => {
                 "Something else listens there, or a relay of another version: check [admin] listen, or name the place with --url."
             }
+            Self::Several { .. } => "Say which with --relay NAME; `postrider status` shows all.",
             Self::Terminal(_) => "Where there is no terminal, `postrider top --once` prints one picture.",
         }
     }
@@ -109,15 +118,37 @@ impl Endpoint {
         &self.base
     }
 
-    /// The status as the relay tells it, with its JSON text.
+    /// The same of one relay, where the process has several.
+    #[must_use]
+    pub fn of_relay(mut self, name: Option<&str>) -> Self {
+        if let Some(name) = name {
+            self.base = format!("{}/relays/{name}", self.base);
+        }
+        self
+    }
+
+    /// The status as the relay tells it, or as each of several does, with its JSON text.
     ///
     /// # Errors
     /// If nothing answers there, or no relay.
-    pub fn report(&self) -> Result<(Report, String), EndpointError> {
+    pub fn reports(&self) -> Result<(Reports, String), EndpointError> {
         let (url, text) = self.fetch("/status")?;
-        let stranger = |why: String| EndpointError::Stranger { url, why };
-        let report = Report::parse(&text).map_err(|error| stranger(error.to_string()))?;
-        Ok((report, text))
+        let reports = Reports::parse(&text).map_err(|error| EndpointError::Stranger { url, why: error.to_string() })?;
+        Ok((reports, text))
+    }
+
+    /// The status of the only relay.
+    ///
+    /// # Errors
+    /// If nothing answers there, no relay, or several.
+    pub(super) fn report(&self) -> Result<Report, EndpointError> {
+        match self.reports()?.0 {
+            Reports::One(report) => Ok(*report),
+            Reports::Several { relays, .. } => {
+                let names: Vec<_> = relays.into_keys().collect();
+                Err(EndpointError::Several { url: self.base.clone(), names: names.join(", ") })
+            }
+        }
     }
 
     /// The metrics.

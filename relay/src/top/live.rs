@@ -26,7 +26,7 @@ pub fn frame(endpoint: &Endpoint, interval: Duration) -> Result<String, Endpoint
     let (before, began) = (endpoint.sample()?, Instant::now());
     std::thread::sleep(interval);
     let (now, over) = (endpoint.sample()?, began.elapsed());
-    let picture = Picture::new(endpoint.report()?.0, &before, &now, over);
+    let picture = Picture::new(endpoint.report()?, &before, &now, over);
     let backend = TestBackend::new(WIDTH, screen::HEIGHT);
     // Drawing into memory cannot fail.
     let mut terminal = Terminal::new(backend).unwrap_or_else(|never| match never {});
@@ -74,7 +74,7 @@ fn draw_on(terminal: &mut DefaultTerminal, endpoint: &Endpoint, interval: Durati
 
 /// The picture since the look before; the first has nothing to compare with, and shows no rates.
 fn look(endpoint: &Endpoint, before: &mut Option<(Sample, Instant)>) -> Result<Picture, EndpointError> {
-    let (report, _) = endpoint.report()?;
+    let report = endpoint.report()?;
     let (now, at) = (endpoint.sample()?, Instant::now());
     let (last, since) = before.replace((now.clone(), at)).unwrap_or((now.clone(), at));
     Ok(Picture::new(report, &last, &now, at.saturating_duration_since(since)))

@@ -13,4 +13,4 @@ pub(crate) mod unit;
 
 pub use endpoint::{Endpoint, EndpointError};
 pub use live::{frame, watch};
-pub use report::Report;
+pub use report::{Report, Reports};

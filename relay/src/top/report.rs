@@ -1,5 +1,6 @@
 //! The answer of `/status` as its reader knows it, and as text for a person.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -113,6 +114,67 @@ pub struct Stage {
     pub summary: Summary,
 }
 
+/// What a process tells: of its only relay, or of each.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reports {
+    /// The only one.
+    One(Box<Report>),
+    /// Each, by its name.
+    Several {
+        /// Whether each is ready.
+        ready: bool,
+        /// Which are not, and why.
+        reason: Option<String>,
+        /// What each tells.
+        relays: BTreeMap<String, Report>,
+    },
+}
+
+/// The answer of a process with several relays.
+#[derive(Debug, Deserialize)]
+struct OfSeveral {
+    ready: bool,
+    reason: Option<String>,
+    relays: BTreeMap<String, Report>,
+}
+
+impl Reports {
+    /// Reads the JSON text of an answer.
+    pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
+        // Which of the two it is shows by the key that only one of them has, so that a mistake is told of the right one.
+        if serde_json::from_str::<serde_json::Value>(text)?.get("relays").is_none() {
+            return Ok(Self::One(Box::new(Report::parse(text)?)));
+        }
+        let OfSeveral { ready, reason, relays } = serde_json::from_str(text)?;
+        Ok(Self::Several { ready, reason, relays })
+    }
+
+    /// Why not every relay is ready; `None` if each is.
+    #[must_use]
+    pub fn why_not(&self) -> Option<String> {
+        let (ready, reason, otherwise) = match self {
+            Self::One(report) => (report.ready, &report.reason, report.state.as_str()),
+            Self::Several { ready, reason, .. } => (*ready, reason, "not all relays are"),
+        };
+        (!ready).then(|| reason.clone().unwrap_or_else(|| otherwise.to_owned()))
+    }
+}
+
+impl fmt::Display for Reports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(report) => report.fmt(f),
+            Self::Several { relays, .. } => {
+                for (index, (name, report)) in relays.iter().enumerate() {
+                    let gap = if index == 0 { "" } else { "\n" };
+                    write!(f, "{gap}relay        {name}\n{report}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
 impl Report {
     /// Reads the JSON text of an answer.
     pub(super) fn parse(text: &str) -> Result<Self, serde_json::Error> {
@@ -186,6 +248,19 @@ pub(super) mod tests {
         "breakers":[{"end":"source","state":"closed","since_ms":0,"opened":0},{"end":"sink","state":"open","since_ms":0,"opened":2,"probe_in_ms":2000}],"delivered_messages":7,"acknowledged":"commit 0/1","lag_seconds":1.5,"lag_bytes":1024,
         "retained_bytes":3145728,"safe_bytes":1048576,"broker_reachable":false,"told_by_a_newer_one":1,
         "delivery":{"count":7,"p50_ms":1.25,"p99_ms":2.5},"stages":[{"stage":"read","count":7,"p50_ms":0.5,"p99_ms":null}]}"#;
+
+    #[test]
+    fn of_several_relays_each_is_shown_below_its_name() {
+        let text = format!(
+            "{{\"version\":\"1\",\"ready\":false,\"reason\":\"us: gone\",\"relays\":{{\"eu\":{ANSWER},\"us\":{ANSWER}}}}}"
+        );
+        let reports = Reports::parse(&text).unwrap();
+        assert_eq!(reports.why_not().as_deref(), Some("us: gone"));
+        let shown = reports.to_string();
+        assert!(shown.starts_with("relay        eu\nstate "), "{shown}");
+        assert!(shown.contains("\n\nrelay        us\nstate "), "{shown}");
+        assert_eq!(Reports::parse(ANSWER).unwrap().why_not().as_deref(), Some("gone"));
+    }
 
     #[test]
     fn a_person_reads_all_of_it_and_what_a_newer_relay_adds_is_passed_over() {

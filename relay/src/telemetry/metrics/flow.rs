@@ -1,6 +1,6 @@
 //! Metrics of the pump and its supervisor: what goes through, and what stopped it.
 
-use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use crate::telemetry::metrics::section::section;
 
@@ -31,6 +31,7 @@ section! {
         acknowledgements: IntCounter = counter("postrider_acknowledgements_total", "Positions that the source was told to forget.");
         rewinds: IntCounterVec = family("postrider_rewinds_total", "Returns to the last acknowledged position, by the end that failed.", &[END]);
         rebuilds: IntCounterVec = family("postrider_rebuilds_total", "Ends opened anew after an error.", &[END]);
+        ended: IntGaugeVec = levels("postrider_ended_by_error", "1 once a relay, of several in the process, has ended by an error of this end and kind: it stays stopped until the process is started anew.", &[END, KIND]);
         errors: IntCounterVec = family("postrider_errors_total", "Errors that stopped the flow, by end and kind.", &[END, KIND]);
     }
 }
