@@ -163,7 +163,7 @@ async fn polling_goes_on_where_a_slot_was_left_and_a_new_slot_goes_on_after_it()
     .await;
     // The old slot still has all of it: it must not be taken up as if nothing had happened.
     relay.terminate().await.expect(0, &[]);
-    site.relay().start().ended().await.expect(1, &["delivered a second time", "--backlog publish"]);
+    site.relay().start().ended().await.expect(1, &["delivered a second time", "postrider slot recover"]);
 
     site.sql(&format!("select pg_drop_replication_slot('{}')", site.name())).await;
     let written = load.stop().await;
@@ -176,5 +176,46 @@ async fn polling_goes_on_where_a_slot_was_left_and_a_new_slot_goes_on_after_it()
     site.sql(&emit("waits", 2)).await;
     assert_delivered_in_order(&site, &reader).await;
     assert!(reader.count() - before < 1000, "the new slot repeats only what waited");
+    relay.terminate().await.expect(0, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_slot_is_lost_polls_until_the_slot_is_recovered() {
+    let site = Site::new("pollfall").await;
+    let falling =
+        |launch: Launch| launch.with("POSTRIDER_SOURCE_FALLBACK", "polling").with("POSTRIDER_POLLING_LEASE_MS", "1000");
+    let slot = |verb: &str| falling(site.administrator()).argument(verb);
+    falling(site.initialiser()).complete("init").expect(0, &["done: create index", "grant update"]);
+    falling(site.administrator()).complete("check").expect(0, &[]);
+    let reader = site.reader();
+    let load = Load::start(&site, 3, Duration::from_millis(2)).await;
+    let mut relay = falling(site.relay()).start();
+    relay.ready().await;
+    reader.distinct(50).await;
+    slot("drop")
+        .argument(site.name())
+        .argument("--yes")
+        .argument("--force")
+        .complete("slot")
+        .expect(0, &["done: drop"]);
+    relay.logs(&["the slot is lost", "postrider slot recover"]).await;
+    relay.ready().await;
+    reader.distinct(300).await;
+    assert_eq!(relay.metric("postrider_polling_instead_of_slot").await, 1.0);
+    // Rows that are polled must not be written anew beside it.
+    slot("recover").argument("--yes").complete("slot").expect(1, &["works for slot", "also those that poll"]);
+    relay.terminate().await.expect(0, &[]);
+    // Started again it polls on: nobody made the slot.
+    let mut relay = falling(site.relay()).start();
+    relay.ready().await;
+    relay.logs(&["polled instead"]).await;
+    relay.terminate().await.expect(0, &[]);
+
+    slot("recover").argument("--yes").complete("slot").expect(0, &[]);
+    let mut relay = falling(site.relay()).start();
+    relay.ready().await;
+    assert_eq!(relay.metric("postrider_polling_instead_of_slot").await, 0.0);
+    load.stop().await;
+    assert_delivered_in_order(&site, &reader).await;
     relay.terminate().await.expect(0, &[]);
 }

@@ -166,18 +166,43 @@ async fn relay(config: Config, accept_gap: bool, worker: Worker, name: Option<St
         progress_interval: PROGRESS_INTERVAL,
         drain_deadline: config.process.shutdown.drain_deadline,
     };
-    if config.source.mode == Mode::Polling {
-        return Box::pin(poll(&config, worker, limits, span)).await;
+    let outcome = match config.source.mode {
+        Mode::Polling => Box::pin(poll(&config, &worker, limits, span)).await,
+        Mode::Wal => Box::pin(read_slot(&config, accept_gap, &worker, limits, span)).await,
+    };
+    worker.end().await;
+    outcome
+}
+
+/// From the slot; from the table once that is lost, if it may be.
+async fn read_slot(
+    config: &Config,
+    accept_gap: bool,
+    worker: &Worker,
+    limits: Limits,
+    span: Span,
+) -> Result<(), Error> {
+    match Box::pin(stream(config, accept_gap, worker, limits, span.clone())).await {
+        Err(gap) if config.source.falls_back && gap.kind() == Kind::Gap && !worker.stop.is_ordered() => {
+            polling::fall_back(config, worker, &gap);
+            Box::pin(poll(config, worker, limits, span)).await
+        }
+        outcome => outcome,
     }
-    let released = guard::keep(&config, &worker.metrics, &worker.stop);
+}
+
+/// From the slot.
+async fn stream(config: &Config, accept_gap: bool, worker: &Worker, limits: Limits, span: Span) -> Result<(), Error> {
+    let slot = &config.source.slot;
+    let released = guard::keep(config, &worker.metrics, &worker.stop);
     let finished = Arc::new(Notify::new());
     worker.end_at(&finished, "the initial snapshot is delivered, and nothing else is wanted");
-    let standby = standby::standby(&config, &worker);
-    let changes = Arc::new(capture::changes(&config, accept_gap, &worker.status, finished, standby.reader()));
+    let standby = standby::standby(config, worker);
+    let changes = Arc::new(capture::changes(config, accept_gap, &worker.status, finished, standby.reader()));
     let metrics = Arc::clone(&worker.metrics);
     if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
         let ends = OutboxToNull { changes, metrics };
-        return Box::pin(worker.work(&ends, limits, span)).await;
+        return worker.work(&ends, limits, span).await;
     }
     let kafka = kafka::delivering(&config.kafka, &config.topics, slot)?;
     // What a person must mend is said at once, whether the database answers or not.
@@ -186,21 +211,21 @@ async fn relay(config: Config, accept_gap: bool, worker: Worker, name: Option<St
         standby,
         changes,
         kafka,
-        lot: parking::lot(&config),
-        parking: parking::options(&config, &metrics, &worker.status),
+        lot: parking::lot(config),
+        parking: parking::options(config, &metrics, &worker.status),
         metrics,
-        recovers: (config.guard.action == Action::Release).then(|| (Box::new(config), released)),
+        recovers: (config.guard.action == Action::Release).then(|| (Box::new(config.clone()), released)),
     };
-    Box::pin(worker.work(&ends, limits, span)).await
+    worker.work(&ends, limits, span).await
 }
 
-/// The same from the table.
-async fn poll(config: &Config, worker: Worker, limits: Limits, span: Span) -> Result<(), Error> {
+/// From the table.
+async fn poll(config: &Config, worker: &Worker, limits: Limits, span: Span) -> Result<(), Error> {
     let polling = Arc::new(polling::options(config));
     let metrics = Arc::clone(&worker.metrics);
     if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
         let ends = PollingToNull { polling, metrics };
-        return Box::pin(worker.work(&ends, limits, span)).await;
+        return worker.work(&ends, limits, span).await;
     }
     let ends = PollingToKafka {
         polling,
@@ -209,5 +234,5 @@ async fn poll(config: &Config, worker: Worker, limits: Limits, span: Span) -> Re
         parking: parking::options(config, &metrics, &worker.status),
         metrics,
     };
-    Box::pin(worker.work(&ends, limits, span)).await
+    worker.work(&ends, limits, span).await
 }

@@ -140,7 +140,7 @@ impl TopicReader {
     /// # Panics
     /// If the end is not reached.
     pub async fn read_to_the_end(&self) {
-        let ends = tokio::task::block_in_place(|| self.ends());
+        let ends = self.ends();
         let unread = || {
             let is_unread = |(partition, end): &&(_, i64)| self.next_offset(partition) < *end;
             ends.iter().filter(is_unread).cloned().collect::<Vec<_>>()

@@ -8,7 +8,6 @@ use regex::Regex;
 
 use crate::app::{kafka, postgres};
 use crate::config::outbox::OnRefusal;
-use crate::config::source::Mode;
 use crate::config::{self, Config};
 use crate::finding::{Finding, Rule, Severity};
 use crate::pipeline::Error;
@@ -164,13 +163,14 @@ fn expected_database(config: &Config, options: Options) -> database::Expected {
     }
 }
 
-/// How the outbox is polled, if it is.
+/// How the outbox is polled, if it is, or may come to be.
 fn polling(config: &Config) -> Option<ExpectedPolling> {
     let polling = &config.polling;
-    (config.source.mode == Mode::Polling).then(|| ExpectedPolling {
+    config.source.may_poll().then(|| ExpectedPolling {
         deletes: polling.deletes,
         published_at: polling.published_at.clone(),
         found_by: std::iter::once(&polling.order).chain(&polling.xid).cloned().collect(),
+        falls_back: config.source.falls_back,
     })
 }
 

@@ -92,5 +92,7 @@ pub async fn run(config: InvalidateConfig, accept_gap: bool) -> Result<(), Error
         beside.spawn(Auditor::new(audit, Arc::clone(&worker.metrics)).run());
     }
     let ends = KafkaToRedis { source, sink, once, dead_letters, metrics: Arc::clone(&worker.metrics) };
-    worker.work(&ends, limits, info_span!("invalidate", group)).await
+    let outcome = worker.work(&ends, limits, info_span!("invalidate", group)).await;
+    worker.end().await;
+    outcome
 }

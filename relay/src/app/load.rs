@@ -85,5 +85,7 @@ pub async fn run(config: LoadConfig, accept_gap: bool) -> Result<(), Error> {
     let (server, load) = (clickhouse::options(&config.clickhouse), clickhouse::load(load));
     clickhouse::watch_views(&server, &worker.metrics, worker.stop.clone());
     let ends = KafkaToClickHouse { source, server, load, dead_letters, metrics: Arc::clone(&worker.metrics) };
-    worker.work(&ends, limits, info_span!("load", group)).await
+    let outcome = worker.work(&ends, limits, info_span!("load", group)).await;
+    worker.end().await;
+    outcome
 }

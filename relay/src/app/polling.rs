@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use tracing::error;
+
+use crate::app::worker::Worker;
 use crate::app::{postgres, wal};
 use crate::config::Config;
 use crate::pipeline::{End, Ends, Error, Kind, Parking, ParkingOptions, Progress, Sink};
@@ -39,6 +42,19 @@ pub(super) fn options(config: &Config) -> PollingOptions {
         handed: None,
         base: (0, 0),
     }
+}
+
+/// Says that the slot is lost and the table is polled instead.
+pub(super) fn fall_back(config: &Config, worker: &Worker, gap: &Error) {
+    let slot = &config.source.slot;
+    error!(
+        slot,
+        error = gap.chain(),
+        help = "Nothing is lost. `postrider slot recover` makes the slot anew once every polling relay is stopped; start them again then.",
+        "the slot is lost: the outbox is polled instead (source.fallback)"
+    );
+    worker.metrics.polling.instead_of_slot.set(1);
+    worker.status.reads(format!("outbox in database {}, polled because slot {slot} is lost", config.postgres.database));
 }
 
 /// An outbox without what only the log knows: an event has no position.

@@ -13,7 +13,7 @@ mod plan;
 mod report;
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tracing::info;
@@ -24,6 +24,7 @@ use crate::app::{kafka, postgres, setup};
 use crate::config::outbox::{OnRefusal, Outbox};
 use crate::config::{self, Config};
 use crate::kafka::held::{Held, IDS_MAX, Sought, Topics};
+use crate::leases::Hold;
 use crate::pipeline::times::now_ms;
 use crate::pipeline::{End, Error as PipelineError, Kind, Progress, Sink};
 use crate::postgres::connection::Connection;
@@ -53,6 +54,12 @@ const SLACK_MS: i64 = 5 * 60_000;
 
 /// How long reading back may take in all, if records keep coming.
 const READ_BACK_MAX: Duration = Duration::from_secs(1800);
+
+/// How long a relay that was killed a moment ago is waited for: until the server notices, and its lease is over.
+const READERS_END_WITHIN: Duration = Duration::from_secs(5);
+
+/// Between two looks for that.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// How long the new progress record may take.
 const RECORD_MAX: Duration = Duration::from_secs(30);
@@ -117,7 +124,7 @@ pub enum Error {
 ///
 /// # Errors
 /// What stands in its way, with the mend. Whatever was done until then is done again by the next run.
-pub async fn recover(config: &Config, options: Options) -> Result<Report, Error> {
+pub async fn recover(config: &Config, mut options: Options) -> Result<Report, Error> {
     if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
         let context = "there is no broker, and so no progress record to recover by";
         return Err(PipelineError::new(End::Sink, Kind::Setup, context)
@@ -126,25 +133,73 @@ pub async fn recover(config: &Config, options: Options) -> Result<Report, Error>
     }
     let slot = &config.source.slot;
     let kafka_options = kafka::options(&config.kafka, &config.topics)?;
-    let (mut witness, mut snapshot) = witness_of(config, newest_progress(&kafka_options, slot).await?)?;
-    let mut session = session(config, &options).await?;
-    let mut plan = plan_for(config, &options, &session, witness).await?;
+    let session = session(config, &options).await?;
+    let begun = Instant::now();
+    let (plan, snapshot) = loop {
+        // The witness first: a relay that reads the slot moves both, and what looks like a gap may be none at the next look.
+        let (witness, snapshot) = witness_of(config, newest_progress(&kafka_options, slot).await?)?;
+        let (plan, is_busy) = plan_for(config, &options, &session, witness).await?;
+        if plan.as_ref().is_ok_and(|plan| !plan.needed) || !is_busy || begun.elapsed() > READERS_END_WITHIN {
+            break (plan?, snapshot);
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    };
     if !plan.needed {
         return Ok(plan.report(snapshot.as_ref()));
     }
+    let hold = lease(config, &mut options).await?;
+    let done = carry_out(config, &options, session, (plan, snapshot)).await;
+    if let Some(hold) = hold {
+        hold.release().await;
+    }
+    done
+}
+
+/// Takes the slot's lease for the time of the recovery, so that no relay starts meanwhile. Where none can be had, recovery is as
+/// safe: a relay that starts refuses until the witness is written.
+async fn lease(config: &Config, options: &mut Options) -> Result<Option<Hold>, Error> {
+    if !options.act || options.holds_lease {
+        return Ok(None);
+    }
+    let slot = &config.source.slot;
+    let postgres = options.administrator.as_ref().unwrap_or(&config.postgres);
+    match Hold::claim(&postgres::options(postgres, false), &format!("slot/{slot}")).await {
+        Ok(Some(hold)) => {
+            options.holds_lease = true;
+            Ok(Some(hold))
+        }
+        Ok(None) => {
+            let context = format!("another process has just taken the lease of slot {slot:?}");
+            let help = "Stop every relay of this slot, and run this again.";
+            Err(PipelineError::new(End::Source, Kind::Setup, context).with_help(help).into())
+        }
+        Err(error) if error.kind() == Kind::Setup => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Does what was found to be needed.
+async fn carry_out(
+    config: &Config,
+    options: &Options,
+    mut session: Recovery,
+    (mut plan, mut snapshot): (Plan, Option<SnapshotProgress>),
+) -> Result<Report, Error> {
+    let slot = &config.source.slot;
     let mut sink = None;
     if options.act {
         let (opened, progress) = open_sink(config).await?;
         sink = Some(opened);
-        (witness, snapshot) = witness_of(config, progress)?;
-        plan = plan_for(config, &options, &session, witness).await?;
+        let (witness, newest) = witness_of(config, progress)?;
+        snapshot = newest;
+        plan = plan_for(config, options, &session, witness).await?.0?;
     }
     let mut report = plan.report(snapshot.as_ref());
-    let held = read_back(config, &options, &session, &plan, &mut report).await?;
+    let held = read_back(config, options, &session, &plan, &mut report).await?;
     let tables = sift(&mut session, &plan, held.as_ref(), &mut report).await?;
     report.captured(&captured(config, &session).await?);
     let Some(mut sink) = sink else { return Ok(report) };
-    let (begins, horizon) = make_slot(&session, &plan, &options, &tables, &mut report).await?;
+    let (begins, horizon) = make_slot(&session, &plan, options, &tables, &mut report).await?;
     if options.snapshot && plan.reads_again(snapshot.as_ref()) {
         request(config, &mut session, &mut report).await?;
     }
@@ -187,16 +242,23 @@ async fn session(config: &Config, options: &Options) -> Result<Recovery, SlotsEr
     Recovery::connect(postgres::options(postgres, false), &config.source.slot).await
 }
 
-/// Looks at the database, and decides.
-async fn plan_for(config: &Config, options: &Options, session: &Recovery, witness: Record) -> Result<Plan, Error> {
+/// Looks at the database, and decides; and whether anybody works for the slot, or did a moment ago.
+async fn plan_for(
+    config: &Config,
+    options: &Options,
+    session: &Recovery,
+    witness: Record,
+) -> Result<(Result<Plan, SlotsError>, bool), Error> {
     let outboxes: Vec<slots::Outbox> = config.outboxes.iter().filter_map(|outbox| bridged(outbox, options)).collect();
     let capture = config.capture.as_ref().map(|capture| capture.publication.clone());
     let outbox_publication = (!config.outboxes.is_empty()).then(|| config.source.publication.clone());
     let publications: Vec<String> = outbox_publication.into_iter().chain(capture).collect();
     let look = session.look(&publications, &outboxes).await?;
+    let is_leased = look.lease.is_some() && !options.holds_lease;
+    let is_busy = is_leased || look.slot.as_ref().is_some_and(|slot| slot.reader.is_some());
     let (identity, history) = identify(postgres::options(&config.postgres, true)).await?;
     let prefixes = config.outboxes.iter().filter_map(|outbox| outbox.message_prefix.clone()).collect();
-    Ok(Plan::new(&config.source.slot, options, witness, look, (identity, history), prefixes)?)
+    Ok((Plan::new(&config.source.slot, options, witness, look, (identity, history), prefixes), is_busy))
 }
 
 /// The table of an outbox, if it has one.

@@ -3,7 +3,6 @@
 use crate::config::DatabaseConfig;
 use crate::config::capture::{self, Capture, Operation, TablePattern};
 use crate::config::outbox::TableName;
-use crate::config::source::Mode;
 use crate::slots::setup::capture::{CaptureWanted, Operations};
 use crate::slots::setup::{PollingWanted, Table};
 
@@ -26,13 +25,14 @@ pub(crate) fn capture(capture: &Capture) -> CaptureWanted {
     }
 }
 
-/// How the outbox is polled, if it is.
+/// How the outbox is polled, if it is, or may come to be.
 pub(crate) fn polling(config: &DatabaseConfig) -> Option<PollingWanted> {
     let polling = &config.polling;
-    (config.source.mode == Mode::Polling).then(|| PollingWanted {
+    config.source.may_poll().then(|| PollingWanted {
         deletes: polling.deletes,
         published_at: polling.published_at.clone(),
         xid: polling.xid.clone(),
+        falls_back: config.source.falls_back,
     })
 }
 

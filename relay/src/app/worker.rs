@@ -114,7 +114,7 @@ impl Worker {
     }
 
     /// Moves what there is between two ends until told to stop, then drains. Every line that it logs is in `span`.
-    pub(super) async fn work<E: Ends>(self, ends: &E, limits: Limits, span: Span) -> Result<(), Error>
+    pub(super) async fn work<E: Ends>(&self, ends: &E, limits: Limits, span: Span) -> Result<(), Error>
     where
         <E::Source as Source>::Position: Display,
     {
@@ -127,12 +127,15 @@ impl Worker {
             traces: &self.traces,
             status: &self.status,
         };
-        let outcome = Box::pin(supervise(ends, supervision, self.stop)).instrument(span).await;
+        Box::pin(supervise(ends, supervision, self.stop.clone())).instrument(span).await
+    }
+
+    /// Waits, for a moment, until the last spans are sent.
+    pub(super) async fn end(self) {
         drop(self.traces);
         if let Some(flush) = self.flush {
             flush.wait(FLUSH_MAX).await;
         }
-        outcome
     }
 }
 

@@ -18,7 +18,8 @@ use crate::{
 
 /// Prepares a database: roles with the least rights, publications and replication slot.
 ///
-/// Where `source.mode` is "polling", neither publication nor slot: rights on the rows, and an index.
+/// Where `source.mode` is "polling", neither publication nor slot: rights on the rows, and an index. Where
+/// `source.fallback` is, both.
 ///
 /// The outbox table must be there: run `postrider migrate` first, or name your own table. Tables of [capture]
 /// get a publication of their own; run it again when there are more of them. What is there

@@ -143,11 +143,10 @@ impl Config {
         let polling = Polling::from_settings(&mut settings);
         Polling::check(&mut settings, &source, &outboxes, capture.as_ref());
         let kafka = Kafka::from_settings(&mut settings, read);
-        if source.mode == source::Mode::Polling && kafka.delivery.exactly_once {
-            Source::refuse_mode(
-                &mut settings,
-                "is \"polling\", of which no transaction of Kafka can hold the progress: `kafka.delivery` must be \"at-least-once\"",
-            );
+        if source.may_poll() && kafka.delivery.exactly_once {
+            let message =
+                "of which no transaction of Kafka can hold the progress: `kafka.delivery` must be \"at-least-once\"";
+            source.refuse_polling(&mut settings, message);
         }
         let config = Self {
             postgres: Postgres::from_settings(&mut settings, read),

@@ -1,4 +1,4 @@
-//! `[polling]`: how the outbox is read where `source.mode` is "polling".
+//! `[polling]`: how the outbox is read where `source.mode`, or once `source.fallback`, is "polling".
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::config::{
     outbox::Outbox,
     postgres::is_name,
     settings::Settings,
-    source::{Mode, Source},
+    source::Source,
 };
 
 const AFTER: Key = Key {
@@ -164,18 +164,18 @@ impl Polling {
 
     /// Refuses what cannot be polled.
     pub(super) fn check(settings: &mut Settings, source: &Source, outboxes: &[Outbox], capture: Option<&Capture>) {
-        if source.mode != Mode::Polling {
+        if !source.may_poll() {
             return;
         }
         if capture.is_some() {
-            Source::refuse_mode(settings, "is \"polling\", and the changes of [capture] are only in the log");
+            source.refuse_polling(settings, "and the changes of [capture] are only in the log");
         }
         if let Some(outbox) = outboxes.iter().find(|outbox| outbox.table.is_none() || outbox.message_prefix.is_some()) {
             let message = format!(
-                "is \"polling\", and the messages of the outbox `{}` are only in the log: it can have no message_prefix",
+                "and the messages of the outbox `{}` are only in the log: it can have no message_prefix",
                 outbox.name
             );
-            Source::refuse_mode(settings, &message);
+            source.refuse_polling(settings, &message);
         }
     }
 }
@@ -214,6 +214,8 @@ mod tests {
             ("[source]\nmode = \"polling\"\n[outbox]\nmessage_prefix = \"shop\"", "message_prefix"),
             ("delivery = \"exactly-once\"\n[source]\nmode = \"polling\"", "at-least-once"),
             ("[source]\nmode = \"polling\"\n[capture]\ntables = [\"public.users\"]", "[capture]"),
+            ("[source]\nfallback = \"polling\"\n[capture]\ntables = [\"public.users\"]", "source.fallback"),
+            ("[source]\nmode = \"polling\"\nfallback = \"polling\"", "already"),
         ] {
             let refused = parse(text).expect_err(text);
             assert!(refused.contains(says), "{text}: {refused}");

@@ -21,6 +21,12 @@ const MODE: Key = Key {
     fallback: Fallback::Value("wal"),
     meaning: "`wal` reads the replication slot; `polling` looks at the outbox table again and again, by [polling], and needs neither slot nor `wal_level`.",
 };
+const FALLBACK: Key = Key {
+    path: "source.fallback",
+    kind: Kind::Choice(&["none", "polling"]),
+    fallback: Fallback::Value("none"),
+    meaning: "What a relay does whose slot is lost: `none` ends with an error, `polling` goes on from the outbox table, by [polling], until `postrider slot recover` made the slot anew.",
+};
 const PUBLICATION: Key = Key {
     path: "source.publication",
     kind: Kind::Text("the name of a publication, at most 63 bytes"),
@@ -35,7 +41,7 @@ const IN_FLIGHT_BYTES_MAX: Key = Key {
     meaning: "Most bytes that may be read and not yet durable at the broker. A larger transaction is carried in parts.",
 };
 
-pub(super) const KEYS: &[Key] = &[MODE, SLOT, PUBLICATION, IN_FLIGHT_BYTES_MAX];
+pub(super) const KEYS: &[Key] = &[MODE, FALLBACK, SLOT, PUBLICATION, IN_FLIGHT_BYTES_MAX];
 
 /// How events are read from Postgres.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +57,8 @@ pub enum Mode {
 pub struct Source {
     /// How.
     pub mode: Mode,
+    /// Whether the outbox is polled once the slot is lost.
+    pub falls_back: bool,
     /// The replication slot.
     pub slot: String,
     /// The publication that lists the outbox table.
@@ -61,17 +69,29 @@ pub struct Source {
 
 impl Source {
     pub(super) fn from_settings(settings: &mut Settings) -> Self {
-        Self {
+        let source = Self {
             mode: if settings.choice(&MODE) == 1 { Mode::Polling } else { Mode::Wal },
+            falls_back: settings.choice(&FALLBACK) == 1,
             slot: settings.checked(&SLOT, is_slot_name),
             publication: settings.checked(&PUBLICATION, is_name),
             in_flight_bytes_max: usize::try_from(settings.unsigned(&IN_FLIGHT_BYTES_MAX)).unwrap_or(usize::MAX),
+        };
+        if source.mode == Mode::Polling && source.falls_back {
+            settings.refuse(&FALLBACK, "is for a relay that reads a slot: `source.mode` is \"polling\" already");
         }
+        source
     }
 
-    /// Records that the mode does not go with something else.
-    pub(super) fn refuse_mode(settings: &mut Settings, message: &str) {
-        settings.refuse(&MODE, message);
+    /// Whether the outbox is polled, or may come to be.
+    #[must_use]
+    pub fn may_poll(&self) -> bool {
+        self.mode == Mode::Polling || self.falls_back
+    }
+
+    /// Records that polling, which is asked for, does not go with something else.
+    pub(super) fn refuse_polling(&self, settings: &mut Settings, message: &str) {
+        let key = if self.mode == Mode::Polling { &MODE } else { &FALLBACK };
+        settings.refuse(key, &format!("is \"polling\", {message}"));
     }
 }
 

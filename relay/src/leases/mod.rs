@@ -10,6 +10,7 @@
 
 mod error;
 mod evidence;
+mod hold;
 mod keeper;
 mod standby;
 
@@ -24,6 +25,7 @@ use uuid::Uuid;
 use crate::leases::error::failed;
 use crate::pipeline::{End, Error, Kind};
 
+pub use hold::Hold;
 pub use standby::{Standby, StandbyOptions};
 
 /// How long a statement may take before the server counts as away: each waits for nothing but another one of its kind.
@@ -66,6 +68,14 @@ const HOLDER: &str = "
 select holder, token, extract(epoch from expires_at - clock_timestamp())::float8 as left, detail
 from postrider.leases
 where name = $1 and holder is not null";
+
+/// Any of those that are not over.
+const HOLDER_AMONG: &str = "
+select holder, token, extract(epoch from expires_at - clock_timestamp())::float8 as left, detail
+from postrider.leases
+where starts_with(name, $1) and holder is not null and expires_at > clock_timestamp()
+order by name
+limit 1";
 
 /// A lease that was claimed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,8 +197,19 @@ async fn release_any(client: &Client, holder: Uuid, name: &str) -> Result<bool, 
 /// # Errors
 /// As [`claim`].
 pub async fn holder(client: &Client, name: &str) -> Result<Option<Held>, Error> {
-    let held = query(client, "look at", name, HOLDER, &[(&name, Type::TEXT)]).await?;
-    let Some(row) = held.first() else { return Ok(None) };
+    held(&query(client, "look at", name, HOLDER, &[(&name, Type::TEXT)]).await?)
+}
+
+/// Any holder of a lease whose name begins like this and that is not over.
+///
+/// # Errors
+/// As [`claim`].
+pub async fn holder_among(client: &Client, prefix: &str) -> Result<Option<Held>, Error> {
+    held(&query(client, "look at", prefix, HOLDER_AMONG, &[(&prefix, Type::TEXT)]).await?)
+}
+
+fn held(rows: &[Row]) -> Result<Option<Held>, Error> {
+    let Some(row) = rows.first() else { return Ok(None) };
     let left = Duration::try_from_secs_f64(read::<f64>(row, 2)?).unwrap_or_default();
     Ok(Some(Held { holder: read(row, 0)?, token: read(row, 1)?, left, detail: read(row, 3)? }))
 }

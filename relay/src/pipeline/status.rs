@@ -187,6 +187,11 @@ impl Status {
         self
     }
 
+    /// Says where events are read from now on.
+    pub fn reads(&self, source: impl Into<String>) {
+        self.lock().source = source.into();
+    }
+
     /// A copy of the present status.
     #[must_use]
     pub fn snapshot(&self) -> StatusSnapshot {

@@ -72,7 +72,7 @@ pub struct Wanted {
     pub failover: bool,
     /// What becomes of rows that are older than the slot.
     pub backlog: BacklogWanted,
-    /// How the outbox is polled, if it is: then there is neither publication nor slot.
+    /// How the outbox is polled, if it is, or may come to be.
     pub polling: Option<PollingWanted>,
 }
 
@@ -86,6 +86,11 @@ pub struct OutboxTable {
 }
 
 impl Wanted {
+    /// Whether the outbox is polled from the start: then there is neither publication nor slot.
+    pub(in crate::slots) fn is_polled(&self) -> bool {
+        self.polling.as_ref().is_some_and(|polling| !polling.falls_back)
+    }
+
     /// The table of every outbox.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Table> + Clone {
         self.outbox.iter().chain(&self.further).map(|outbox| &outbox.table)
@@ -314,7 +319,7 @@ pub fn plan(wanted: &Wanted, found: &Found) -> Result<Plan, Vec<Refusal>> {
     if !refusals.is_empty() {
         return Err(refusals);
     }
-    if wanted.polling.is_some() {
+    if wanted.is_polled() {
         let transaction = transaction(wanted, found);
         return Ok(Plan { transaction, creates_relay_role: found.relay.is_none(), ..Plan::default() });
     }
@@ -341,7 +346,7 @@ fn transaction(wanted: &Wanted, found: &Found) -> Vec<Step> {
             steps.push(Step::new(grant.what, grant.sql));
         }
     }
-    if found.publication.is_none() && wanted.outbox.is_some() && wanted.polling.is_none() {
+    if found.publication.is_none() && wanted.outbox.is_some() && !wanted.is_polled() {
         steps.push(Step::new(
             format!("create publication {}", wanted.publication),
             format!(
@@ -360,7 +365,7 @@ fn transaction(wanted: &Wanted, found: &Found) -> Vec<Step> {
 /// The role with what it needs to log in and to replicate. Who polls logs in and reads tables.
 fn relay_role(wanted: &Wanted, found: Option<RoleFound>, rds: bool) -> Vec<Step> {
     let (role, quoted) = (&wanted.relay_role, escape_identifier(&wanted.relay_role));
-    let replicates = wanted.polling.is_some() || found.is_some_and(|found| found.replication);
+    let replicates = wanted.is_polled() || found.is_some_and(|found| found.replication);
     let attributes = match (found.is_some_and(|found| found.login), replicates || rds) {
         (true, true) => None,
         (true, false) => Some("replication"),

@@ -10,7 +10,7 @@ use rdkafka::admin::{AdminOptions, ResourceSpecifier};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::batch::{batch, keyed};
+use super::batch::{Text, batch, keyed};
 use super::kafka::{KEY, Shared};
 use super::{PATIENCE, Rig, durable, note, topic};
 
@@ -119,14 +119,15 @@ async fn values_that_nobody_here_wrote_are_handed_on_as_they_are() {
 #[tokio::test]
 async fn a_batch_given_up_half_accepted_does_not_stop_the_progress_of_those_before_it() {
     let mut rig = Shared::new();
-    // Long enough that the first record cannot be delivered before the second call has begun, however busy the machine is.
+    // Long enough that no record can be delivered between two that are handed over, however busy the machine is.
     rig.options.linger = Duration::from_secs(3);
     let (mut sink, _) = rig.open().await;
     let first = sink.send(batch(rig.topic(), &[keyed(1, 1)])).await.unwrap();
-    // Nothing may follow the first record of a producer until that one is delivered, so this call waits; its caller does not.
-    let second = sink.send(batch(rig.topic(), &[keyed(1, 2), keyed(1, 3)]));
-    assert!(tokio::time::timeout(Duration::ZERO, second).await.is_err(), "nothing was given up");
     durable(first).await;
+    // Nothing may follow the first record in a partition until that one is delivered, so this call waits; its caller does not.
+    let texts: Vec<Text> = (2..20).map(|number| keyed(number / 2, number)).collect();
+    let second = sink.send(batch(rig.topic(), &texts));
+    assert!(tokio::time::timeout(Duration::ZERO, second).await.is_err(), "nothing was given up");
     recorded(&mut sink, "after the first").await;
     sink.close(PATIENCE).await.unwrap();
     let (_, progress) = rig.open().await;

@@ -234,8 +234,8 @@ fn jars(home: &Home, task: &Task) -> Result<PathBuf> {
 }
 
 /// A single node that is broker and controller, small in threads, memory and files. After a crash the controller
-/// holds the old broker for
-/// alive until its session has timed out, hence the short session.
+/// holds the old broker for alive until its session has timed out, hence the short session. Age removes nothing: it is told by
+/// the records' own times, and tests write some of years ago.
 fn properties(port: u16, controller_port: u16, log: &Path) -> String {
     let log = log.display();
     format!(
@@ -266,7 +266,8 @@ fn properties(port: u16, controller_port: u16, log: &Path) -> String {
          broker.session.timeout.ms=3000\n\
          log.index.size.max.bytes=1048576\n\
          log.cleaner.dedupe.buffer.size=8388608\n\
-         log.segment.bytes=268435456\n"
+         log.segment.bytes=268435456\n\
+         log.retention.ms=-1\n"
     )
 }
 

@@ -209,8 +209,8 @@ fn refusals(slot: &str, options: &Options, look: &Look) -> Vec<Refusal> {
     }
     refusals.extend(look.slot.as_ref().and_then(|found| foreign(slot, found, &look.database)));
     if let Some(holder) = look.lease.as_ref().filter(|_| !options.holds_lease) {
-        let mend = "stop every relay of this slot, or wait until its lease has run out";
-        refusals.push(refusal(format!("a relay holds the lease of slot {slot}: {holder}"), mend));
+        let mend = "stop every relay of this slot, also those that poll, or wait until the lease has run out";
+        refusals.push(refusal(format!("a relay works for slot {slot} under a lease: {holder}"), mend));
     }
     // A slot that goes makes room for one of the two.
     if look.slots_free + i64::from(look.slot.is_some()) < 2 {

@@ -50,7 +50,7 @@ pub struct Expected {
     pub tables: Vec<Outbox>,
     /// What is captured, if anything is.
     pub capture: Option<ExpectedCapture>,
-    /// How the outbox is polled, if it is: then nobody asks for a publication or a slot.
+    /// How the outbox is polled, if it is, or may come to be.
     pub polling: Option<ExpectedPolling>,
     /// Whether events that cannot be delivered are parked in the database.
     pub parks: bool,
@@ -172,12 +172,14 @@ async fn look(expected: &Expected, client: &Client, examined: &mut Examined) -> 
         examined.aggregate_types.push(table::aggregate_types(client, outbox, found.as_ref()).await);
         tables.push(found);
     }
-    match &expected.polling {
-        Some(polling) => {
-            findings.extend(polling::check(client, expected, polling).await?);
-            findings.retain(|finding| !polling::OF_A_SLOT.contains(&finding.code()));
-        }
-        None => look_at_slot(expected, client, (&server, &tables, may_replicate), examined).await?,
+    if let Some(polling) = &expected.polling {
+        findings.extend(polling::check(client, expected, polling).await?);
+    }
+    if expected.polling.as_ref().is_some_and(|polling| !polling.falls_back) {
+        // Nobody asks for a publication or a slot then.
+        findings.retain(|finding| !polling::OF_A_SLOT.contains(&finding.code()));
+    } else {
+        look_at_slot(expected, client, (&server, &tables, may_replicate), examined).await?;
     }
     let findings = &mut examined.findings;
     let wide = connect::administrator(expected).await;

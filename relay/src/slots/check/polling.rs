@@ -10,7 +10,7 @@ static GRANTS: Rule = Rule {
     code: "polling-grants",
     severity: Severity::Error,
     why: "A polling relay notes in the outbox what it delivered, and takes its part of the work by a lease; it may not do both.",
-    mend: "`postrider init`, which grants what `source.mode = \"polling\"` needs",
+    mend: "`postrider init`, which grants what polling needs",
 };
 static LEASES: Rule = Rule {
     code: "polling-leases",
@@ -49,6 +49,8 @@ pub struct ExpectedPolling {
     pub published_at: Option<String>,
     /// The columns by which rows are found: the order, and the transaction if rows tell it.
     pub found_by: Vec<String>,
+    /// Whether a slot is read as long as there is one.
+    pub falls_back: bool,
 }
 
 const LEASES_USABLE: &str = "

@@ -3,6 +3,7 @@
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 use tokio_postgres::Client;
 
+use crate::leases;
 use crate::pipeline::Kind;
 use crate::slots::error::Error;
 use crate::slots::facts;
@@ -143,11 +144,15 @@ pub(super) async fn look(
     })
 }
 
-/// Who holds the slot's lease, as far as it says.
+/// Who holds the slot's lease, or one of those by which the outbox is polled, as far as it says.
 async fn lease(client: &Client, slot: &str) -> Result<Option<String>, Error> {
-    match crate::leases::holder(client, &format!("slot/{slot}")).await {
-        Ok(Some(held)) if !held.left.is_zero() => Ok(Some(format!("{} ({})", held.holder, held.detail))),
-        Ok(_) => Ok(None),
+    let asked = match leases::holder(client, &format!("slot/{slot}")).await {
+        Ok(Some(held)) if !held.left.is_zero() => Ok(Some(held)),
+        Ok(_) => leases::holder_among(client, &format!("poll/{slot}/")).await,
+        Err(error) => Err(error),
+    };
+    match asked {
+        Ok(held) => Ok(held.map(|held| format!("{} ({})", held.holder, held.detail))),
         // Where leases may not be looked at, nobody goes by them.
         Err(error) if error.kind() == Kind::Setup => Ok(None),
         Err(error) => Err(Error::Refused(vec![crate::slots::error::Refusal {

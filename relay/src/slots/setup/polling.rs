@@ -1,4 +1,5 @@
-//! What a polling relay needs: rights on the rows, and an index by which it finds those of a transaction. No publication and no slot.
+//! What a polling relay needs: rights on the rows, and an index by which it finds those of a transaction. No publication and no slot,
+//! unless it polls only when the slot is lost.
 
 use postgres_protocol::escape::{escape_identifier, escape_literal};
 
@@ -14,6 +15,8 @@ pub struct PollingWanted {
     pub published_at: Option<String>,
     /// The column of the writing transaction, of tables that `postrider migrate` made.
     pub xid: Option<String>,
+    /// Whether a slot is read as long as there is one.
+    pub falls_back: bool,
 }
 
 /// The rights, and the index of our own table; the index is asked for like a right that the relay has or lacks.

@@ -25,7 +25,7 @@ pub(super) fn refusals(wanted: &Wanted, found: &Found) -> Vec<Refusal> {
         refusals.extend(refuse_table(wanted, (&further.table, &further.columns), found.table.as_ref()));
         refusals.extend(refuse_rows(&further.table, found.rows));
     }
-    if wanted.polling.is_some() {
+    if wanted.is_polled() {
         return refusals;
     }
     if let Some(publication) = found.publication.as_ref().filter(|_| wanted.outbox.is_some()) {
@@ -75,7 +75,7 @@ fn refuse_server(wanted: &Wanted, found: &Found) -> Vec<Refusal> {
     if server.standby {
         refusals.push(refusal("the server is a standby, which takes no changes", "connect to its primary"));
     }
-    if wanted.polling.is_some() {
+    if wanted.is_polled() {
         return refusals;
     }
     if server.wal_level != "logical" {
@@ -116,7 +116,7 @@ fn refuse_table(wanted: &Wanted, (table, columns): (&Table, &[String]), found: O
             "name a table with `outbox.table`: only tables can be published",
         ));
     }
-    if !found.logged && wanted.polling.is_none() {
+    if !found.logged && !wanted.is_polled() {
         let mend = format!("run `alter table {table} set logged`");
         refusals.push(refusal(format!("table {table} is unlogged or temporary: its rows never reach the log"), mend));
     }

@@ -9,17 +9,21 @@ use crate::slots::setup::{Plan, Wanted};
 pub fn script(wanted: &Wanted, plan: &Plan) -> String {
     let mut lines = vec![
         format!("-- Sets database {} up for Postrider.", wanted.database),
-        match wanted.polling {
-            None => "-- Run it there with psql, as a superuser or the table's owner; it needs wal_level = logical.".to_owned(),
-            Some(_) => {
-                "-- Run it there with psql, as the table's owner, who may create roles. The index keeps writers of a large table \
-                 waiting\n-- while it builds: then create it before, outside a transaction, with `create index concurrently`."
-                    .to_owned()
-            }
+        match wanted.is_polled() {
+            false => "-- Run it there with psql, as a superuser or the table's owner; it needs wal_level = logical."
+                .to_owned(),
+            true => "-- Run it there with psql, as the table's owner, who may create roles.".to_owned(),
         },
         // A slot that is made although its publication was not could never be read.
         "\\set ON_ERROR_STOP on".to_owned(),
     ];
+    if wanted.polling.is_some() {
+        lines.push(
+            "-- The index for polling keeps writers of a large table waiting while it builds: then create it before, outside\n-- a \
+             transaction, with `create index concurrently`."
+                .to_owned(),
+        );
+    }
     if !plan.transaction.is_empty() {
         lines.push("begin;".to_owned());
         lines.extend(plan.transaction.iter().map(|step| format!("{};", step.sql)));

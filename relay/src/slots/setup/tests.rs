@@ -404,7 +404,8 @@ fn only_a_relay_that_may_release_its_slot_may_write_the_outbox() {
 /// The same, polled.
 fn polled(deletes: bool) -> Wanted {
     let column = |name: &str| Some(name.to_owned());
-    let polling = PollingWanted { deletes, published_at: column("published_at"), xid: column("xid") };
+    let polling =
+        PollingWanted { deletes, published_at: column("published_at"), xid: column("xid"), falls_back: false };
     Wanted { polling: Some(polling), ..wanted() }
 }
 

@@ -79,9 +79,9 @@ fn polled(slot: &str) -> Error {
     let context = format!(
         "slot {slot:?} still has what was delivered since by polling: read now, it would be delivered a second time, all of it"
     );
-    Error::new(End::Source, Kind::Setup, context).with_help(
-        "Stop the polling relays, drop the slot and make it anew: `select pg_drop_replication_slot(…)`, then `postrider init \
-         --backlog publish`, which puts the rows that wait before everything newer. Or accept the repetition with --accept-gap.",
+    Error::new(End::Source, Kind::Gap, context).with_help(
+        "Stop the polling relays and run `postrider slot recover`: it makes the slot anew, and puts the rows that wait before \
+         everything newer. Or accept the repetition with --accept-gap.",
     )
 }
 

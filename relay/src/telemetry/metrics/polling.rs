@@ -20,6 +20,7 @@ section! {
         relays: IntGauge = level("postrider_polling_relays", "Relays that share the work, this one among them.");
         buckets_moved: IntCounter = counter("postrider_polling_buckets_moved_total", "Buckets that came to this relay or left it.");
         leases_lost: IntCounter = counter("postrider_polling_leases_lost_total", "Leases that were lost because they were not renewed in time.");
+        instead_of_slot: IntGauge = level("postrider_polling_instead_of_slot", "1 while the outbox is polled because its slot is lost (`source.fallback`).");
         open_transactions: IntGauge = level("postrider_polling_open_transactions", "Transactions that were writing at the last look: rows of theirs come when they commit.");
         xmin_age: IntGauge = level("postrider_polling_xmin_age", "How many transactions ago the oldest of those began.");
     }

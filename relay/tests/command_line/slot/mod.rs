@@ -208,7 +208,10 @@ fn others(twenty: &Twenty) {
     assert!(hidden.contains("grant pg_read_all_stats to"), "{hidden}");
     let reader = &slot(&limited, "pinned")["reader"];
     assert!(reader["since"].is_null() && reader["publications"].is_null() && reader["pid"].is_i64(), "{reader}");
-    assert_eq!(slot(&limited, "pinned")["held_by"]["what"], "hidden");
+    // Who writes is told to everyone, since when is not.
+    let held = &slot(&limited, "pinned")["held_by"];
+    assert_eq!((&held["what"], &held["application"]), (&json!("transaction"), &json!("ledger")), "{held}");
+    assert!(held["pid"].is_i64() && held["seconds"].is_null() && held["state"].is_null(), "{held}");
 
     let said = twenty.program.run(&["slot", "list", "--sample", "0s", "--url", &here.server.url("no_such_database")]);
     assert_eq!(said.code, 1);
