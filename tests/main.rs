@@ -22,6 +22,7 @@ mod outage;
 mod parking;
 mod polling;
 mod recover;
+mod replay;
 mod routing;
 mod secure_postgres;
 mod several;

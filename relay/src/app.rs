@@ -3,6 +3,7 @@
 mod capture;
 pub(crate) mod care;
 pub mod check;
+mod chosen;
 #[cfg(feature = "downstream")]
 mod clickhouse;
 #[cfg(feature = "downstream")]
@@ -26,11 +27,13 @@ pub(crate) mod postgres;
 pub mod recover;
 #[cfg(feature = "downstream")]
 mod redis;
+pub mod replay;
 pub(crate) mod setup;
 mod several;
 pub(crate) mod slots;
 mod standby;
 mod traces;
+pub mod verify;
 mod wal;
 pub(crate) mod witness;
 mod worker;

@@ -53,7 +53,7 @@ pub const MARGIN: Duration = Duration::from_secs(3600);
 const SLACK_MS: i64 = 5 * 60_000;
 
 /// How long reading back may take in all, if records keep coming.
-const READ_BACK_MAX: Duration = Duration::from_secs(1800);
+pub(super) const READ_BACK_MAX: Duration = Duration::from_secs(1800);
 
 /// How long a relay that was killed a moment ago is waited for: until the server notices, and its lease is over.
 const READERS_END_WITHIN: Duration = Duration::from_secs(5);
@@ -313,32 +313,38 @@ async fn read_back(
         except: config.kafka.progress_topic.clone(),
         position_header,
         from_ms: oldest.map(|ms| ms.saturating_sub(SLACK_MS)),
-        ids_max: IDS_MAX,
         patience: config.kafka.request_timeout,
         within: READ_BACK_MAX,
     };
     let kafka_options = kafka::options(&config.kafka, &config.topics)?;
     report.read_from(sought.from_ms);
-    let held = crate::sinks::kafka::held(kafka_options, sought, Metrics::new()).await?;
+    let held = crate::sinks::kafka::held(kafka_options, sought, IDS_MAX, Metrics::new()).await?;
     report.read(&held);
     Ok(Some(held))
 }
 
 /// The topics of every outbox whose records have ids: its own, and that of what it gave up.
 fn topics(config: &Config) -> Vec<Topics> {
-    let of = |outbox: &Outbox| {
-        let id_header = match &outbox.debezium {
-            Some(_) => Some("id".to_owned()),
-            None => outbox.headers.id.clone(),
-        };
-        let given_up = match &outbox.on_refusal {
-            OnRefusal::DeadLetter(topic) => regex::Regex::new(&format!("^{}$", regex::escape(topic))).ok(),
-            _ => None,
-        };
-        let patterns = topic_pattern_of(outbox).into_iter().chain(given_up);
-        id_header.map(|id_header| patterns.map(move |pattern| Topics { pattern, id_header: id_header.clone() }))
+    config.outboxes.iter().flat_map(topics_of).collect()
+}
+
+/// The header that holds an event's id, if its records have one.
+pub(super) fn id_header_of(outbox: &Outbox) -> Option<String> {
+    match &outbox.debezium {
+        Some(_) => Some("id".to_owned()),
+        None => outbox.headers.id.clone(),
+    }
+}
+
+/// The topics of one outbox, if its records have ids: its own, and that of what it gave up.
+pub(super) fn topics_of(outbox: &Outbox) -> Vec<Topics> {
+    let Some(id_header) = id_header_of(outbox) else { return Vec::new() };
+    let given_up = match &outbox.on_refusal {
+        OnRefusal::DeadLetter(topic) => regex::Regex::new(&format!("^{}$", regex::escape(topic))).ok(),
+        _ => None,
     };
-    config.outboxes.iter().filter_map(of).flatten().collect()
+    let patterns = topic_pattern_of(outbox).into_iter().chain(given_up);
+    patterns.map(|pattern| Topics { pattern, id_header: id_header.clone() }).collect()
 }
 
 /// Which rows are suspect, and which of them the topics hold. Only UUIDs are trusted: another service may number its events alike.

@@ -84,6 +84,19 @@ pub enum Error {
         /// How many warnings.
         warnings: usize,
     },
+    /// Rows of the outbox are not in Kafka as they should be; which is printed already.
+    #[error("of the rows {missing} are missing, {differing} differ and {out_of_order} are out of order")]
+    Verified {
+        /// Rows without a record.
+        missing: u64,
+        /// Rows whose records are not what the relay writes.
+        differing: u64,
+        /// Rows delivered after a later one of their key.
+        out_of_order: u64,
+    },
+    /// It was told to stop before it was through; how to go on is printed already.
+    #[error("stopped before the end")]
+    Stopped,
     /// A plan has steps, which are printed already, and somebody asked to be told by the exit code.
     #[error("there is something to do")]
     Planned,

@@ -1,8 +1,11 @@
-//! `postrider outbox …`: care of the table once its events are delivered.
+//! `postrider outbox …`: care of the table once its events are delivered, and proof that they are.
 
+mod chosen;
 mod partitions;
 mod prune;
+mod replay;
 mod stats;
+mod verify;
 
 use std::env;
 
@@ -18,7 +21,7 @@ use crate::{
     },
 };
 
-/// Looks after the outbox table: what it costs, and how delivered events leave it.
+/// Looks after the outbox table: what it costs, whether its events arrived, and how they leave it.
 ///
 /// Nothing is removed before every logical slot of the database has confirmed that it was delivered.
 #[derive(Debug, clap::Args)]
@@ -33,6 +36,8 @@ enum Verb {
     Stats(stats::Stats),
     Prune(prune::Prune),
     Partitions(partitions::Partitions),
+    Verify(verify::Verify),
+    Replay(replay::Replay),
 }
 
 impl Outbox {
@@ -41,6 +46,8 @@ impl Outbox {
             Verb::Stats(stats) => stats.execute(config),
             Verb::Prune(prune) => prune.execute(config),
             Verb::Partitions(partitions) => partitions.execute(config),
+            Verb::Verify(verify) => verify.execute(config),
+            Verb::Replay(replay) => replay.execute(config),
         }
     }
 }
@@ -138,6 +145,28 @@ mod tests {
                 ],
             ),
             ("partitions", &["apply", "outbox", "output", "admin-url"]),
+            ("verify", &["outbox", "id", "since", "until", "wait", "faults", "output", "admin-url"]),
+            (
+                "replay",
+                &[
+                    "outbox",
+                    "id",
+                    "since",
+                    "until",
+                    "key",
+                    "aggregate-type",
+                    "from-position",
+                    "to-position",
+                    "topic",
+                    "rate",
+                    "yes",
+                    "run",
+                    "after",
+                    "by",
+                    "output",
+                    "admin-url",
+                ],
+            ),
         ];
         let expected =
             expected.iter().flat_map(|(verb, options)| options.iter().map(move |option| format!("{verb} --{option}")));

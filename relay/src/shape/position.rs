@@ -35,6 +35,12 @@ impl EventPosition {
         Self(self.0 + u128::from(part))
     }
 
+    /// The position of this number, as [`EventPosition::as_u128`] gives it.
+    #[must_use]
+    pub fn of(number: u128) -> Self {
+        Self(number)
+    }
+
     /// It as a number, which compares as positions do.
     #[must_use]
     pub fn as_u128(self) -> u128 {

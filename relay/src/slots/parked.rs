@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::slots::error::{Error, Refusal};
 
-pub use read::{Audited, Details, ParkedEvent, list, show};
+pub use read::{Audited, Details, ParkedEvent, list, show, states_of};
 
 /// The states of an event in the table.
 pub const STATES: [&str; 6] = ["parked", "waiting", "retry", "delivered", "skipped", "discarded"];
@@ -108,6 +108,22 @@ impl Act {
         };
         Refusal { what, mend: mend.to_owned() }
     }
+}
+
+/// Writes into the audit what was done with events that are not parked, under the name `run` instead of a position.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn log(
+    client: &Client,
+    (verb, slot, run): (&str, &str, &str),
+    by: Option<&str>,
+    note: &str,
+) -> Result<(), Error> {
+    let statement =
+        "insert into postrider.parked_log (verb, slot, position, by_whom, note) values ($1, $2, $3, $4, $5)";
+    let failed = |source| Error::Database { action: format!("cannot write the audit of {verb} {run}"), source };
+    client.execute(statement, &[&verb, &slot, &run, &by, &note]).await.map(drop).map_err(failed)
 }
 
 /// Does it to the selected events, and returns their positions. `by` is who asked, by their own word.

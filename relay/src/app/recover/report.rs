@@ -181,7 +181,7 @@ impl Report {
     pub(super) fn read(&mut self, held: &Held) {
         if let Some(read) = &mut self.read_back {
             (read.topics, read.records, read.complete) =
-                (held.topics.iter().cloned().collect(), held.records, held.complete);
+                (held.extent.topics.iter().cloned().collect(), held.extent.records, held.extent.complete);
         }
     }
 

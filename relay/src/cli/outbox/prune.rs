@@ -79,7 +79,7 @@ impl Prune {
 }
 
 /// Ordered by SIGINT and SIGTERM.
-fn listen() -> Result<Stop, Error> {
+pub(super) fn listen() -> Result<Stop, Error> {
     let (order, stop) = Stop::new();
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Runtime)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(Error::Runtime)?;

@@ -31,6 +31,13 @@ impl Messages {
         original
     }
 
+    /// Gives the message at `index` another time, in milliseconds since 1970.
+    pub fn set_timestamp(&mut self, index: usize, timestamp_ms: i64) {
+        if let Some(message) = self.list.get_mut(index) {
+            message.timestamp_ms = timestamp_ms;
+        }
+    }
+
     /// Sends all messages by the route of this number.
     pub fn set_route(&mut self, route: u16) {
         self.list.iter_mut().for_each(|message| message.route = route);

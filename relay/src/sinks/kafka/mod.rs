@@ -56,7 +56,7 @@ use crate::telemetry::failpoint::{Failpoint, reach};
 
 pub use crate::kafka::{KafkaLogin, KafkaSecurity, KafkaTls, WorkedOnce};
 pub use creation::{CreatedTopics, TopicCreation};
-pub use held::held;
+pub use held::{Observer, compacted, held, walk};
 pub use options::{Compression, KafkaOptions, Untimely};
 pub use transactions::TransactionOptions;
 

@@ -1,7 +1,9 @@
 //! What the slots prove: which positions in the log every reader has passed.
 
 use std::fmt;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_postgres::Client;
 
 use crate::slots::error::Error;
@@ -46,6 +48,35 @@ impl fmt::Display for Behind {
                 write!(f, "slot {} has confirmed {}, not yet {}", slot.name, lsn(slot.confirmed), lsn(*needed))
             }
         }
+    }
+}
+
+/// Between two looks at a slot.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Waits until the slot has confirmed `position`, as long as somebody reads it and at most `patience`; whether it has.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn has_confirmed(client: &Client, slot: &str, position: u64, patience: Duration) -> Result<bool, Error> {
+    const SLOT: &str = "
+select (confirmed_flush_lsn - '0/0')::bigint, active
+from pg_catalog.pg_replication_slots
+where slot_name = $1 and slot_type = 'logical' and confirmed_flush_lsn is not null";
+    // A commit, however empty, makes the server flush the log up to here; a standby commits nothing.
+    const FLUSH: &str = "select case when not pg_is_in_recovery() then pg_current_xact_id()::text end";
+    let failed = |source| Error::Database { action: format!("cannot read slot {slot}"), source };
+    let deadline = Instant::now() + patience;
+    client.query_one(FLUSH, &[]).await.map_err(failed)?;
+    loop {
+        let Some(row) = client.query_opt(SLOT, &[&slot]).await.map_err(failed)? else { return Ok(false) };
+        if row.get::<_, i64>(0).unsigned_abs() >= position {
+            return Ok(true);
+        }
+        if !row.get::<_, bool>(1) || Instant::now() >= deadline {
+            return Ok(false);
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 

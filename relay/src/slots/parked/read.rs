@@ -80,6 +80,9 @@ pub struct Audited {
     pub note: Option<String>,
 }
 
+/// Ids that are asked about at once.
+const IDS_AT_ONCE: usize = 10_000;
+
 const COLUMNS: &str = "slot, position, state, topic, key, key_hash, event_id, event_type, route, reason, help, unfit,
   order_broken, reroute, attempts, bytes,
   to_json(committed_at) #>> '{}' as committed_at,
@@ -141,6 +144,32 @@ pub async fn show(client: &Client, slot: &str, position: &str, payload: bool) ->
             .map(|row| Audited { at: row.get(0), verb: row.get(1), role: row.get(2), by: row.get(3), note: row.get(4) })
             .collect(),
     }))
+}
+
+/// What became of events that were parked once, of those of these ids: each id with its newest state, and the topic that it was sent
+/// to instead of its own.
+///
+/// # Errors
+/// [`Error::Database`].
+pub async fn states_of(
+    client: &Client,
+    slot: &str,
+    ids: &[String],
+) -> Result<Vec<(String, String, Option<String>)>, Error> {
+    let exists = "select to_regclass('postrider.parked') is not null";
+    if !client.query_one(exists, &[]).await.map_err(failed)?.get::<_, bool>(0) {
+        return Ok(Vec::new());
+    }
+    let states = "select distinct on (event_id) event_id, state, reroute
+                  from postrider.parked
+                  where slot = $1 and event_id = any ($2)
+                  order by event_id, position desc";
+    let mut found = Vec::new();
+    for ids in ids.chunks(IDS_AT_ONCE) {
+        let rows = client.query(states, &[&slot, &ids]).await.map_err(failed)?;
+        found.extend(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))));
+    }
+    Ok(found)
 }
 
 fn event(row: &Row) -> ParkedEvent {

@@ -9,6 +9,7 @@
 //! the keeper holds the relay's part of the keys (`keeper.rs`); each has a session of its own, through which nothing is prepared or
 //! set beyond a transaction (`session.rs`). What they share is in `shared.rs`.
 
+mod chosen;
 mod clerk;
 mod holds;
 mod keeper;
@@ -27,6 +28,7 @@ use std::time::Duration;
 use postgres_protocol::escape::escape_literal as literal;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio_postgres::SimpleQueryRow;
 use tracing::{Instrument, Span, info, warn};
 use uuid::Uuid;
 
@@ -38,8 +40,10 @@ use crate::sources::polling::reader::{Cut, Reader, Route};
 use crate::sources::polling::rows::{Found, Shaper};
 use crate::sources::polling::session::{Purpose, Session, number, value};
 use crate::sources::polling::statement::{Statements, describe};
+use crate::sources::wal::OutboxTable;
 use crate::telemetry::Metrics;
 
+pub use chosen::{Choice, Chosen, ChosenRow, Fate, Page as ChosenPage, Rows};
 pub use options::{After, Handed, KeyPart, PolledOutbox, PollingColumns, PollingOptions};
 
 /// Pages that are read ahead.
@@ -277,21 +281,27 @@ async fn route(
         return Err(Error::new(End::Source, Kind::Setup, context));
     };
     let sets = session.ask(Purpose::Read, "look at the outbox table", &describe(&table.schema, &table.name)).await?;
-    let column = |row| {
-        let optional = value(row, 2) == Some("t");
-        Some(Found { name: value(row, 0)?.to_owned(), oid: number(row, 1)?, optional })
-    };
-    let columns: Vec<Found> = sets.last().into_iter().flatten().filter_map(column).collect();
-    if columns.is_empty() {
-        let context = format!("there is no table {}.{}", table.schema, table.name);
-        return Err(Error::new(End::Source, Kind::Setup, context)
-            .with_help("`postrider init` makes the outbox, or name another one by [outbox] table."));
-    }
+    let columns = found(table, sets.last().into_iter().flatten())?;
     check(options, &source.name, &columns)?;
     let has = |name: &str| columns.iter().any(|column| column.name == name);
     let statements = Statements::new(options, outbox, has);
     let shaper = Shaper::new(options, outbox, &statements, &columns, metrics)?;
     Ok(Route { statements, shaper, seen: None, paging: None })
+}
+
+/// The columns of a table, as the answer to [`describe`] tells them.
+fn found<'r>(table: &OutboxTable, rows: impl Iterator<Item = &'r SimpleQueryRow>) -> Result<Vec<Found>, Error> {
+    let column = |row| {
+        let optional = value(row, 2) == Some("t");
+        Some(Found { name: value(row, 0)?.to_owned(), oid: number(row, 1)?, optional })
+    };
+    let columns: Vec<Found> = rows.filter_map(column).collect();
+    if columns.is_empty() {
+        let context = format!("there is no table {}.{}", table.schema, table.name);
+        return Err(Error::new(End::Source, Kind::Setup, context)
+            .with_help("`postrider init` makes the outbox, or name another one by [outbox] table."));
+    }
+    Ok(columns)
 }
 
 /// Whether the columns by which rows are found are there.

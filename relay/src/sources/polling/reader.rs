@@ -21,7 +21,7 @@ use crate::sources::polling::wait::Rest;
 use crate::telemetry::Metrics;
 
 /// Most bytes of a page, as the rows are stored.
-const PAGE_BYTES: usize = 1 << 20;
+pub(super) const PAGE_BYTES: usize = 1 << 20;
 
 /// How long a source without buckets waits before it looks whether it has one.
 const WITHOUT_BUCKETS: Duration = Duration::from_secs(1);

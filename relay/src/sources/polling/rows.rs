@@ -92,27 +92,27 @@ impl Shaper {
 
     /// The messages of those rows of a page that are wanted.
     pub(super) fn messages(&mut self, page: &[SimpleQueryRow], wanted: &[bool], read_at: Instant) -> Messages {
-        let rows = || page.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(row, _)| row);
-        let mut arena = Vec::new();
-        let mut places: Vec<Option<Range<usize>>> = Vec::new();
-        for row in rows() {
-            for part in 0..self.parts.len() {
-                places.push(value(row, PARTS_BEGIN + part).map(|text| {
-                    let begin = arena.len();
-                    arena.extend_from_slice(text.as_bytes());
-                    begin..arena.len()
-                }));
-            }
-        }
-        let arena = Bytes::from(arena);
+        let rows = page.iter().zip(wanted).filter(|(_, wanted)| **wanted).map(|(row, _)| row);
+        let rows: Vec<&SimpleQueryRow> = rows.collect();
+        let (arena, places) = self.gather(&rows);
         let mut messages = Messages::over(arena.clone());
         let now = now_us();
         let mut oldest_us = None;
-        for (row, places) in rows().zip(places.chunks(self.parts.len().max(1))) {
+        for (row, places) in rows.iter().zip(places.chunks(self.parts.len().max(1))) {
             let created_us = number(row, 1).unwrap_or(now);
             oldest_us = Some(oldest_us.unwrap_or(created_us).min(created_us));
-            let order = number(row, 0).unwrap_or_default();
-            self.shape(order, created_us.div_euclid(1000), (&arena, places), &mut messages);
+            let order: i64 = number(row, 0).unwrap_or_default();
+            let position = EventPosition::new(self.base.0, self.base.1, order.unsigned_abs());
+            let committed = Committed { position, timestamp_ms: created_us.div_euclid(1000) };
+            match self.shape(committed, (&arena, places), &mut messages) {
+                Shaped::Whole => {}
+                Shaped::HeadersMalformed => self.metrics.wal.header_errors.inc(),
+                Shaped::Filtered => self.metrics.wal.filtered_events.inc(),
+                Shaped::Unfit(why) => {
+                    self.metrics.wal.unfit_events.with_label_values(&[why.class()]).inc();
+                    warn!(outbox = self.name, order, %why, "an event cannot become a record as it is");
+                }
+            }
         }
         let times = messages.times_mut();
         times.committed_us = oldest_us;
@@ -121,13 +121,41 @@ impl Shaper {
         messages
     }
 
+    /// The messages of chosen rows, each with where and when its event is, and what became of each row.
+    pub(super) fn again<'p>(
+        &mut self,
+        rows: impl Iterator<Item = (&'p SimpleQueryRow, Committed)>,
+    ) -> (Messages, Vec<Shaped>) {
+        let (rows, committed): (Vec<_>, Vec<_>) = rows.unzip();
+        let (arena, places) = self.gather(&rows);
+        let mut messages = Messages::over(arena.clone());
+        let places = committed.into_iter().zip(places.chunks(self.parts.len().max(1)));
+        let shaped = places.map(|(committed, places)| self.shape(committed, (&arena, places), &mut messages)).collect();
+        (messages, shaped)
+    }
+
+    /// The values of rows in one buffer, and where each lies.
+    fn gather(&self, rows: &[&SimpleQueryRow]) -> (Bytes, Vec<Option<Range<usize>>>) {
+        let mut arena = Vec::new();
+        let mut places = Vec::new();
+        for row in rows {
+            for part in 0..self.parts.len() {
+                places.push(value(row, PARTS_BEGIN + part).map(|text| {
+                    let begin = arena.len();
+                    arena.extend_from_slice(text.as_bytes());
+                    begin..arena.len()
+                }));
+            }
+        }
+        (Bytes::from(arena), places)
+    }
+
     fn shape(
         &mut self,
-        order: i64,
-        timestamp_ms: i64,
+        committed: Committed,
         (arena, places): (&Bytes, &[Option<Range<usize>>]),
         messages: &mut Messages,
-    ) {
+    ) -> Shaped {
         let mut further: [Option<&[u8]>; FURTHER_MAX] = [None; FURTHER_MAX];
         let mut row = OutboxRow::default();
         for (part, place) in self.parts.iter().zip(places) {
@@ -135,17 +163,7 @@ impl Shaper {
             part.put(value, &mut row, &mut further);
         }
         let row = OutboxRow { further: &further[..self.further], ..row };
-        let position = EventPosition::new(self.base.0, self.base.1, order.unsigned_abs());
-        let committed = Committed { position, timestamp_ms };
-        match self.outbox.shape(&row, &self.types, committed, messages) {
-            Shaped::Whole => {}
-            Shaped::HeadersMalformed => self.metrics.wal.header_errors.inc(),
-            Shaped::Filtered => self.metrics.wal.filtered_events.inc(),
-            Shaped::Unfit(why) => {
-                self.metrics.wal.unfit_events.with_label_values(&[why.class()]).inc();
-                warn!(outbox = self.name, order, %why, "an event cannot become a record as it is");
-            }
-        }
+        self.outbox.shape(&row, &self.types, committed, messages)
     }
 }
 

@@ -22,7 +22,7 @@ const QUESTION_MAX: Duration = Duration::from_secs(60);
 
 /// What every transaction begins with. Values print as they do in the log's stream; the catalog's names are found whatever the
 /// role's path; and no plan is chosen that reads the whole table because its statistics lag behind a queue.
-const SETTINGS: &str = "set local statement_timeout = '30s';
+pub(super) const SETTINGS: &str = "set local statement_timeout = '30s';
 set local lock_timeout = '10s';
 set local search_path = pg_catalog;
 set local datestyle = 'ISO, MDY';
@@ -115,7 +115,7 @@ pub(super) fn number<N: std::str::FromStr>(row: &SimpleQueryRow, column: usize) 
 }
 
 /// Why there is no session.
-fn unreachable(connect: &ConnectOptions, error: postgres::error::Error) -> Error {
+pub(super) fn unreachable(connect: &ConnectOptions, error: postgres::error::Error) -> Error {
     use postgres::error::Kind as K;
 
     if let Some((context, help)) = error.barred(&connect.user) {
@@ -130,7 +130,7 @@ fn unreachable(connect: &ConnectOptions, error: postgres::error::Error) -> Error
 }
 
 /// What a statement's error means. A report's detail may quote a row: only its code and its message are told.
-fn failed(action: &str, user: &str, error: &tokio_postgres::Error) -> Error {
+pub(super) fn failed(action: &str, user: &str, error: &tokio_postgres::Error) -> Error {
     let context = format!("cannot {action}");
     match error.as_db_error() {
         Some(report) => refused(context, user, report),

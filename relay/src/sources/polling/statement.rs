@@ -36,17 +36,17 @@ pub(super) enum Page<'a> {
 /// One outbox table in the terms of SQL.
 #[derive(Debug, Clone)]
 pub(super) struct Statements {
-    table: String,
+    pub(super) table: String,
     order: String,
     xid: Option<String>,
     published_at: Option<String>,
     created_at: Option<String>,
     key: String,
-    size: String,
+    pub(super) size: String,
     buckets: u16,
     after: After,
     /// What is selected for each part of an event, in the order of reading.
-    parts: Vec<(String, Part)>,
+    pub(super) parts: Vec<(String, Part)>,
 }
 
 impl Statements {
