@@ -105,6 +105,24 @@ async fn a_gap_of_one_stops_it_alone_and_the_process_says_whose_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_one_is_waited_for_by_it_alone() {
+    let (eu, us) = tokio::join!(Site::new("away_eu"), Site::new("away_us"));
+    let reader = us.reader();
+    let load = Load::start(&us, WRITERS.0, WRITERS.1).await;
+    // Nobody listens there; and what all may hold is little.
+    let launch = both(&eu, &us)
+        .with("POSTRIDER_RELAYS_EU_KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:1")
+        .with("POSTRIDER_PROCESS_IN_FLIGHT_BYTES_MAX", "1048576");
+    let mut relay = launch.start();
+    let why = relay.unready(&["not ready: eu: "]).await;
+    goes_on(&reader).await;
+    assert!(!relay.unready(&["eu: "]).await.contains("us: "), "{why}");
+    load.stop().await;
+    relay.terminate().await.expect(0, &[]);
+    us.assert_all_arrived(&reader).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_is_refused_before_anything_runs() {
     let site = Site::new("rivals").await;
     both(&site, &site).complete("run").expect(2, &["the relays eu and us read the same slot", site.name()]);
@@ -114,11 +132,14 @@ async fn what_cannot_be_is_refused_before_anything_runs() {
         .complete("run")
         .expect(2, &["wrong.toml:2:1: unknown key `relays.eu.source.slto`", "`relays.eu.source.slot`"]);
 
-    // A verb about one relay needs to know which.
+    // A verb about one relay needs to know which; one about the set-up does all.
     let several = both(&site, &site);
-    several.complete("migrate").expect(2, &["there are several relays, eu, us: say which is meant with --relay NAME"]);
-    several.clone().argument("--relay").argument("as").complete("migrate").expect(2, &["no relay is called \"as\""]);
-    let administrator =
-        several.argument("--relay").argument("us").with("POSTRIDER_ADMIN_URL", &site.server().url(site.name()));
-    administrator.complete("migrate").expect(0, &[]);
+    let which = "there are several relays, eu, us: say which is meant with --relay NAME";
+    several.clone().argument("stats").complete("outbox").expect(2, &[which]);
+    let stats = several.clone().argument("stats").argument("--relay");
+    stats.clone().argument("as").complete("outbox").expect(2, &["no relay is called \"as\": there are eu, us"]);
+    stats.argument("us").complete("outbox").expect(0, &["outbox_events"]);
+    let administrator = several.with("POSTRIDER_ADMIN_URL", &site.server().url(site.name()));
+    administrator.complete("migrate").expect(0, &["nothing to do"]);
+    administrator.complete("init").expect(0, &[]);
 }

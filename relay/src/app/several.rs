@@ -2,7 +2,7 @@
 //!
 //! Guarantees: an outage, a gap or any error of one stops no other. One that ends by an error is logged with what helps, shown as
 //! stopped with its reason, and counted; it stays stopped until the process is started anew. The process ends when all have
-//! ended, and with an error if one of them did.
+//! ended, and with an error if one of them did. What they may have in flight together is divided so that none starves another.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::app::worker::{Worker, order_at_signals, serve_admin};
 use crate::app::{relay, status};
 use crate::config::Config;
 use crate::config::relays::OfRelay;
-use crate::pipeline::{End, Error, Kind, Stop};
+use crate::pipeline::{Budget, End, Error, Kind, Stop};
 
 /// How one of them ended.
 type Outcome = Result<(), Error>;
@@ -27,9 +27,10 @@ pub(super) async fn run(relays: Vec<OfRelay<Config>>, accept_gap: bool) -> Outco
     let order = Arc::new(order);
     order_at_signals(Arc::clone(&order))?;
     let (mut shown, mut ready) = (Vec::new(), Vec::new());
-    for OfRelay { name, config } in relays {
+    let shares = Budget::divide(process.in_flight_bytes_max, relays.len());
+    for (OfRelay { name, config }, share) in relays.into_iter().zip(shares) {
         let name = name.unwrap_or_default();
-        let worker = Worker::beside(&process, status(&config), &config.source.slot, &name, &stop)?;
+        let worker = Worker::beside(&process, status(&config), &config.source.slot, &name, &stop)?.sharing(share);
         shown.push(worker.shown(Some(&name)));
         ready.push((name, config, worker));
     }

@@ -14,7 +14,9 @@ use crate::config::worker::Process;
 use crate::config::{admin, breaker};
 use crate::pipeline::backoff::Bounds;
 use crate::pipeline::breaker::Thresholds;
-use crate::pipeline::{End, Ends, Error, Kind, Limits, Source, Status, Stop, StopHandle, Supervision, supervise};
+use crate::pipeline::{
+    End, Ends, Error, Kind, Limits, Share, Source, Status, Stop, StopHandle, Supervision, supervise,
+};
 use crate::telemetry::traces::Flush;
 use crate::telemetry::{Metrics, Traces};
 
@@ -39,6 +41,7 @@ pub(super) struct Worker {
     retry: Bounds,
     breaker: Option<Thresholds>,
     stall_help: &'static str,
+    share: Option<Share>,
 }
 
 impl Worker {
@@ -83,7 +86,7 @@ impl Worker {
     ) -> Self {
         let retry = Bounds { initial: process.retry.initial, max: process.retry.max };
         let breaker = Some(thresholds(&process.breaker));
-        Self { metrics, status, stop, order, traces, flush, retry, breaker, stall_help: STALL_HELP }
+        Self { metrics, status, stop, order, traces, flush, retry, breaker, stall_help: STALL_HELP, share: None }
     }
 
     /// What it shows of itself, under this name.
@@ -100,6 +103,12 @@ impl Worker {
     /// Without circuit breakers, as a relay is: its producer waits for its brokers by itself, and the slot keeps what waits.
     pub(super) fn without_breakers(mut self) -> Self {
         self.breaker = None;
+        self
+    }
+
+    /// With a part of what several of the process may have in flight.
+    pub(super) fn sharing(mut self, share: Share) -> Self {
+        self.share = Some(share);
         self
     }
 
@@ -123,6 +132,7 @@ impl Worker {
             retry: self.retry,
             breaker: self.breaker,
             stall_help: self.stall_help,
+            share: self.share.as_ref(),
             metrics: &self.metrics,
             traces: &self.traces,
             status: &self.status,

@@ -9,7 +9,7 @@ use crate::{
         administrator::{Administrator, block_on},
         print,
     },
-    config::DatabaseConfig,
+    config::{DatabaseConfig, relays::OfRelay},
     slots::{
         error::{Error as SetupError, Refusal},
         outbox::partitions::{self, Outcome},
@@ -61,9 +61,17 @@ impl Migrate {
         }
     }
 
-    /// Migrates the database of the outbox; tells what it did.
-    fn postgres(self, config: File<'_>) -> Result<Vec<String>, Error> {
-        let config = DatabaseConfig::load(config, env::vars_os()).map_err(Error::Config)?;
+    /// Migrates the database of each relay's outbox; tells what it did.
+    fn postgres(&self, config: File<'_>) -> Result<Vec<String>, Error> {
+        let mut said = Vec::new();
+        for OfRelay { name, config } in DatabaseConfig::load_each(config, env::vars_os()).map_err(Error::Config)? {
+            let of = name.map(|name| format!("relay {name}: ")).unwrap_or_default();
+            said.extend(self.of_relay(&config)?.into_iter().map(|line| format!("{of}{line}")));
+        }
+        Ok(said)
+    }
+
+    fn of_relay(&self, config: &DatabaseConfig) -> Result<Vec<String>, Error> {
         block_on(async {
             let mut client = self.administrator.connect(&config.postgres).await?;
             let mut said: Vec<_> = postrider::migrations::run(&mut client).await.map_err(Error::Migrate)?;

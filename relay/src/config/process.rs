@@ -1,4 +1,4 @@
-//! `[shutdown]` and `[retry]`: how the process ends, and how long it waits between attempts.
+//! `[shutdown]`, `[retry]` and `[process]`: how the process ends, how long it waits between attempts, and what it may hold.
 
 use std::time::Duration;
 
@@ -29,7 +29,20 @@ const MAX_MS: Key = Key {
     meaning: "The longest wait between two attempts, in milliseconds.",
 };
 
-pub(super) const KEYS: &[Key] = &[DRAIN_DEADLINE_MS, INITIAL_MS, MAX_MS];
+/// Four relays at their own bound; of more of them hardly all are behind at once.
+const IN_FLIGHT_BYTES_MAX: Key = Key {
+    path: "process.in_flight_bytes_max",
+    kind: Kind::Integer { min: 1_048_576, max: 68_719_476_736 },
+    fallback: Fallback::Value("67108864"),
+    meaning: "Most bytes that all relays of the process together may have read and not yet durable, where there are several: half of it is theirs in equal parts, half is for those that need more, in equal parts among them.",
+};
+
+pub(super) const KEYS: &[Key] = &[DRAIN_DEADLINE_MS, INITIAL_MS, MAX_MS, IN_FLIGHT_BYTES_MAX];
+
+/// What all relays of the process together may have in flight, in bytes.
+pub(super) fn in_flight_bytes_max(settings: &mut Settings) -> usize {
+    usize::try_from(settings.unsigned(&IN_FLIGHT_BYTES_MAX)).unwrap_or(usize::MAX)
+}
 
 /// How the process ends.
 #[derive(Debug, Clone, PartialEq, Eq)]

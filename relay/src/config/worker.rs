@@ -15,7 +15,7 @@ use crate::config::{
     log::Log,
     merge,
     postgres::Postgres,
-    process::{Retry, Shutdown},
+    process::{self, Retry, Shutdown},
     read_configuration, read_file,
     redis::Redis,
     relays::File,
@@ -38,6 +38,8 @@ pub struct Process {
     pub log: Log,
     /// Whether and how it traces.
     pub tracing: Tracing,
+    /// Most bytes that all relays of the process together may have in flight.
+    pub in_flight_bytes_max: usize,
 }
 
 /// Everything that the loader can be told, validated.
@@ -132,6 +134,7 @@ impl Process {
             breaker: Breaker::from_settings(settings),
             log: Log::from_settings(settings),
             tracing: Tracing::from_settings(settings, read),
+            in_flight_bytes_max: process::in_flight_bytes_max(settings),
         }
     }
 }

@@ -158,6 +158,7 @@ async fn what_is_durable_without_anybody_having_heard_of_it_is_not_sent_again() 
         retry: Bounds { initial: Duration::from_millis(100), max: Duration::from_secs(10) },
         breaker: None,
         stall_help: "",
+        share: None,
         metrics: &metrics,
         traces: &Traces::off(),
         status: &status,

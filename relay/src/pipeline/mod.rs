@@ -8,6 +8,7 @@
 pub mod assigned;
 pub mod backoff;
 pub mod breaker;
+pub mod budget;
 #[cfg(feature = "downstream")]
 pub mod dead_letters;
 pub mod error;
@@ -24,6 +25,7 @@ pub mod times;
 pub mod turn;
 
 pub use assigned::Assigned;
+pub use budget::{Budget, Share};
 #[cfg(feature = "downstream")]
 pub use dead_letters::{DeadLetterOptions, DeadLetters, Letters};
 pub use error::{Disposition, End, Error, Kind};

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant as Moment};
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tracing::{debug, warn};
 
+use crate::pipeline::budget::Share;
 use crate::pipeline::error::{End, Error, Kind};
 use crate::pipeline::message::MessageRef;
 use crate::pipeline::sink::{Durable, Receipt, Sink};
@@ -112,6 +113,7 @@ pub struct Pump<'a, S: Source, K: Sink> {
     source: &'a mut S,
     sink: &'a mut K,
     limits: Limits,
+    share: Option<&'a Share>,
     metrics: &'a Metrics,
     traces: &'a Traces,
     status: &'a Status,
@@ -139,6 +141,7 @@ where
             source,
             sink,
             limits: with.limits,
+            share: with.share,
             metrics: with.metrics,
             traces: with.traces,
             status: with.status,
@@ -204,9 +207,7 @@ where
     async fn flow(&mut self, stop: &mut Stop) -> Result<(), Halt> {
         loop {
             self.insist_on_turn()?;
-            let room = self.ring_bytes < self.limits.in_flight_bytes_max
-                && self.ring.len() < self.limits.in_flight_batches_max
-                && self.durable.len() < UNRECORDED_MAX;
+            let room = self.has_room();
             let may_record = self.recording.is_none() && !self.durable.is_empty();
             tokio::select! {
                 biased;
@@ -383,7 +384,22 @@ where
         self.metrics.waiting_since(self.ring.iter().find_map(|flight| flight.committed_us));
     }
 
+    /// Whether one batch more may be read, by its own bounds and by what the others of the process leave.
+    fn has_room(&self) -> bool {
+        let own = self.ring_bytes < self.limits.in_flight_bytes_max
+            && self.ring.len() < self.limits.in_flight_batches_max
+            && self.durable.len() < UNRECORDED_MAX;
+        // What is held back for the others goes on with the next batch of its own that is durable: it holds its part at least.
+        let Some(share) = self.share.filter(|_| own) else { return own };
+        let room = share.has_room();
+        self.metrics.flow.held_back.set(i64::from(!room));
+        room
+    }
+
     fn show_in_flight_of(&self, batches: usize, bytes: usize) {
+        if let Some(share) = self.share {
+            share.hold(bytes);
+        }
         self.metrics.flow.in_flight_batches.set(batches as i64);
         self.metrics.flow.in_flight_bytes.set(bytes as i64);
         self.status.in_flight(batches, bytes);

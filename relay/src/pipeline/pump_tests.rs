@@ -161,6 +161,7 @@ impl Rig {
                 retry,
                 breaker: None,
                 stall_help: "",
+                share: None,
                 metrics: &metrics,
                 traces: &Traces::off(),
                 status: &status,

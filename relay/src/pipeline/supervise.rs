@@ -15,6 +15,7 @@ use tracing::{debug, info, warn};
 
 use crate::pipeline::backoff::{Backoff, Bounds};
 use crate::pipeline::breaker::{Breakers, Thresholds};
+use crate::pipeline::budget::Share;
 use crate::pipeline::error::{Disposition, End, Error, Kind};
 use crate::pipeline::pump::{Limits, Pump, Reached, deposed};
 use crate::pipeline::sink::Sink;
@@ -61,6 +62,8 @@ pub struct Supervision<'a> {
     pub breaker: Option<Thresholds>,
     /// What a person can do when what is in flight does not become durable, as sentences.
     pub stall_help: &'static str,
+    /// What it may have in flight of the bound of several pipelines; `None`: nobody shares.
+    pub share: Option<&'a Share>,
     /// Where to count.
     pub metrics: &'a Metrics,
     /// Where to trace.

@@ -29,7 +29,8 @@ async fn run_with_breaker(
     };
     let retry = Bounds { initial: Duration::from_millis(100), max: Duration::from_millis(100) };
     let (traces, breaker) = (Traces::off(), Some(THRESHOLDS));
-    let with = Supervision { limits, retry, breaker, stall_help: "", metrics, traces: &traces, status: &status };
+    let with =
+        Supervision { limits, retry, breaker, stall_help: "", share: None, metrics, traces: &traces, status: &status };
     let (outcome, ()) = tokio::join!(supervise(told, with, stop), watch(&status));
     let log = told.log.lock().expect("no test panics with it").clone();
     (log, outcome)

@@ -25,6 +25,7 @@ section! {
         delivered_bytes: IntCounter = counter("postrider_delivered_bytes_total", "Bytes of keys and values that the sink reported durable.");
         in_flight_batches: IntGauge = level("postrider_in_flight_batches", "Batches read and not yet durable.");
         in_flight_bytes: IntGauge = level("postrider_in_flight_bytes", "Memory of the batches read and not yet durable.");
+        held_back: IntGauge = level("postrider_held_back", "1 while the bound of the whole process, process.in_flight_bytes_max, keeps the relay from reading on.");
         delivery_seconds: Histogram = histogram("postrider_delivery_seconds", "From the commit of a batch's oldest message until the batch was durable.", &DELIVERY_BUCKETS_SECONDS);
         lag_seconds: Gauge = gauge("postrider_lag_seconds", "Age of the oldest commit that was read and is not durable yet; 0 if there is none.");
         progress_records: IntCounter = counter("postrider_progress_records_total", "Progress notes that became durable.");
