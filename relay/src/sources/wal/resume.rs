@@ -223,8 +223,8 @@ mod tests {
     fn after_polling_only_a_slot_that_is_newer_goes_on() {
         let witness = Record { polled: true, ..WITNESS };
         let error = resume(&facts(0x800), Some(&witness)).expect_err("the old slot has it all still");
-        assert_eq!(error.kind(), Kind::Setup);
-        assert!(error.help().expect("a mend").contains("--backlog publish"));
+        assert_eq!(error.kind(), Kind::Gap);
+        assert!(error.help().expect("a mend").contains("postrider slot recover"));
         let record = resume(&facts(0x2000), Some(&witness)).expect("a slot that was made since");
         assert_eq!((record.end_lsn, record.epoch, record.polled), (EndLsn::new(0x2000), WITNESS.epoch + 1, false));
         let record = resume(&Facts { accept_gap: true, ..facts(0x800) }, Some(&witness)).expect("as was accepted");
