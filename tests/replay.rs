@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use harness::{Ended, Launch, PATIENCE, Record, Site, TopicReader, until};
+use harness::{Ended, Launch, PATIENCE, Record, Site, TopicReader, shared, until};
 use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -193,7 +193,7 @@ async fn what_was_set_aside_is_no_fault_and_what_somebody_gave_up_is_missing() {
     assert_eq!((classes(&report), ok), ("delivered 1, parked 2".to_owned(), true), "{report:#}");
     site.relay().argument("discard").argument("--all").complete("parked").expect(0, &["discard: "]);
     let settled = async || {
-        let sql = "select from postrider.parked where state in ('parked', 'waiting')";
+        let sql = "select from postrider.parked where state in ('parked', 'waiting') limit 1";
         site.db().query_opt(sql, &[]).await.unwrap().is_none().then_some(())
     };
     until("what waited behind it went on", PATIENCE, settled).await;
@@ -311,4 +311,29 @@ async fn what_cannot_be_done_is_said_before_anything_is() {
     replay(&["--from-position", &position, "--to-position", &position]).expect(0, &["gone from the table: 1", &id]);
     reader.read_to_the_end().await;
     assert_eq!(reader.count(), before, "nothing was published");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_polled_outbox_goes_by_its_marks_and_its_order() {
+    let site = Site::bare("verifypolled", &shared().postgres, &shared().kafka.bootstrap).await;
+    site.migrate();
+    let polling = |launch: Launch| launch.with("POSTRIDER_SOURCE_MODE", "polling");
+    polling(site.initialiser()).complete("init").expect(0, &[]);
+    site.create_topics().await;
+    let verify = || run(polling(site.relay()), &["verify"]);
+    let ids = write(&site, "a", 3).await;
+    verify().expect(0, &["awaiting delivery  3", "missing            0"]);
+    let mut relay = polling(site.relay()).start();
+    relay.ready().await;
+    let marked = async || {
+        let waits = "select from outbox_events where published_at is null limit 1";
+        site.db().query_opt(waits, &[]).await.unwrap().is_none().then_some(())
+    };
+    until("all are marked", PATIENCE, marked).await;
+    relay.terminate().await.expect(0, &[]);
+    verify().expect(0, &["delivered once     3"]);
+    site.db().execute("update outbox_events set published_at = null where id = $1", &[&ids[0]]).await.unwrap();
+    write(&site, "b", 1).await;
+    site.sql("update outbox_events set published_at = now() where aggregate_id = 'b'").await;
+    verify().expect(1, &["delivered once     3", "missing            1"]);
 }

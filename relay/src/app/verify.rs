@@ -5,7 +5,7 @@
 
 mod judge;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -122,7 +122,7 @@ pub(super) fn insist_on_a_broker(config: &Config) -> Result<(), PipelineError> {
 
 /// The ids that were asked for and are not among the rows.
 pub(super) fn gone(choice: &Choice, chosen: &Chosen) -> Vec<String> {
-    let there: std::collections::HashSet<String> = chosen.rows.iter().map(|row| row.id.to_ascii_lowercase()).collect();
+    let there: HashSet<String> = chosen.rows.iter().map(|row| row.id.to_ascii_lowercase()).collect();
     choice.ids.iter().filter(|id| !there.contains(&id.to_ascii_lowercase())).cloned().collect()
 }
 
@@ -184,7 +184,7 @@ async fn one(config: &Config, options: &Options, (route, outbox): (usize, &Outbo
         (look.ledger, look.extent) = read;
     }
     let undelivered: Vec<String> = look.undelivered().map(|place| look.chosen.rows[place].id.to_string()).collect();
-    let states = parked::states_of(&client, slot, &undelivered).await?;
+    let parked = parked::fates(&client, slot, &id_header, &undelivered).await?;
     let compacted = if undelivered.is_empty() {
         Default::default()
     } else {
@@ -192,7 +192,7 @@ async fn one(config: &Config, options: &Options, (route, outbox): (usize, &Outbo
         compacted(kafka_options, there, Metrics::new()).await?
     };
     let name = outbox.table.as_ref().map(ToString::to_string).unwrap_or_default();
-    let mut report = look.report((&outbox.name, name), &states, &compacted, options.faults_max);
+    let mut report = look.report((&outbox.name, name), parked, &compacted, options.faults_max);
     report.gone = gone(&options.choice, &look.chosen);
     Ok(report)
 }
@@ -263,12 +263,10 @@ impl Look {
     fn report(
         &self,
         (outbox, table): (&str, String),
-        states: &[(String, String, Option<String>)],
-        compacted: &std::collections::BTreeSet<String>,
+        mut fates: parked::Fates,
+        compacted: &BTreeSet<String>,
         faults_max: usize,
     ) -> Report {
-        let states: HashMap<&str, (&str, Option<&str>)> =
-            states.iter().map(|(id, state, topic)| (&**id, (&**state, topic.as_deref()))).collect();
         let mut report = Report {
             outbox: outbox.to_owned(),
             table,
@@ -296,10 +294,15 @@ impl Look {
                 Row::Gone => continue,
             };
             let tally = self.tally(row);
+            let state = fates.states.get(&*chosen.id).map(|(state, topic)| (&**state, topic.as_deref()));
+            // Of those that are held without an id, this is one.
+            let nameless = state.is_none() && unfit.is_some() && fates.nameless > 0;
+            fates.nameless -= u64::from(nameless);
             let evidence = Evidence {
-                parked: states.get(&*chosen.id).copied(),
+                parked: if nameless { Some(("parked", None)) } else { state },
                 unfit,
-                confirmed: self.confirmed,
+                // A relay that polled for a while marked what it delivered.
+                confirmed: self.confirmed || chosen.published == Some(true),
                 // A row that would be deleted once it is published is not published.
                 published: self.marks.then(|| chosen.published.unwrap_or(false)),
                 xid: chosen.xid,

@@ -10,7 +10,7 @@ use tokio_postgres::types::ToSql;
 
 use crate::slots::error::{Error, Refusal};
 
-pub use read::{Audited, Details, ParkedEvent, list, show, states_of};
+pub use read::{Audited, Details, Fates, ParkedEvent, fates, list, show};
 
 /// The states of an event in the table.
 pub const STATES: [&str; 6] = ["parked", "waiting", "retry", "delivered", "skipped", "discarded"];

@@ -1,5 +1,7 @@
 //! Reads parked events, without what they hold unless it is asked for.
 
+use std::collections::HashMap;
+
 use serde::Serialize;
 use tokio_postgres::{Client, Row};
 
@@ -146,30 +148,40 @@ pub async fn show(client: &Client, slot: &str, position: &str, payload: bool) ->
     }))
 }
 
-/// What became of events that were parked once, of those of these ids: each id with its newest state, and the topic that it was sent
-/// to instead of its own.
+/// What became of events that were parked once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fates {
+    /// By id: the newest state, and the topic that it was sent to instead of its own.
+    pub states: HashMap<String, (String, Option<String>)>,
+    /// How many are held that have no id: a row that could not be made into a message may not have told it.
+    pub nameless: u64,
+}
+
+/// What became of events that were parked once, of those of these ids. `id_header` is the header that holds an id.
 ///
 /// # Errors
 /// [`Error::Database`].
-pub async fn states_of(
-    client: &Client,
-    slot: &str,
-    ids: &[String],
-) -> Result<Vec<(String, String, Option<String>)>, Error> {
+pub async fn fates(client: &Client, slot: &str, id_header: &str, ids: &[String]) -> Result<Fates, Error> {
     let exists = "select to_regclass('postrider.parked') is not null";
-    if !client.query_one(exists, &[]).await.map_err(failed)?.get::<_, bool>(0) {
-        return Ok(Vec::new());
+    if ids.is_empty() || !client.query_one(exists, &[]).await.map_err(failed)?.get::<_, bool>(0) {
+        return Ok(Fates::default());
     }
-    let states = "select distinct on (event_id) event_id, state, reroute
-                  from postrider.parked
-                  where slot = $1 and event_id = any ($2)
-                  order by event_id, position desc";
-    let mut found = Vec::new();
+    let named = "select p.position, p.state, p.reroute,
+                   coalesce(p.event_id, (select h ->> 1 from json_array_elements(p.headers) h where h ->> 0 = $2 limit 1)) as id
+                 from postrider.parked p
+                 where p.slot = $1";
+    let nameless =
+        format!("select count(*) from ({named}) p where id is null and state in ('parked', 'waiting', 'retry')");
+    let nameless = client.query_one(&nameless, &[&slot, &id_header]).await.map_err(failed)?;
+    let newest = format!(
+        "select distinct on (id) id, state, reroute from ({named}) p where id = any ($3) order by id, position desc"
+    );
+    let mut fates = Fates { states: HashMap::new(), nameless: nameless.get::<_, i64>(0).unsigned_abs() };
     for ids in ids.chunks(IDS_AT_ONCE) {
-        let rows = client.query(states, &[&slot, &ids]).await.map_err(failed)?;
-        found.extend(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))));
+        let rows = client.query(&newest, &[&slot, &id_header, &ids]).await.map_err(failed)?;
+        fates.states.extend(rows.iter().map(|row| (row.get(0), (row.get(1), row.get(2)))));
     }
-    Ok(found)
+    Ok(fates)
 }
 
 fn event(row: &Row) -> ParkedEvent {
