@@ -29,6 +29,7 @@ mod several;
 mod slot_plan;
 mod snapshot;
 mod snapshot_incremental;
+mod spill;
 mod takeover;
 mod tidy;
 mod topics;

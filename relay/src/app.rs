@@ -46,7 +46,6 @@ use tracing::{Span, info_span};
 
 use crate::app::polling::{PollingToKafka, PollingToNull};
 use crate::app::worker::Worker;
-use crate::config::guard::Action;
 use crate::config::relays::OfRelay;
 use crate::config::source::Mode;
 use crate::config::{self, Config};
@@ -54,7 +53,7 @@ use crate::leases::Standby;
 use crate::pipeline::{Ends, Error, Kind, Limits, Parking, ParkingOptions, Progress, Status, Turn};
 use crate::sinks::lots::{PostgresLot, PostgresLotOptions};
 use crate::sinks::{Kafka, KafkaOptions, Null};
-use crate::slots::guard::Released;
+use crate::slots::guard::{Released, Relief};
 use crate::sources::capture::{Changes, ChangesOptions};
 use crate::telemetry::Metrics;
 
@@ -86,10 +85,17 @@ impl Ends for OutboxToKafka {
     type Sink = Parking<Kafka, PostgresLot>;
 
     async fn take_turn(&self) -> Result<Arc<Turn>, Error> {
-        self.standby.take_turn().await
+        let Some(spill) = &self.changes.wal.spill else { return self.standby.take_turn().await };
+        spill.end_turn().await;
+        let turn = self.standby.take_turn().await?;
+        spill.begin_turn(Arc::clone(&turn)).await?;
+        Ok(turn)
     }
 
     async fn pass_turn(&self) {
+        if let Some(spill) = &self.changes.wal.spill {
+            spill.end_turn().await;
+        }
         self.standby.pass_turn().await;
     }
 
@@ -197,13 +203,17 @@ async fn read_slot(
 /// From the slot.
 async fn stream(config: &Config, accept_gap: bool, worker: &Worker, limits: Limits, span: Span) -> Result<(), Error> {
     let slot = &config.source.slot;
-    let released = guard::keep(config, &worker.metrics, &worker.stop);
+    let delivers = config.kafka.bootstrap_servers != config::kafka::NO_BROKER;
+    let spill = if delivers { guard::spill(config, &worker.metrics)? } else { None };
+    let relief = spill.clone().map(|spill| Relief::new(move || spill.is_full()));
+    let released = guard::keep(config, relief.clone(), &worker.metrics, &worker.stop);
     let finished = Arc::new(Notify::new());
     worker.end_at(&finished, "the initial snapshot is delivered, and nothing else is wanted");
     let standby = standby::standby(config, worker);
-    let changes = Arc::new(capture::changes(config, accept_gap, &worker.status, finished, standby.reader()));
+    let changes = Arc::new(capture::changes(config, accept_gap, &worker.status, finished, standby.reader(), spill));
+    guard::relieve(&changes.wal, relief, &worker.stop, span.clone());
     let metrics = Arc::clone(&worker.metrics);
-    if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
+    if !delivers {
         let ends = OutboxToNull { changes, metrics };
         return worker.work(&ends, limits, span).await;
     }
@@ -217,7 +227,7 @@ async fn stream(config: &Config, accept_gap: bool, worker: &Worker, limits: Limi
         lot: parking::lot(config),
         parking: parking::options(config, &metrics, &worker.status),
         metrics,
-        recovers: (config.guard.action == Action::Release).then(|| (Box::new(config.clone()), released)),
+        recovers: config.guard.may_release.then(|| (Box::new(config.clone()), released)),
     };
     worker.work(&ends, limits, span).await
 }

@@ -17,7 +17,7 @@ use crate::shape::change::options::{
 use crate::shape::change::types::{Binary, Decimal, Hstore, Interval, Others, Time, TypeOptions};
 use crate::sources::capture::{ChangesOptions, SnapshotMode};
 use crate::sources::snapshot::SnapshotOptions;
-use crate::sources::wal::{CaptureSource, OutboxTable};
+use crate::sources::wal::{CaptureSource, OutboxTable, Spill};
 
 /// What is captured; `None` if nothing is.
 pub(super) fn source(config: &Config) -> Option<CaptureSource> {
@@ -41,9 +41,10 @@ pub(super) fn changes(
     status: &Arc<Status>,
     finished: Arc<Notify>,
     reader: watch::Sender<i32>,
+    spill: Option<Arc<Spill>>,
 ) -> ChangesOptions {
     ChangesOptions {
-        wal: Arc::new(wal::options(config, accept_gap, reader)),
+        wal: Arc::new(wal::options(config, accept_gap, reader, spill)),
         snapshot: config.capture.as_ref().map(|capture| snapshot(config, capture)),
         status: Some(Arc::clone(status)),
         finished,

@@ -2,18 +2,45 @@
 
 use std::sync::Arc;
 
-use tracing::info;
+use tracing::{Instrument, Span, info, warn};
 
+use crate::app::recover::Range;
 use crate::app::{postgres, recover};
 use crate::config::Config;
-use crate::config::guard::Action;
 use crate::pipeline::{End, Error, Kind, Stop};
-use crate::slots::guard::{self, Budget, Options, Released};
+use crate::slots::guard::{self, Budget, Options, Released, Relief};
 use crate::slots::{facts, session};
+use crate::sources::wal::{Spill, SpillOptions, WalOptions};
 use crate::telemetry::Metrics;
 
+/// The spill of the slot of `config`, if there may be one.
+///
+/// # Errors
+/// `Setup` if nothing can be written to its folder.
+pub(super) fn spill(config: &Config, metrics: &Arc<Metrics>) -> Result<Option<Arc<Spill>>, Error> {
+    let Some(spill) = &config.guard.spill else { return Ok(None) };
+    let (slot, folder) = (config.source.slot.clone(), spill.folder.clone());
+    let options = SpillOptions { slot, folder, bytes_max: spill.bytes_max };
+    Spill::new(&options, Arc::clone(metrics)).map(|spill| Some(Arc::new(spill)))
+}
+
+/// Spills the slot whenever the guard asks for it.
+pub(super) fn relieve(wal: &Arc<WalOptions>, relief: Option<Relief>, stop: &Stop, span: Span) {
+    let Some((spill, relief)) = wal.spill.clone().zip(relief) else { return };
+    let (wal, mut stop) = (Arc::clone(wal), stop.clone());
+    let relieve = async move {
+        while !stop.is_ordered() {
+            tokio::select! {
+                () = relief.asked() => spill.relieve(&wal, stop.clone()).await,
+                () = stop.ordered() => {}
+            }
+        }
+    };
+    tokio::spawn(relieve.instrument(span));
+}
+
 /// Starts the guard over the slot of `config`; the handle tells whether it has released the slot.
-pub(super) fn keep(config: &Config, metrics: &Arc<Metrics>, stop: &Stop) -> Released {
+pub(super) fn keep(config: &Config, relief: Option<Relief>, metrics: &Arc<Metrics>, stop: &Stop) -> Released {
     let guard = &config.guard;
     let released = Released::default();
     let options = Options {
@@ -26,7 +53,8 @@ pub(super) fn keep(config: &Config, metrics: &Arc<Metrics>, stop: &Stop) -> Rele
             warn_percent: guard.warn_percent,
         },
         disk_bytes: config.postgres.wal_disk_bytes.and_then(|bytes| u64::try_from(bytes).ok()),
-        may_release: guard.action == Action::Release,
+        relief,
+        may_release: guard.may_release,
         interval: guard.interval,
         webhook_url: guard.webhook_url.as_ref().map(|url| url.expose().to_owned()),
     };
@@ -52,6 +80,19 @@ pub(super) async fn recover(config: &Config, released: &Released, gap: Error) ->
     match Box::pin(recover::recover(config, options)).await {
         Ok(report) => {
             released.over();
+            for Range { what, from_lsn, to_lsn, .. } in &report.ranges {
+                warn!(
+                    slot = config.source.slot,
+                    from_lsn, to_lsn, "what no table holds was given up with the slot: {what}"
+                );
+            }
+            if !report.snapshots.is_empty() || !report.not_read.is_empty() {
+                let (tables, not_read) = (report.snapshots.join(", "), report.not_read.join("; "));
+                warn!(
+                    slot = config.source.slot,
+                    tables, not_read, "the captured tables are read again beside the stream"
+                );
+            }
             info!(slot = config.source.slot, republished = report.republished, "the slot is there again");
             gap
         }

@@ -37,7 +37,7 @@ use crate::slots::error::Error as SlotsError;
 use crate::slots::recover::{self as slots, Recovery, TableLook};
 use crate::slots::setup::Table;
 use crate::sources::snapshot::SnapshotProgress;
-use crate::sources::wal::{Horizon, Record};
+use crate::sources::wal::{Horizon, Record, spilled};
 use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
 
@@ -147,6 +147,9 @@ pub async fn recover(config: &Config, mut options: Options) -> Result<Report, Er
     if !plan.needed {
         return Ok(plan.report(snapshot.as_ref()));
     }
+    if !options.holds_lease {
+        insist_on_no_spill(config)?;
+    }
     let hold = lease(config, &mut options).await?;
     let done = carry_out(config, &options, session, (plan, snapshot)).await;
     if let Some(hold) = hold {
@@ -210,6 +213,19 @@ async fn carry_out(
     report.done(&record);
     info!(slot, from = %begins, epoch = record.epoch, republished = report.republished, "slot recovered");
     Ok(report)
+}
+
+/// What was spilled is delivered by the relay, and needs no recovery.
+fn insist_on_no_spill(config: &Config) -> Result<(), PipelineError> {
+    let slot = &config.source.slot;
+    let Some(folder) = config.guard.spill.as_ref().and_then(|spill| spilled(&spill.folder, slot)) else {
+        return Ok(());
+    };
+    let context =
+        format!("slot {slot:?} was spilled to the folder {folder:?} of this host, and that is not delivered yet");
+    Err(PipelineError::new(End::Source, Kind::Setup, context).with_help(
+        "Start the relay: it delivers what is there first. Or move the folder away, to give it up and recover without it.",
+    ))
 }
 
 /// Opens the sink that writes the witness. Where delivery is exactly once that fences a relay which still lives somewhere, and waits

@@ -1,5 +1,6 @@
 //! From the configuration's `[postgres]`, `[source]` and outboxes to the source's options.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use tokio::sync::watch;
@@ -11,10 +12,15 @@ use crate::shape::debezium::{Converter, Place, Placement, RouterOptions};
 use crate::shape::filter::Filter;
 use crate::shape::outbox::{FormOptions, Headers, OutboxOptions};
 use crate::shape::row::Field;
-use crate::sources::wal::{OutboxColumns, OutboxSource, OutboxTable, WalOptions};
+use crate::sources::wal::{OutboxColumns, OutboxSource, OutboxTable, Spill, WalOptions};
 
 /// What the source is told.
-pub(super) fn options(config: &Config, accept_gap: bool, reader: watch::Sender<i32>) -> WalOptions {
+pub(super) fn options(
+    config: &Config,
+    accept_gap: bool,
+    reader: watch::Sender<i32>,
+    spill: Option<Arc<Spill>>,
+) -> WalOptions {
     WalOptions {
         connect: postgres::options(&config.postgres, true),
         slot: config.source.slot.clone(),
@@ -24,6 +30,7 @@ pub(super) fn options(config: &Config, accept_gap: bool, reader: watch::Sender<i
         wal_disk_bytes: config.postgres.wal_disk_bytes,
         accept_gap: AtomicBool::new(accept_gap),
         reader,
+        spill,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::{
     app::setup as wanted,
-    config::{DatabaseConfig, guard::Action, postgres::is_name},
+    config::{DatabaseConfig, postgres::is_name},
     slots::{
         error::Refusal,
         setup::{BacklogWanted, Choice, OutboxTable, Wanted},
@@ -63,7 +63,7 @@ impl SetUp {
             further: tables.collect(),
             capture,
             publication: config.source.publication.clone(),
-            republishes: config.guard.action == Action::Release,
+            republishes: config.guard.may_release,
             slot: config.source.slot.clone(),
             failover,
             backlog: BacklogWanted {

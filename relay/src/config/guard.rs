@@ -1,5 +1,6 @@
 //! `[guard]`: how much WAL the slot may hold back, and what the relay does about it before the server's disk is full.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{
@@ -10,13 +11,34 @@ use crate::config::{
 };
 
 /// What the guard may do, in the order of [`Action`].
-const ACTIONS: &[&str] = &["alert", "release"];
+const ACTIONS: &[&str] = &["alert", "release", "spill"];
+
+/// What follows a spill that is full, in the order of [`Then`].
+const THEN: &[&str] = &["alert", "release"];
 
 const ACTION: Key = Key {
     path: "guard.action",
     kind: Kind::Choice(ACTIONS),
     fallback: Fallback::Value("alert"),
-    meaning: "What the relay does when its slot holds back more WAL than the budget. `alert`: it says so (metrics, log, webhook). `release`: it also drops the slot, so that the server may remove that WAL; the outbox table is the queue then, and the relay makes a new slot and publishes what was written meanwhile as soon as the broker takes it.",
+    meaning: "What the relay does when its slot holds back more WAL than the budget. `alert`: it says so (metrics, log, webhook). `release`: it also drops the slot, so that the server may remove that WAL; the outbox table is the queue then, and the relay makes a new slot and publishes what was written meanwhile as soon as the broker takes it. `spill`: it reads the slot into files in `guard.spill_dir`, so that the server may remove that WAL, and delivers them first when the broker takes events again.",
+};
+const SPILL_DIR: Key = Key {
+    path: "guard.spill_dir",
+    kind: Kind::Text("the absolute path of a folder"),
+    fallback: Fallback::Absent("nothing is spilled"),
+    meaning: "Where `guard.action = \"spill\"` keeps what it reads, in a folder for each slot that only the relay's user can read. Values lie there as they are. It must outlive the process: in a container, a volume.",
+};
+const SPILL_BYTES_MAX: Key = Key {
+    path: "guard.spill_bytes_max",
+    kind: Kind::Integer { min: 1 << 20, max: i64::MAX },
+    fallback: Fallback::Value("1073741824"),
+    meaning: "Most bytes that a spill may take. It holds the rows of the published tables, not the WAL, which is as a rule larger.",
+};
+const SPILL_THEN: Key = Key {
+    path: "guard.spill_then",
+    kind: Kind::Choice(THEN),
+    fallback: Fallback::Value("alert"),
+    meaning: "What follows when the spill is full and the slot is over its budget again: `alert`, as without a spill, or `release`, as `guard.action = \"release\"` does. What was spilled is delivered first in any case.",
 };
 const WAL_BYTES_MAX: Key = Key {
     path: "guard.wal_bytes_max",
@@ -56,8 +78,18 @@ const WEBHOOK_URL: Key = Key {
     meaning: "Where each change of the guard's level is sent as a JSON object by HTTP POST: `http://…` or `https://…`. It may hold a secret and is never shown; POSTRIDER_GUARD_WEBHOOK_URL keeps it out of this file.",
 };
 
-pub(super) const KEYS: &[Key] =
-    &[ACTION, WAL_BYTES_MAX, WAL_PERCENT_MAX, TIME_LEFT_MS_MIN, WARN_PERCENT, INTERVAL_MS, WEBHOOK_URL];
+pub(super) const KEYS: &[Key] = &[
+    ACTION,
+    SPILL_DIR,
+    SPILL_BYTES_MAX,
+    SPILL_THEN,
+    WAL_BYTES_MAX,
+    WAL_PERCENT_MAX,
+    TIME_LEFT_MS_MIN,
+    WARN_PERCENT,
+    INTERVAL_MS,
+    WEBHOOK_URL,
+];
 
 /// What the guard may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +98,17 @@ pub enum Action {
     Alert,
     /// It drops the slot: the table is the queue.
     Release,
+    /// It reads the slot into files: they are the queue.
+    Spill,
+}
+
+/// Where a slot is spilled to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spill {
+    /// The folder of all slots.
+    pub folder: PathBuf,
+    /// Bytes that the spill of a slot may take.
+    pub bytes_max: u64,
 }
 
 /// The budget, and what happens beyond it.
@@ -73,6 +116,10 @@ pub enum Action {
 pub struct Guard {
     /// What it may do.
     pub action: Action,
+    /// Where the slot is spilled to, if that is what it does.
+    pub spill: Option<Spill>,
+    /// Whether it may drop the slot, at once or when the spill is full.
+    pub may_release: bool,
     /// Most bytes that the slot may hold back, if there is such a budget.
     pub wal_bytes_max: Option<u64>,
     /// The same as a share of the server's own limit, in percent.
@@ -89,11 +136,14 @@ pub struct Guard {
 
 impl Guard {
     pub(super) fn from_settings(settings: &mut Settings, outboxes: &[Outbox]) -> Self {
-        let action = [Action::Alert, Action::Release][settings.choice(&ACTION)];
+        let action = [Action::Alert, Action::Release, Action::Spill][settings.choice(&ACTION)];
+        let then_releases = settings.choice(&SPILL_THEN) == 1;
+        let spill = Self::spill(settings, action);
+        let may_release = action == Action::Release || action == Action::Spill && then_releases;
         let without_table = outboxes.iter().any(|outbox| outbox.table.is_none());
-        if action == Action::Release && without_table {
+        if may_release && without_table {
             settings.refuse(
-                &ACTION,
+                if action == Action::Release { &ACTION } else { &SPILL_THEN },
                 "is \"release\", but an outbox has no table ([outbox] table = \"\"): its events are in the WAL alone, and would be lost with the slot",
             );
         }
@@ -104,6 +154,8 @@ impl Guard {
         let positive = |value: u64| (value > 0).then_some(value);
         Self {
             action,
+            spill,
+            may_release,
             wal_bytes_max: positive(settings.unsigned(&WAL_BYTES_MAX)),
             wal_percent_max: positive(settings.unsigned(&WAL_PERCENT_MAX)),
             time_left_min: positive(settings.unsigned(&TIME_LEFT_MS_MIN)).map(Duration::from_millis),
@@ -111,6 +163,20 @@ impl Guard {
             interval: settings.milliseconds(&INTERVAL_MS),
             webhook_url,
         }
+    }
+
+    fn spill(settings: &mut Settings, action: Action) -> Option<Spill> {
+        let folder = settings.optional_text(&SPILL_DIR).map(PathBuf::from);
+        let bytes_max = settings.unsigned(&SPILL_BYTES_MAX);
+        if action != Action::Spill {
+            return None;
+        }
+        match folder {
+            None => settings.refuse(&ACTION, "is \"spill\", which needs a folder: set guard.spill_dir"),
+            Some(folder) if !folder.is_absolute() => settings.refuse_allowed(&SPILL_DIR),
+            Some(folder) => return Some(Spill { folder, bytes_max }),
+        }
+        None
     }
 }
 
@@ -142,6 +208,23 @@ mod tests {
         let text = "[guard]\naction = \"release\"\n[outbox]\nmessage_prefix = \"outbox\"\n";
         let errors = errors(parse_with(text));
         assert!(errors.iter().any(|error| error.contains("guard.action") && error.contains("no table")), "{errors:?}");
+    }
+
+    #[test]
+    fn a_spill_needs_a_folder_of_its_own() {
+        let refused = |text: &str, says: &str| {
+            let errors = errors(parse_with(text));
+            assert!(errors.iter().any(|error| error.contains(says)), "{text}: {errors:?}");
+        };
+        refused("[guard]\naction = \"spill\"\n", "guard.spill_dir");
+        refused("[guard]\naction = \"spill\"\nspill_dir = \"here\"\n", "absolute path");
+        refused("[guard]\nspill_bytes_max = 1000\n", "guard.spill_bytes_max");
+        let spills = "[guard]\naction = \"spill\"\nspill_dir = \"/var/spill\"\n";
+        let without_table = "[outbox]\nmessage_prefix = \"outbox\"\n";
+        refused(&format!("{spills}spill_then = \"release\"\n{without_table}"), "guard.spill_then");
+        let guard = parse_with(&format!("{spills}{without_table}")).expect("a configuration").guard;
+        assert_eq!((guard.action, guard.may_release), (Action::Spill, false));
+        assert_eq!(guard.spill, Some(Spill { folder: "/var/spill".into(), bytes_max: 1 << 30 }));
     }
 
     #[test]

@@ -15,6 +15,17 @@ use crate::postgres::lsn::EndLsn;
 use crate::postgres::reader::Reader;
 use crate::postgres::traffic::Traffic;
 
+/// Ends a stream from elsewhere than where it is read: whoever reads it is told that it has ended.
+#[derive(Debug, Clone)]
+pub struct Leaver(Arc<Handover>);
+
+impl Leaver {
+    /// Reports what is confirmed and ends the stream. Does not wait until the server has let go of the slot.
+    pub fn leave(&self) {
+        self.0.leave(Leave::Properly);
+    }
+}
+
 /// A running stream; its own thread reads the socket. Dropping it closes the connection at once, without a last report.
 #[derive(Debug)]
 pub struct ReplicationStream {
@@ -47,6 +58,12 @@ impl ReplicationStream {
     /// reported within 100 ms.
     pub fn confirm(&self, flushed: EndLsn) {
         self.handover.confirm(flushed.as_u64());
+    }
+
+    /// By which it can be ended from elsewhere.
+    #[must_use]
+    pub fn leaver(&self) -> Leaver {
+        Leaver(Arc::clone(&self.handover))
     }
 
     /// What went over it so far.

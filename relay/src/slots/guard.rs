@@ -1,12 +1,13 @@
 //! The guard over the server's disk: looks at the slot again and again, in a session of its own that no slow broker can hold up,
 //! and climbs a ladder when the slot holds back too much WAL.
 //!
-//! The rungs: it warns; it says that the budget is used up; and, where the configuration allows it, it releases the slot: ends the
-//! relay's own walsender and drops the slot, so that the server may remove that WAL at its next checkpoint. The outbox table is the queue
-//! then. It never touches a slot that somebody else reads, nor one whose WAL an open transaction keeps: a new slot could not begin
+//! The rungs: it warns; it says that the budget is used up; and, where the configuration allows it, it has the slot read into files on
+//! the relay's own disk, or releases the slot: ends the relay's own walsender and drops the slot, so that the server may remove that
+//! WAL at its next checkpoint. The outbox table is the queue then. It never touches a slot that somebody else reads, nor one whose WAL an open transaction keeps: a new slot could not begin
 //! before that transaction ends, so that dropping this one would only stop delivery.
 
 mod judge;
+mod relief;
 mod webhook;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use crate::slots::session;
 use crate::telemetry::Metrics;
 
 pub use judge::{Budget, By, Judgement, Level, Standing, judge};
+pub use relief::Relief;
 
 /// Over how many seconds the rate of WAL is taken.
 const RATE_WINDOW_SECONDS: f64 = 30.0;
@@ -49,6 +51,8 @@ pub struct Options {
     pub budget: Budget,
     /// Bytes that the WAL may take on the server's disk, if the operator said so.
     pub disk_bytes: Option<u64>,
+    /// What is tried before the slot is released, if anything can be.
+    pub relief: Option<Relief>,
     /// Whether the slot may be released.
     pub may_release: bool,
     /// How often it looks.
@@ -145,8 +149,12 @@ impl Guard {
             }
             // A burst that is being delivered is over soon.
             let grows = before.is_some_and(|before| standing.retained >= before);
-            if grows && self.options.may_release && !judgement.pinned {
-                self.release(&client, slot, &standing, &judgement).await?;
+            if grows && !judgement.pinned {
+                match &self.options.relief {
+                    Some(relief) if !relief.is_exhausted() => relief.ask(),
+                    _ if self.options.may_release => self.release(&client, slot, &standing, &judgement).await?,
+                    _ => {}
+                }
             }
         }
         self.client = Some(client);
@@ -213,6 +221,8 @@ impl Guard {
     fn help(&self, pinned: bool) -> &'static str {
         if pinned {
             "End that transaction; no delivery, and no other slot, frees what it keeps."
+        } else if self.options.relief.as_ref().is_some_and(|relief| !relief.is_exhausted()) {
+            "Is the broker up? At the whole budget the slot is spilled to this disk, and delivered from there."
         } else if self.options.may_release {
             "Is the broker up? At the whole budget the slot is released; what is written then is published from the table."
         } else {

@@ -82,6 +82,7 @@ impl Outbox {
             wal_disk_bytes: None,
             accept_gap: false.into(),
             reader: tokio::sync::watch::Sender::new(0),
+            spill: None,
         }
     }
 

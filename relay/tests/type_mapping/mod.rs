@@ -114,6 +114,7 @@ async fn published(database: &Database, slot: &str, options: &str) -> HashMap<us
         wal_disk_bytes: None,
         accept_gap: false.into(),
         reader: tokio::sync::watch::Sender::new(0),
+        spill: None,
     };
     let mut source = Wal::open(Arc::new(options), None, Metrics::new()).await.expect("the source opens");
     let mut found = HashMap::new();

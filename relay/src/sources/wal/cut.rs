@@ -492,7 +492,7 @@ fn count(
 
 #[cfg(test)]
 #[path = "cut_tests.rs"]
-mod tests;
+pub(in crate::sources::wal) mod tests;
 
 #[cfg(test)]
 mod captured_tests;

@@ -7,24 +7,24 @@ use crate::pipeline::Position;
 use crate::shape::outbox::OutboxOptions;
 use crate::sources::wal::columns::OutboxColumns;
 
-pub(super) const OUTBOX: u32 = 16_400;
-pub(super) const OTHER: u32 = 16_500;
-pub(super) const COLUMNS: [&str; 7] =
+pub(in crate::sources::wal) const OUTBOX: u32 = 16_400;
+pub(in crate::sources::wal) const OTHER: u32 = 16_500;
+pub(in crate::sources::wal) const COLUMNS: [&str; 7] =
     ["id", "aggregate_type", "aggregate_id", "event_type", "payload", "payload_bytes", "headers"];
 
 /// Frames as the server sends them.
 #[derive(Default)]
-pub(super) struct Stream(pub(super) BytesMut);
+pub(in crate::sources::wal) struct Stream(pub(super) BytesMut);
 
 impl Stream {
-    pub(super) fn frame(&mut self, body: &[u8]) -> &mut Self {
+    pub(in crate::sources::wal) fn frame(&mut self, body: &[u8]) -> &mut Self {
         self.0.put_u8(b'd');
         self.0.put_u32(body.len() as u32 + 4);
         self.0.put_slice(body);
         self
     }
 
-    pub(super) fn data(&mut self, message: &[u8]) -> &mut Self {
+    pub(in crate::sources::wal) fn data(&mut self, message: &[u8]) -> &mut Self {
         let mut body = BytesMut::new();
         body.put_u8(b'w');
         body.put_bytes(0, 24);
@@ -32,7 +32,7 @@ impl Stream {
         self.frame(&body)
     }
 
-    pub(super) fn keepalive(&mut self, end: u64) -> &mut Self {
+    pub(in crate::sources::wal) fn keepalive(&mut self, end: u64) -> &mut Self {
         let mut body = BytesMut::new();
         body.put_u8(b'k');
         body.put_u64(end);
@@ -40,7 +40,7 @@ impl Stream {
         self.frame(&body)
     }
 
-    pub(super) fn begin(&mut self, commit: u64) -> &mut Self {
+    pub(in crate::sources::wal) fn begin(&mut self, commit: u64) -> &mut Self {
         let mut m = BytesMut::new();
         m.put_u8(b'B');
         m.put_u64(commit);
@@ -49,7 +49,7 @@ impl Stream {
         self.data(&m)
     }
 
-    pub(super) fn commit(&mut self, commit: u64, end: u64) -> &mut Self {
+    pub(in crate::sources::wal) fn commit(&mut self, commit: u64, end: u64) -> &mut Self {
         let mut m = BytesMut::new();
         m.put_u8(b'C');
         m.put_u8(0);
@@ -59,7 +59,7 @@ impl Stream {
         self.data(&m)
     }
 
-    pub(super) fn relation(&mut self, oid: u32, name: &str, columns: &[&str]) -> &mut Self {
+    pub(in crate::sources::wal) fn relation(&mut self, oid: u32, name: &str, columns: &[&str]) -> &mut Self {
         let mut m = BytesMut::new();
         m.put_u8(b'R');
         m.put_u32(oid);
@@ -79,11 +79,11 @@ impl Stream {
         self.data(&m)
     }
 
-    pub(super) fn insert(&mut self, oid: u32, id: &str) -> &mut Self {
+    pub(in crate::sources::wal) fn insert(&mut self, oid: u32, id: &str) -> &mut Self {
         self.row(oid, &[Some(id), Some("order"), Some("42"), Some("Placed"), Some("{}"), None, Some("{}")])
     }
 
-    pub(super) fn row(&mut self, oid: u32, values: &[Option<&str>]) -> &mut Self {
+    pub(in crate::sources::wal) fn row(&mut self, oid: u32, values: &[Option<&str>]) -> &mut Self {
         let mut m = BytesMut::new();
         m.put_u8(b'I');
         m.put_u32(oid);
@@ -102,7 +102,7 @@ impl Stream {
         self.data(&m)
     }
 
-    pub(super) fn message(&mut self, transactional: bool, prefix: &str, content: &str) -> &mut Self {
+    pub(in crate::sources::wal) fn message(&mut self, transactional: bool, prefix: &str, content: &str) -> &mut Self {
         let mut m = BytesMut::new();
         m.put_u8(b'M');
         m.put_u8(u8::from(transactional));
@@ -114,16 +114,16 @@ impl Stream {
         self.data(&m)
     }
 
-    pub(super) fn outbox(&mut self) -> &mut Self {
+    pub(in crate::sources::wal) fn outbox(&mut self) -> &mut Self {
         self.relation(OUTBOX, "outbox_events", &COLUMNS)
     }
 
-    pub(super) fn take(&mut self) -> Bytes {
+    pub(in crate::sources::wal) fn take(&mut self) -> Bytes {
         self.0.split().freeze()
     }
 }
 
-pub(super) fn record(commit: u64, ordinal: u64, end: u64) -> Record {
+pub(in crate::sources::wal) fn record(commit: u64, ordinal: u64, end: u64) -> Record {
     Record {
         system_id: 7,
         timeline: 1,
@@ -139,7 +139,7 @@ pub(super) fn record(commit: u64, ordinal: u64, end: u64) -> Record {
     }
 }
 
-pub(super) fn source(route: u16, table: Option<&str>, message_prefix: Option<&str>) -> OutboxSource {
+pub(in crate::sources::wal) fn source(route: u16, table: Option<&str>, message_prefix: Option<&str>) -> OutboxSource {
     let name = |name: &str| Some(name.to_owned());
     OutboxSource {
         name: route.to_string(),
@@ -159,16 +159,16 @@ pub(super) fn source(route: u16, table: Option<&str>, message_prefix: Option<&st
     }
 }
 
-pub(super) fn cutter(from: Record) -> Cutter {
+pub(in crate::sources::wal) fn cutter(from: Record) -> Cutter {
     cutter_of(&[source(0, Some("outbox_events"), None)], from)
 }
 
-pub(super) fn cutter_of(sources: &[OutboxSource], from: Record) -> Cutter {
+pub(in crate::sources::wal) fn cutter_of(sources: &[OutboxSource], from: Record) -> Cutter {
     Cutter::new(Bytes::from_static(b"slot"), sources, Metrics::new(), from, Vec::new(), None).expect("valid")
 }
 
 /// The ids of a batch, and where it ends.
-pub(super) fn cut(cutter: &mut Cutter, frames: &Bytes) -> Option<(Vec<String>, Record)> {
+pub(in crate::sources::wal) fn cut(cutter: &mut Cutter, frames: &Bytes) -> Option<(Vec<String>, Record)> {
     let batch = cutter.cut(frames).expect("well formed")?;
     let ids = batch.messages.iter().map(|m| String::from_utf8_lossy(m.header("id").unwrap_or_default()).into_owned());
     Some((ids.collect(), batch.end.record))
@@ -329,7 +329,7 @@ fn what_cannot_be_published_is_told_apart_and_the_stream_goes_on() {
 }
 
 /// The topic and the ordinal of each message.
-pub(super) fn topics(cutter: &mut Cutter, frames: &Bytes) -> Vec<(String, u64)> {
+pub(in crate::sources::wal) fn topics(cutter: &mut Cutter, frames: &Bytes) -> Vec<(String, u64)> {
     let batch = cutter.cut(frames).expect("well formed").expect("it moves");
     let low = |position: u128| (position & u128::from(crate::shape::position::ORDINAL_MAX)) as u64;
     batch.messages.iter().map(|message| (message.topic().to_owned(), low(message.position()))).collect()
@@ -376,7 +376,7 @@ fn a_message_that_is_no_event_is_unfit_with_its_bytes() {
 }
 
 /// The bit of an ordinal that tells a transaction whose messages are counted from one whose are not.
-pub(super) const AMONG_MESSAGES: u64 = 1 << 47;
+pub(in crate::sources::wal) const AMONG_MESSAGES: u64 = 1 << 47;
 
 /// Ordinals count messages only where they are asked for. A transaction of which a part was delivered before that was
 /// changed must be counted to its end as it was begun, or rows of it would be skipped.

@@ -18,7 +18,9 @@ mod record;
 mod reselect;
 mod resume;
 pub(in crate::sources) mod signal;
+mod spill;
 mod stages;
+mod trouble;
 mod verdict;
 mod visible;
 mod watch;
@@ -29,24 +31,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::sync::watch as channel;
-use tokio::task::{JoinError, JoinHandle};
+use tokio::task::JoinHandle;
 use tracing::{Instrument, Span, debug, info};
 
 use crate::pipeline::{Batch, End, Error, Kind, Progress, Source};
 use crate::postgres;
-use crate::postgres::chunk::Chunk;
 use crate::postgres::connection::Connection;
 use crate::postgres::lsn::EndLsn;
 use crate::postgres::options::ConnectOptions;
-use crate::postgres::stream::ReplicationStream;
 use crate::shape::change::table::Table;
 use crate::sources::snapshot::SnapshotProgress;
 use crate::sources::wal::captured::Captured;
 use crate::sources::wal::catalog::Described;
 use crate::sources::wal::cut::{Cutter, Delivered, Pause};
-use crate::sources::wal::open::{From, Reading, Started, connect_sql, start};
+use crate::sources::wal::open::{Feed, From, Reading, Started, connect_sql, start};
 use crate::sources::wal::reselect::{Found, Reselect};
 use crate::sources::wal::stages::Stages;
+use crate::sources::wal::trouble::{anew, interrupted, stream_error};
 use crate::sources::wal::watch::Watch;
 use crate::telemetry::Metrics;
 use crate::telemetry::failpoint::{Failpoint, reach};
@@ -56,6 +57,7 @@ pub(in crate::sources) use columns::Part;
 pub use columns::{OutboxColumns, OutboxSource, OutboxTable};
 pub use horizon::Horizon;
 pub use record::{Record, RecordError, WalPosition, fingerprint};
+pub use spill::{Spill, SpillOptions, spilled};
 pub use verdict::{Standing, Verdict, standing, verdict};
 
 /// What a WAL source reads, and how.
@@ -78,6 +80,8 @@ pub struct WalOptions {
     pub accept_gap: AtomicBool,
     /// Told the process id of each backend by which the slot is read.
     pub reader: channel::Sender<i32>,
+    /// Where the slot may be spilled to.
+    pub spill: Option<Arc<Spill>>,
 }
 
 impl WalOptions {
@@ -111,7 +115,7 @@ pub struct Wal {
     options: Arc<WalOptions>,
     metrics: Arc<Metrics>,
     /// None while it is suspended, and after a rewind that failed: the old stream is closed, and there is no new one.
-    stream: Option<ReplicationStream>,
+    feed: Option<Feed>,
     watch: Watch,
     cutter: Cutter,
     stages: Stages,
@@ -126,6 +130,8 @@ pub struct Wal {
     reading_values: Option<JoinHandle<Result<(Connection, Found), Error>>>,
     /// A signal that is being followed, likewise.
     heeding: Option<JoinHandle<Result<Option<Connection>, Error>>>,
+    /// Whether that is because all that was spilled is delivered.
+    after_spill: bool,
     /// When the chunk was read whose cutting waits.
     paused: Option<Instant>,
     /// A place in the log at which the publications were there: the first that is known.
@@ -179,13 +185,14 @@ impl Wal {
             options,
             metrics,
             stages,
-            stream: Some(started.stream),
+            feed: Some(started.feed),
             watch,
             cutter,
             acknowledged: delivered,
             catalog: None,
             asked: None,
             opening: None,
+            after_spill: false,
             reading_values: None,
             heeding: None,
             paused: None,
@@ -199,7 +206,7 @@ impl Wal {
         let snapshot = self.cutter.snapshot();
         self.cutter.restart(Delivered { record: started.from, snapshot }, started.not_null);
         let horizons = self.cutter.new_horizons();
-        self.stream = Some(started.stream);
+        self.feed = Some(started.feed);
         self.stages = Stages::of_a_new_stream(&self.metrics);
         let (options, metrics) = (Arc::clone(&self.options), Arc::clone(&self.metrics));
         self.watch = Watch::begin(started.sql, options, metrics, (started.from, horizons));
@@ -227,11 +234,11 @@ impl Wal {
         if let Some(opening) = self.opening.take()
             && let Ok(Ok(started)) = opening.await
         {
-            self.stream = Some(started.stream);
+            self.feed = Some(started.feed);
         }
         (self.asked, self.heeding, self.paused) = (None, None, None);
         self.cutter.stop();
-        leave(self.stream.take()).await;
+        leave(self.feed.take()).await;
     }
 
     /// Begins to stream on from what was acknowledged last, with what was read meanwhile.
@@ -247,9 +254,9 @@ impl Wal {
 
     /// Begins to leave the stream, and to read on from `witness`; the outboxes alone up to a place, if there is one.
     fn reopen(&mut self, witness: Record, alone_until: Option<EndLsn>) {
-        let (stream, options, snapshot) = (self.stream.take(), Arc::clone(&self.options), self.cutter.snapshot());
+        let (feed, options, snapshot) = (self.feed.take(), Arc::clone(&self.options), self.cutter.snapshot());
         let open = async move {
-            leave(stream).await;
+            leave(feed).await;
             start(options, From { witness: Some(witness), snapshot, alone_until, accept_gap: false }).await
         };
         self.opening = Some(tokio::spawn(open.in_current_span()));
@@ -290,7 +297,7 @@ impl Wal {
             }
             Some(Pause::Passed | Pause::Full) => (self.paused.take().unwrap_or(begun), self.cutter.resume()?),
             Some(Pause::Joined) => {
-                if self.opening.is_none() && self.stream.is_some() {
+                if self.opening.is_none() && self.feed.is_some() {
                     let reached = self.cutter.reached();
                     info!(place = %reached.alone_until, "the publication of the captured tables exists from here on");
                     self.reopen(Record { end_lsn: reached.end_lsn.max(reached.alone_until), ..reached }, None);
@@ -299,10 +306,10 @@ impl Wal {
                 return Ok(None);
             }
             None => {
-                let chunk = self.read().await?;
+                let (read_at, arena) = self.read().await?;
                 reach(Failpoint::SourceRead);
                 // Cutting does not wait, so a dropped call cannot lose the chunk.
-                (chunk.read_at(), self.cutter.cut(&chunk.into_bytes())?)
+                (read_at, self.cutter.cut(&arena)?)
             }
         };
         if self.cutter.pause().is_some() {
@@ -321,31 +328,50 @@ impl Wal {
         if let Some(opening) = &mut self.opening {
             let opened = opening.await;
             self.opening = None;
-            self.go_on(opened.map_err(interrupted)??);
+            let after_spill = std::mem::take(&mut self.after_spill);
+            let started = opened.map_err(interrupted)?;
+            self.go_on(started.map_err(|error| if after_spill { anew(error) } else { error })?);
         }
         Ok(())
     }
 
-    async fn read(&mut self) -> Result<Chunk, Error> {
+    /// The next messages, and when the first of them was read.
+    async fn read(&mut self) -> Result<(Instant, bytes::Bytes), Error> {
         loop {
             self.opened().await?;
-            let Some(stream) = &mut self.stream else {
-                let context = format!("slot {:?} is not being read since a rewind failed", self.options.slot);
-                return Err(Error::new(End::Source, Kind::Unavailable, context));
-            };
-            let chunk = tokio::select! {
-                biased;
-                error = self.watch.failed() => return Err(error),
-                chunk = stream.next() => chunk,
+            let chunk = match &mut self.feed {
+                Some(Feed::Stream(stream)) => tokio::select! {
+                    biased;
+                    error = self.watch.failed() => return Err(error),
+                    chunk = stream.next() => chunk,
+                },
+                // Whatever has become of the slot, what was spilled is delivered first.
+                Some(Feed::Spill(spill)) => match spill.next(self.acknowledged.record.end_lsn).await? {
+                    Some(arena) => return Ok((Instant::now(), arena)),
+                    None => {
+                        info!(slot = self.options.slot, "what was spilled is delivered");
+                        self.reopen(self.acknowledged.record, None);
+                        self.after_spill = true;
+                        continue;
+                    }
+                },
+                None => {
+                    let context = format!("slot {:?} is not being read since a rewind failed", self.options.slot);
+                    return Err(Error::new(End::Source, Kind::Unavailable, context));
+                }
             };
             match chunk {
+                Err(_) if self.options.spill.as_ref().is_some_and(|spill| spill.holds_slot()) => {
+                    self.reopen(self.cutter.reached(), None);
+                }
                 Err(error) if self.may_read_alone() && self.options.is_without_capture(&error) => {
                     info!(
                         "the slot is older than the publication of the captured tables: the outbox is read alone up to it"
                     );
                     self.reopen(self.cutter.reached(), Some(self.joins_at()));
                 }
-                chunk => return chunk.map_err(|error| stream_error(&self.options, error)),
+                Err(error) => return Err(stream_error(&self.options, error)),
+                Ok(chunk) => return Ok((chunk.read_at(), chunk.into_bytes())),
             }
         }
     }
@@ -393,13 +419,9 @@ impl Wal {
     }
 }
 
-fn interrupted(error: JoinError) -> Error {
-    Error::new(End::Source, Kind::Broken, "a question to Postgres was interrupted").because(error)
-}
-
 /// Ends a stream: the server must let go of the slot before it is opened again.
-async fn leave(stream: Option<ReplicationStream>) {
-    if let Some(stream) = stream
+async fn leave(feed: Option<Feed>) {
+    if let Some(Feed::Stream(stream)) = feed
         && let Err(error) = stream.stop().await
     {
         debug!(%error, "the stream did not end cleanly");
@@ -420,11 +442,19 @@ impl Source for Wal {
     async fn acknowledge(&mut self, position: WalPosition) -> Result<(), Error> {
         reach(Failpoint::SourceAcknowledge);
         self.acknowledged = Delivered { record: position.record, snapshot: position.snapshot };
-        if let Some(stream) = &self.stream {
-            stream.confirm(position.record.end_lsn);
-            self.stages.collect(stream);
+        match &self.feed {
+            Some(Feed::Stream(stream)) => {
+                stream.confirm(position.record.end_lsn);
+                self.stages.collect(stream);
+            }
+            Some(Feed::Spill(_)) => {
+                self.options.spill.iter().for_each(|spill| spill.delivered(position.record.end_lsn));
+            }
+            None => {}
         }
-        self.metrics.wal.slot_confirmed_lsn.set(position.record.end_lsn.as_u64() as i64);
+        if !matches!(self.feed, Some(Feed::Spill(_))) {
+            self.metrics.wal.slot_confirmed_lsn.set(position.record.end_lsn.as_u64() as i64);
+        }
         self.options.accept_gap.store(false, Ordering::Relaxed);
         reach(Failpoint::SourceAcknowledged);
         Ok(())
@@ -447,37 +477,11 @@ impl Source for Wal {
 
     async fn close(self) -> Result<(), Error> {
         reach(Failpoint::SourceClose);
-        let Some(stream) = self.stream else { return Ok(()) };
+        let Some(Feed::Stream(stream)) = self.feed else { return Ok(()) };
         stream.stop().await.map_err(|error| {
             Error::new(End::Source, Kind::Unavailable, "the last confirmation may not have reached Postgres")
                 .because(error)
                 .with_help("Nothing is lost: the progress record knows what was delivered.")
         })
-    }
-}
-
-/// An error of the running stream.
-fn stream_error(options: &WalOptions, error: postgres::error::Error) -> Error {
-    let slot = &options.slot;
-    match error.kind() {
-        postgres::error::Kind::PublicationMissing => {
-            let context = format!(
-                "publication {:?} does not exist at the place in the WAL that slot {slot:?} reads: it was created \
-                 after the slot, or dropped and created again",
-                options.publication
-            );
-            Error::new(End::Source, Kind::Gap, context).because(error).with_help(
-                "Postgres cannot decode what was written before the publication existed. Run `postrider slot recover --anew`: \
-                 it makes the slot anew, and publishes from the outbox table what was written since.",
-            )
-        }
-        postgres::error::Kind::Protocol => {
-            Error::new(End::Source, Kind::Protocol, format!("slot {slot:?} sent what cannot be read")).because(error)
-        }
-        postgres::error::Kind::Prerequisite => {
-            Error::new(End::Source, Kind::Setup, format!("slot {slot:?} cannot go on")).because(error)
-        }
-        // Whatever else ends a stream is examined when it is opened again.
-        _ => Error::new(End::Source, Kind::Unavailable, format!("the stream of slot {slot:?} ended")).because(error),
     }
 }

@@ -15,7 +15,9 @@ use crate::sources::snapshot::SnapshotProgress;
 use crate::sources::wal::cut::NotNull;
 use crate::sources::wal::record::{Record, fingerprint};
 use crate::sources::wal::resume::{Facts, resume};
-use crate::sources::wal::{WalOptions, facts, interrupted};
+use crate::sources::wal::spill::{SpillReader, explained, forget};
+use crate::sources::wal::trouble::interrupted;
+use crate::sources::wal::{WalOptions, facts};
 
 /// Which publications are read.
 ///
@@ -39,9 +41,17 @@ pub(super) struct From {
     pub(super) accept_gap: bool,
 }
 
-/// What a start leads to: the stream, where it starts, and the SQL connection that goes on watching.
+/// From where messages come.
+pub(super) enum Feed {
+    /// The slot.
+    Stream(ReplicationStream),
+    /// What was spilled of it.
+    Spill(Box<SpillReader>),
+}
+
+/// What a start leads to: the feed, where it starts, and the SQL connection that goes on watching.
 pub(super) struct Started {
-    pub(super) stream: ReplicationStream,
+    pub(super) feed: Feed,
     pub(super) from: Record,
     pub(super) sql: Connection,
     pub(super) not_null: NotNull,
@@ -51,6 +61,9 @@ pub(super) struct Started {
 
 /// Starts streaming, off the runtime: connecting blocks.
 pub(super) async fn start(options: Arc<WalOptions>, from: From) -> Result<Started, Error> {
+    if let Some(spill) = &options.spill {
+        spill.settled().await;
+    }
     let span = Span::current();
     let start = move || span.in_scope(|| start_blocking(&options, &from));
     tokio::task::spawn_blocking(start).await.map_err(interrupted)?
@@ -61,13 +74,21 @@ fn start_blocking(options: &WalOptions, from: &From) -> Result<Started, Error> {
     let (witness, accept_gap) = (witness.as_ref(), *accept_gap);
     let slot = &options.slot;
     let server = |error| opening_error(options, error);
+    let spilled = options.spill.as_ref().map(|spill| Ok::<_, Error>(spill.found(witness)?.zip(Some(spill))));
+    let spilled = spilled.transpose()?.flatten();
     let mut sql = connect_sql(options)?;
-    let confirmed = facts::slot(&mut sql, slot, witness.is_some())?;
+    let confirmed = match &spilled {
+        // The slot is none of our business yet, whatever has become of it.
+        Some((spilled, _)) => spilled.start,
+        None => facts::slot(&mut sql, slot, witness.is_some())?,
+    };
     facts::publications(&mut sql, options)?;
     let not_null = facts::not_null(&mut sql, &options.outboxes)?;
 
     let mut replication = Connection::connect(&options.connect).map_err(server)?;
-    options.reader.send_replace(replication.backend_pid());
+    if spilled.is_none() {
+        options.reader.send_replace(replication.backend_pid());
+    }
     let identity = replication.identify_system().map_err(server)?;
     let history = match witness {
         Some(witness) if witness.timeline != identity.timeline => {
@@ -82,19 +103,29 @@ fn start_blocking(options: &WalOptions, from: &From) -> Result<Started, Error> {
         confirmed,
         identity: &identity,
         history: &history,
-        publications: fingerprint(options.publications(reading)),
+        publications: match &spilled {
+            Some((spilled, _)) => spilled.publications,
+            None => fingerprint(options.publications(reading)),
+        },
         alone_until,
         shown: from.snapshot.as_ref().map_or(CommitLsn::ZERO, |snapshot| snapshot.horizon()),
         next_xid: facts::next_xid(&mut sql)?,
         accept_gap,
     };
-    let from = resume(&facts, witness)?;
+    let from = resume(&facts, witness).map_err(|gap| explained(gap, &mut sql, slot, witness))?;
     if witness.is_some_and(|witness| witness.epoch != from.epoch) {
         if accept_gap {
             warn!(slot, from = %from.end_lsn, epoch = from.epoch, "events may be missing, as was accepted");
         } else {
             info!(slot, from = %from.end_lsn, epoch = from.epoch, "going on where the outbox was polled");
         }
+    }
+    if let Some((spilled, spill)) = spilled {
+        let from = spilled.begin(&identity, from)?;
+        spill.note(&from, options.reads_messages());
+        info!(slot, from = %from.end_lsn, epoch = from.epoch, "delivering what was spilled, and then the slot");
+        let feed = Feed::Spill(Box::new(SpillReader::new(spill, from.end_lsn)));
+        return Ok(Started { feed, from, sql, not_null, flushed: identity.flushed });
     }
     let start = StartOptions {
         slot: slot.clone(),
@@ -110,7 +141,11 @@ fn start_blocking(options: &WalOptions, from: &From) -> Result<Started, Error> {
     let now = facts::slot(&mut sql, slot, witness.is_some())?;
     resume(&Facts { confirmed: now, accept_gap: false, ..facts }, Some(&from))?;
     info!(slot, from = %from.end_lsn, confirmed = %now, epoch = from.epoch, "slot opened");
-    Ok(Started { stream, from, sql, not_null, flushed: identity.flushed })
+    if let Some(spill) = &options.spill {
+        forget(&mut sql, slot, spill.path());
+        spill.reads_slot(stream.leaver(), &from, start.messages);
+    }
+    Ok(Started { feed: Feed::Stream(stream), from, sql, not_null, flushed: identity.flushed })
 }
 
 /// Up to where the outboxes are read alone; zero if they are not.
@@ -132,7 +167,7 @@ pub(super) fn connect_sql(options: &WalOptions) -> Result<Connection, Error> {
 }
 
 /// An error while opening.
-fn opening_error(options: &WalOptions, error: postgres::error::Error) -> Error {
+pub(super) fn opening_error(options: &WalOptions, error: postgres::error::Error) -> Error {
     use postgres::error::Kind as K;
 
     if let Some((context, help)) = error.barred(&options.connect.user) {
