@@ -55,6 +55,7 @@ use crate::sinks::lots::{PostgresLot, PostgresLotOptions};
 use crate::sinks::{Kafka, KafkaOptions, Null};
 use crate::slots::guard::{Released, Relief};
 use crate::sources::capture::{Changes, ChangesOptions};
+use crate::sources::wal::Spill;
 use crate::telemetry::Metrics;
 
 /// Batches in flight at most. Under load a batch is a read of up to 256 KiB, so bytes are the bound; this one holds
@@ -191,29 +192,63 @@ async fn read_slot(
     limits: Limits,
     span: Span,
 ) -> Result<(), Error> {
-    match Box::pin(stream(config, accept_gap, worker, limits, span.clone())).await {
-        Err(gap) if config.source.falls_back && gap.kind() == Kind::Gap && !worker.stop.is_ordered() => {
-            polling::fall_back(config, worker, &gap);
-            Box::pin(poll(config, worker, limits, span)).await
+    let mut watch = Watch::begin(config, worker)?;
+    let mut accept_gap = accept_gap;
+    loop {
+        let outcome = Box::pin(stream(config, accept_gap, worker, limits, span.clone(), &mut watch)).await;
+        match outcome {
+            Err(gap) if gap.kind() != Kind::Gap || worker.stop.is_ordered() => return Err(gap),
+            // Read when its guard released it: opened again it is made anew. A gap that was accepted was another one.
+            Err(_) if watch.released.is_so() => accept_gap = false,
+            Err(gap) if config.source.falls_back => {
+                polling::fall_back(config, worker, &gap);
+                return Box::pin(poll(config, worker, limits, span)).await;
+            }
+            outcome => return outcome,
         }
-        outcome => outcome,
     }
 }
 
+/// The guard over a slot, as long as the relay lives.
+struct Watch {
+    released: Released,
+    spill: Option<Arc<Spill>>,
+    /// By which the guard asks for the spill; whoever streams first hears it.
+    relief: Option<Relief>,
+}
+
+impl Watch {
+    fn begin(config: &Config, worker: &Worker) -> Result<Self, Error> {
+        let spill = if delivers(config) { guard::spill(config, &worker.metrics)? } else { None };
+        let relief = spill.clone().map(|spill| Relief::new(move || spill.is_full()));
+        let released = guard::keep(config, relief.clone(), &worker.metrics, &worker.stop);
+        Ok(Self { released, spill, relief })
+    }
+}
+
+/// Whether there is a broker to deliver to.
+fn delivers(config: &Config) -> bool {
+    config.kafka.bootstrap_servers != config::kafka::NO_BROKER
+}
+
 /// From the slot.
-async fn stream(config: &Config, accept_gap: bool, worker: &Worker, limits: Limits, span: Span) -> Result<(), Error> {
+async fn stream(
+    config: &Config,
+    accept_gap: bool,
+    worker: &Worker,
+    limits: Limits,
+    span: Span,
+    watch: &mut Watch,
+) -> Result<(), Error> {
     let slot = &config.source.slot;
-    let delivers = config.kafka.bootstrap_servers != config::kafka::NO_BROKER;
-    let spill = if delivers { guard::spill(config, &worker.metrics)? } else { None };
-    let relief = spill.clone().map(|spill| Relief::new(move || spill.is_full()));
-    let released = guard::keep(config, relief.clone(), &worker.metrics, &worker.stop);
     let finished = Arc::new(Notify::new());
     worker.end_at(&finished, "the initial snapshot is delivered, and nothing else is wanted");
     let standby = standby::standby(config, worker);
+    let spill = watch.spill.clone();
     let changes = Arc::new(capture::changes(config, accept_gap, &worker.status, finished, standby.reader(), spill));
-    guard::relieve(&changes.wal, relief, &worker.stop, span.clone());
+    guard::relieve(&changes.wal, watch.relief.take(), &worker.stop, span.clone());
     let metrics = Arc::clone(&worker.metrics);
-    if !delivers {
+    if !delivers(config) {
         let ends = OutboxToNull { changes, metrics };
         return worker.work(&ends, limits, span).await;
     }
@@ -227,7 +262,7 @@ async fn stream(config: &Config, accept_gap: bool, worker: &Worker, limits: Limi
         lot: parking::lot(config),
         parking: parking::options(config, &metrics, &worker.status),
         metrics,
-        recovers: config.guard.may_release.then(|| (Box::new(config.clone()), released)),
+        recovers: config.guard.may_release.then(|| (Box::new(config.clone()), watch.released.clone())),
     };
     worker.work(&ends, limits, span).await
 }
@@ -236,7 +271,7 @@ async fn stream(config: &Config, accept_gap: bool, worker: &Worker, limits: Limi
 async fn poll(config: &Config, worker: &Worker, limits: Limits, span: Span) -> Result<(), Error> {
     let polling = Arc::new(polling::options(config));
     let metrics = Arc::clone(&worker.metrics);
-    if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
+    if !delivers(config) {
         let ends = PollingToNull { polling, metrics };
         return worker.work(&ends, limits, span).await;
     }

@@ -69,7 +69,10 @@ pub(super) fn keep(config: &Config, relief: Option<Relief>, metrics: &Arc<Metric
 pub(super) async fn recover(config: &Config, released: &Released, gap: Error) -> Error {
     match is_gone(config).await {
         Err(error) => return error,
-        Ok(false) => return gap,
+        Ok(false) => {
+            released.over();
+            return gap;
+        }
         Ok(true) => {}
     }
     info!(
