@@ -198,8 +198,9 @@ async fn read_slot(
         let outcome = Box::pin(stream(config, accept_gap, worker, limits, span.clone(), &mut watch)).await;
         match outcome {
             Err(gap) if gap.kind() != Kind::Gap || worker.stop.is_ordered() => return Err(gap),
-            // Read when its guard released it: opened again it is made anew. A gap that was accepted was another one.
-            Err(_) if watch.released.is_so() => accept_gap = false,
+            // Released while it was read, by this relay's guard or that of one that stands by: opened again it is made anew. A
+            // gap that was accepted was another one.
+            Err(_) if config.guard.may_release && guard::has_released(config).await => accept_gap = false,
             Err(gap) if config.source.falls_back => {
                 polling::fall_back(config, worker, &gap);
                 return Box::pin(poll(config, worker, limits, span)).await;

@@ -104,6 +104,11 @@ pub(super) async fn recover(config: &Config, released: &Released, gap: Error) ->
     }
 }
 
+/// Whether the slot must be made anew. A database that does not answer is asked again by whoever opens the slot.
+pub(super) async fn has_released(config: &Config) -> bool {
+    is_gone(config).await.unwrap_or(true)
+}
+
 /// Whether there is no slot, or none that can be read any more.
 async fn is_gone(config: &Config) -> Result<bool, Error> {
     let client = session::connect(&postgres::options(&config.postgres, false)).await.map_err(of_database)?;

@@ -283,6 +283,7 @@ fn bridged(outbox: &Outbox, options: &Options) -> Option<slots::Outbox> {
     Some(slots::Outbox {
         table: setup::table(outbox.table.as_ref()?),
         id: debezium.map_or_else(|| outbox.columns.id.clone(), |debezium| debezium.id.clone()),
+        id_header: id_header_of(outbox),
         time: debezium.and_then(|debezium| debezium.timestamp.clone()),
         order: options.order.clone(),
     })

@@ -41,6 +41,8 @@ pub struct Outbox {
     pub table: Table,
     /// Its column with the event's id.
     pub id: String,
+    /// The header that holds it in a record, if one does.
+    pub id_header: Option<String>,
     /// The column that tells when a row was written, if it is known.
     pub time: Option<String>,
     /// The column that tells in which order rows were written; `None` takes `seq`, or else the time.

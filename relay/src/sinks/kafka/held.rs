@@ -24,7 +24,7 @@ pub async fn held(options: KafkaOptions, sought: Sought, ids_max: usize, metrics
 /// Shows every event of the topics to `each`, from a moment on, up to what is there now; what `each` has become, and what was read.
 ///
 /// # Errors
-/// As [`held`]; and what `each` says.
+/// As [`held()`]; and what `each` says.
 pub async fn walk<E>(
     options: KafkaOptions,
     sought: Sought,

@@ -23,6 +23,8 @@ pub struct TableLook {
     pub exists: bool,
     /// The column with the event's id.
     pub id: String,
+    /// The header that holds it in a record, if one does.
+    pub id_header: Option<String>,
     /// Whether it has our column `xid` with the writing transaction.
     pub has_xid: bool,
     /// Whether a column `published_at` tells what a polling relay has published.
@@ -57,9 +59,17 @@ impl TableLook {
         }
         if self.has_parked {
             let (slot, id) = (escape_literal(slot), escape_identifier(&self.id));
-            all.push(format!(
-                "not exists (select from postrider.parked p where p.slot = {slot} and p.event_id = t.{id}::text)"
-            ));
+            let is_parked =
+                format!("select from postrider.parked p where p.slot = {slot} and p.event_id = t.{id}::text");
+            all.push(format!("not exists ({is_parked})"));
+            // What is parked shows the id of the usual header.
+            if let Some(header) = self.id_header.as_deref().filter(|header| *header != "id") {
+                all.push(format!(
+                    "not exists (select from postrider.parked p cross join json_array_elements(p.headers) h \
+                     where p.slot = {slot} and h ->> 0 = {} and h ->> 1 = t.{id}::text)",
+                    escape_literal(header)
+                ));
+            }
         }
         all.join(" and ")
     }
@@ -214,6 +224,7 @@ async fn table(client: &Client, outbox: &Outbox) -> Result<TableLook, Error> {
         table: outbox.table.clone(),
         exists: row.get("exists"),
         id: outbox.id.clone(),
+        id_header: outbox.id_header.clone(),
         has_xid: row.get("has_xid"),
         has_published_at: has("published_at"),
         written,
@@ -290,6 +301,7 @@ mod tests {
             table: Table { schema: "public".into(), name: "outbox".into() },
             exists: true,
             id: "id".into(),
+            id_header: Some("id".into()),
             has_xid,
             has_published_at: false,
             written: written.then(|| Written { column: "created_at".into(), zoned: true }),
@@ -326,5 +338,9 @@ mod tests {
         let condition = known.condition("it's", &nothing);
         assert!(condition.starts_with("true and t.published_at is null and not exists"), "{condition}");
         assert!(condition.contains("p.slot = 'it''s' and p.event_id = t.\"id\"::text"), "{condition}");
+        assert!(!condition.contains("p.headers"), "{condition}");
+        let other = TableLook { id_header: Some("event-id".into()), ..known };
+        let condition = other.condition("s", &nothing);
+        assert!(condition.contains("h ->> 0 = 'event-id' and h ->> 1 = t.\"id\"::text"), "{condition}");
     }
 }
