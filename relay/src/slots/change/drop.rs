@@ -1,12 +1,20 @@
 //! Dropping a slot: what it holds is gone for its reader.
 
+use std::time::{Duration, Instant};
+
+use tokio_postgres::error::SqlState;
+
 use crate::slots::change::{Found, Owner, foreign, literal, refusal, size, told};
 use crate::slots::error::{Error, Refusal};
+use crate::slots::facts::Reader;
 use crate::slots::session::Direct;
 use crate::slots::setup::{Step, Told, run};
 
 /// How long the session of a reader may take to end, in milliseconds.
 const END_MS_MAX: u32 = 10_000;
+
+/// How long its reader is kept from coming back before the slot is dropped.
+const COMES_BACK_MAX: Duration = Duration::from_secs(5);
 
 /// What dropping a slot takes, and costs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +29,8 @@ pub struct Drop {
     pub lost: String,
     /// The steps: its reader's session ends first, if there is one.
     pub steps: Vec<Step>,
+    /// Ends the session by which that reader came back meanwhile.
+    pub(super) again: Option<String>,
 }
 
 /// What it takes to drop the slot.
@@ -67,7 +77,22 @@ pub fn drop(found: &Found, owner: Owner, force: bool) -> Result<Drop, Vec<Refusa
         retained_bytes: slot.retained_bytes.unwrap_or_default(),
         lost: lost(found, owner),
         steps,
+        again: slot.reader.as_ref().map(|reader| again(name, reader)),
     })
+}
+
+/// Ends the session that reads the slot now, if it is of the same role and application as the one that was shown.
+fn again(slot: &str, reader: &Reader) -> String {
+    let is = |column: &str, value: Option<&String>| {
+        value.map_or_else(String::new, |value| format!(" and a.{column} = {}", literal(value)))
+    };
+    format!(
+        "select pg_terminate_backend(a.pid, {END_MS_MAX}) from pg_catalog.pg_replication_slots s \
+         join pg_catalog.pg_stat_activity a on a.pid = s.active_pid where s.slot_name = {}{}{}",
+        literal(slot),
+        is("usename", reader.role.as_ref()),
+        is("application_name", reader.application.as_ref()),
+    )
 }
 
 /// What is gone with the slot.
@@ -98,11 +123,24 @@ impl Drop {
     /// Runs the steps.
     ///
     /// # Errors
-    /// [`Error::Database`] with the step that failed: a reader that came back at once is named by the server.
+    /// [`Error::Database`] with the step that failed: a reader that comes back again and again is named by the server.
     pub async fn run(&self, session: &Direct, told: Told<'_>) -> Result<(), Error> {
+        let begun = Instant::now();
         for step in &self.steps {
-            run(&session.client, step, told).await?;
+            while let Err(error) = run(&session.client, step, told).await {
+                let Some(again) = self.again.as_ref().filter(|_| is_in_use(&error)) else { return Err(error) };
+                if begun.elapsed() > COMES_BACK_MAX {
+                    return Err(error);
+                }
+                let ended = session.client.batch_execute(again).await;
+                ended.map_err(|source| Error::Database { action: step.what.clone(), source })?;
+            }
         }
         Ok(())
     }
+}
+
+/// Whether somebody reads the slot.
+fn is_in_use(error: &Error) -> bool {
+    matches!(error, Error::Database { source, .. } if source.code() == Some(&SqlState::OBJECT_IN_USE))
 }

@@ -95,6 +95,11 @@ fn a_slot_in_use_is_dropped_only_by_force_and_its_reader_is_named_and_ended_firs
     let plan = drop(&used, Owner::Declared, true).unwrap();
     let sql: Vec<_> = plan.steps.iter().map(|step| step.sql.as_str()).collect();
     assert_eq!(sql, ["select pg_terminate_backend(4711, 10000)", "select pg_drop_replication_slot('orders')"]);
+    let again = plan.again.expect("its reader may come back");
+    assert!(
+        again.contains("s.slot_name = 'orders' and a.usename = 'etl' and a.application_name = 'loader'"),
+        "{again}"
+    );
     used.slot.temporary = true;
     assert_eq!(drop(&used, Owner::Declared, true).unwrap().steps.len(), 1, "it goes with its session");
 }

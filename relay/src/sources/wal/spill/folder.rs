@@ -387,7 +387,7 @@ mod tests {
         written(&folder, 0, 0x100);
         written(&folder, 1, 0x120);
         assert_eq!(found(&folder), (vec![(0x100, 0x120), (0x120, 0x150)], false));
-        written(&folder, 2, 0x140);
+        written(&folder, 2, 0x145);
         assert_eq!(found(&folder), (vec![(0x100, 0x120), (0x120, 0x140)], true), "it begins within a transaction");
     }
 
