@@ -120,7 +120,7 @@ async fn values_that_nobody_here_wrote_are_handed_on_as_they_are() {
 async fn a_batch_given_up_half_accepted_does_not_stop_the_progress_of_those_before_it() {
     let mut rig = Shared::new();
     // Long enough that no record can be delivered between two that are handed over, however busy the machine is.
-    rig.options.linger = Duration::from_secs(3);
+    rig.options.linger = Duration::from_secs(1);
     let (mut sink, _) = rig.open().await;
     let first = sink.send(batch(rig.topic(), &[keyed(1, 1)])).await.unwrap();
     durable(first).await;

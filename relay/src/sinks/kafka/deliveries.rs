@@ -54,6 +54,10 @@ pub(super) struct Deliveries {
     /// Everything in flight stands or falls together, so that of several failures a refusal is the one that matters.
     atomic: bool,
     troubled: AtomicBool,
+    /// Progress records that are not settled.
+    notes: AtomicUsize,
+    /// Whether all that is wrong is that a batch was given up: the producer itself goes on.
+    given_up: AtomicBool,
     /// The first failure since the last reset: those that follow are its consequences.
     trouble: Mutex<Option<Trouble>>,
     /// What brokers refused.
@@ -72,6 +76,8 @@ struct Slot {
 struct Open {
     sender: ReceiptSender,
     bytes: usize,
+    /// Whether it is a progress record.
+    is_note: bool,
     /// The batch's number.
     sequence: u64,
     /// What names each of its messages.
@@ -97,6 +103,8 @@ impl Deliveries {
             room: Notify::new(),
             atomic: false,
             troubled: AtomicBool::new(false),
+            notes: AtomicUsize::new(0),
+            given_up: AtomicBool::new(false),
             trouble: Mutex::new(None),
             refusals: Refusals::default(),
             metrics,
@@ -133,9 +141,28 @@ impl Deliveries {
         let total = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         self.metrics.kafka.queue_bytes.set(total as i64);
         let place = &self.slots[slot as usize];
-        *place.lock() = Some(Open { sender, bytes, sequence, positions, refused: Vec::new(), failed: None });
+        let (is_note, refused) = (false, Vec::new());
+        *place.lock() = Some(Open { sender, bytes, is_note, sequence, positions, refused, failed: None });
         place.remaining.store(messages + 1, Ordering::Release);
         (Accepting { deliveries: self, slot, accepted: 0, messages }, receipt)
+    }
+
+    /// The same for a progress record. It tells of what is durable, and is sent although a batch behind that was given up: see
+    /// [`Deliveries::must_purge`].
+    pub(super) async fn begin_note(&self, sequence: u64, bytes: usize) -> (Accepting<'_>, Receipt) {
+        let (accepting, receipt) = self.begin(sequence, vec![0], bytes).await;
+        if let Some(batch) = self.slots[accepting.slot as usize].lock().as_mut() {
+            batch.is_note = true;
+            self.notes.fetch_add(1, Ordering::AcqRel);
+        }
+        (accepting, receipt)
+    }
+
+    /// Whether what waits in the producer's queue is to be forgotten, because it waits behind a failure. Not while a progress record
+    /// is in there, unless the producer itself may have stopped.
+    pub(super) fn must_purge(&self) -> bool {
+        let spares = self.given_up.load(Ordering::Acquire) && self.notes.load(Ordering::Acquire) > 0;
+        self.is_troubled() && !spares
     }
 
     /// The message of this ticket is durable.
@@ -160,6 +187,7 @@ impl Deliveries {
             },
             Failure::Other(kind, reason) => Trouble { kind: *kind, reason: reason.clone(), help: None },
         };
+        self.given_up.store(false, Ordering::Release);
         let first = self.note(own);
         if let Some(batch) = self.slots[ticket.slot as usize].lock().as_mut() {
             match failure {
@@ -203,6 +231,7 @@ impl Deliveries {
     }
 
     pub(super) fn forget_trouble(&self) {
+        self.given_up.store(false, Ordering::Release);
         self.trouble().take();
         self.troubled.store(false, Ordering::Release);
     }
@@ -261,6 +290,9 @@ impl Deliveries {
             return;
         }
         let Some(batch) = place.lock().take() else { return };
+        if batch.is_note {
+            self.notes.fetch_sub(1, Ordering::AcqRel);
+        }
         let total = self.bytes.fetch_sub(batch.bytes, Ordering::AcqRel) - batch.bytes;
         self.metrics.kafka.queue_bytes.set(total as i64);
         self.room.notify_one();
@@ -332,6 +364,9 @@ impl Drop for Accepting<'_> {
         let missing = self.messages - self.accepted;
         if missing > 0 {
             let reason = "the batch was given up before all of it was accepted".into();
+            if !self.deliveries.is_troubled() {
+                self.deliveries.given_up.store(true, Ordering::Release);
+            }
             // What is accepted next would overtake what is missing here.
             let first = self.deliveries.note(Trouble { kind: Kind::Unavailable, reason, help: None });
             if let Some(batch) = self.deliveries.slots[self.slot as usize].lock().as_mut() {

@@ -320,7 +320,7 @@ impl Sink for Kafka {
             return transactions.record(&mut open, &progress).await;
         }
         let bytes = progress.key.len() + progress.value.len();
-        let (mut accepting, receipt) = self.deliveries.begin(self.next(), vec![0], bytes).await;
+        let (mut accepting, receipt) = self.deliveries.begin_note(self.next(), bytes).await;
         let place = (self.options.progress_topic.as_str(), PARTITION);
         while let Err(not_taken) = self.producer.take_for(place, (&progress.key, &progress.value), accepting.ticket()) {
             if !await_room(not_taken, &self.deliveries).await? {

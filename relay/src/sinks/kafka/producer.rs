@@ -72,7 +72,7 @@ impl Producer {
             .spawn(move || {
                 while !unwanted.load(Ordering::Relaxed) {
                     polled.poll(POLL);
-                    if polled.context().deliveries.is_troubled() {
+                    if polled.context().deliveries.must_purge() {
                         // What waits behind a failure will not be sent, and the pump must hear of it.
                         polled.purge(PurgeConfig::default().queue());
                     }

@@ -47,7 +47,9 @@ struct State {
     claimed: HashMap<(u16, i64), u16>,
     /// Rows that were acknowledged and do not say so yet.
     marking: HashSet<(u16, i64)>,
-    /// Of both, how many each bucket has.
+    /// Rows that have said so since the newest look began, which may not have seen it.
+    marked: HashSet<(u16, i64)>,
+    /// Of the first two, how many each bucket has.
     counts: HashMap<u16, usize>,
     failure: Option<Error>,
 }
@@ -72,6 +74,7 @@ impl Shared {
                 valid_until: Instant::now(),
                 claimed: HashMap::new(),
                 marking: HashSet::new(),
+                marked: HashSet::new(),
                 counts: HashMap::new(),
                 failure: None,
             }),
@@ -92,6 +95,11 @@ impl Shared {
         Turn { epoch: state.epoch, sweep: state.sweep, buckets }
     }
 
+    /// The reader looks at the table from now on: what says by now that it was delivered, the look sees.
+    pub(super) fn looks(&self) {
+        self.state().marked.clear();
+    }
+
     /// Claims those of `rows` that are on no way yet and whose bucket is held; none if the source went back since `epoch`.
     pub(super) fn claim(&self, epoch: u64, rows: &[RowName]) -> Option<Vec<bool>> {
         let mut state = self.state();
@@ -101,7 +109,9 @@ impl Shared {
         let claimed = rows.iter().map(|row| {
             let held = state.holds.get(&row.bucket).is_some_and(|hold| !hold.leaving);
             let name = (row.route, row.order);
-            let is_new = held && !state.marking.contains(&name) && !state.claimed.contains_key(&name);
+            let is_known =
+                state.marking.contains(&name) || state.marked.contains(&name) || state.claimed.contains_key(&name);
+            let is_new = held && !is_known;
             if is_new {
                 state.claimed.insert(name, row.bucket);
                 *state.counts.entry(row.bucket).or_default() += 1;
@@ -138,7 +148,9 @@ impl Shared {
     pub(super) fn marked(&self, rows: &[RowName]) {
         let mut state = self.state();
         for row in rows {
-            if state.marking.remove(&(row.route, row.order)) {
+            let name = (row.route, row.order);
+            if state.marking.remove(&name) {
+                state.marked.insert(name);
                 forget(&mut state.counts, row.bucket);
             }
         }
@@ -263,6 +275,13 @@ mod tests {
         assert_eq!(shared.claim(epoch, &[row(1, 1), row(2, 1)]), Some(vec![false, false]));
         shared.marked(&[row(1, 1)]);
         assert_eq!((shared.claimed(), shared.on_their_way(0), shared.on_their_way(1)), (1, 1, 0));
+        assert_eq!(
+            shared.claim(epoch, &[row(1, 1)]),
+            Some(vec![false]),
+            "a look that began before may not have seen it"
+        );
+        shared.looks();
+        assert_eq!(shared.claim(epoch, &[row(1, 1)]), Some(vec![true]), "somebody wants it published once more");
     }
 
     #[test]

@@ -221,6 +221,7 @@ impl Reader {
     }
 
     async fn ask(&self, sql: &str) -> Result<(Moment, Vec<SimpleQueryRow>), Error> {
+        self.shared.looks();
         let sql = format!("select pg_current_snapshot()::text;\n{sql}");
         let mut sets = self.session.ask(Purpose::Read, "look at the outbox", &sql).await?;
         let moment = moment(&sets)?;
