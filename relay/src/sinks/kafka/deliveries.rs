@@ -76,7 +76,6 @@ struct Slot {
 struct Open {
     sender: ReceiptSender,
     bytes: usize,
-    /// Whether it is a progress record.
     is_note: bool,
     /// The batch's number.
     sequence: u64,
@@ -141,14 +140,12 @@ impl Deliveries {
         let total = self.bytes.fetch_add(bytes, Ordering::AcqRel) + bytes;
         self.metrics.kafka.queue_bytes.set(total as i64);
         let place = &self.slots[slot as usize];
-        let (is_note, refused) = (false, Vec::new());
-        *place.lock() = Some(Open { sender, bytes, is_note, sequence, positions, refused, failed: None });
+        *place.lock() = Some(Open::new(sender, sequence, positions, bytes));
         place.remaining.store(messages + 1, Ordering::Release);
         (Accepting { deliveries: self, slot, accepted: 0, messages }, receipt)
     }
 
-    /// The same for a progress record. It tells of what is durable, and is sent although a batch behind that was given up: see
-    /// [`Deliveries::must_purge`].
+    /// The same for a progress record, which is sent although a batch was given up: see [`Deliveries::must_purge`].
     pub(super) async fn begin_note(&self, sequence: u64, bytes: usize) -> (Accepting<'_>, Receipt) {
         let (accepting, receipt) = self.begin(sequence, vec![0], bytes).await;
         if let Some(batch) = self.slots[accepting.slot as usize].lock().as_mut() {
@@ -158,11 +155,9 @@ impl Deliveries {
         (accepting, receipt)
     }
 
-    /// Whether what waits in the producer's queue is to be forgotten, because it waits behind a failure. Not while a progress record
-    /// is in there, unless the producer itself may have stopped.
+    /// Whether to forget what waits in the queue, behind a failure. Not a progress record that the producer goes on to send.
     pub(super) fn must_purge(&self) -> bool {
-        let spares = self.given_up.load(Ordering::Acquire) && self.notes.load(Ordering::Acquire) > 0;
-        self.is_troubled() && !spares
+        self.is_troubled() && !(self.given_up.load(Ordering::Acquire) && self.notes.load(Ordering::Acquire) > 0)
     }
 
     /// The message of this ticket is durable.
@@ -267,10 +262,8 @@ impl Deliveries {
         if self.atomic && trouble.kind == Kind::Refused && first.kind == Kind::Unavailable {
             *first = trouble;
         }
-        let first = first.clone();
-        drop(noted);
         self.troubled.store(true, Ordering::Release);
-        first
+        first.clone()
     }
 
     fn trouble(&self) -> MutexGuard<'_, Option<Trouble>> {
@@ -309,6 +302,10 @@ impl Slot {
 }
 
 impl Open {
+    fn new(sender: ReceiptSender, sequence: u64, positions: Vec<u128>, bytes: usize) -> Self {
+        Self { sender, bytes, is_note: false, sequence, positions, refused: Vec::new(), failed: None }
+    }
+
     fn conclude(mut self) -> (ReceiptSender, Result<Durable, Error>) {
         // Partitions report in their own order.
         self.refused.sort_unstable_by_key(|refused| refused.index);
@@ -364,9 +361,7 @@ impl Drop for Accepting<'_> {
         let missing = self.messages - self.accepted;
         if missing > 0 {
             let reason = "the batch was given up before all of it was accepted".into();
-            if !self.deliveries.is_troubled() {
-                self.deliveries.given_up.store(true, Ordering::Release);
-            }
+            self.deliveries.given_up.fetch_or(!self.deliveries.is_troubled(), Ordering::AcqRel);
             // What is accepted next would overtake what is missing here.
             let first = self.deliveries.note(Trouble { kind: Kind::Unavailable, reason, help: None });
             if let Some(batch) = self.deliveries.slots[self.slot as usize].lock().as_mut() {

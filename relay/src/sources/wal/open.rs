@@ -184,7 +184,8 @@ pub(super) fn opening_error(options: &WalOptions, error: postgres::error::Error)
                 Some("One relay reads a slot: stop the other, or wait until it ends; this one keeps trying."),
             )
         }
-        K::SlotMissing => (Kind::Setup, format!("slot {slot:?} does not exist"), Some("Run `postrider init`.")),
+        // It was there a moment ago: the next look tells what that means.
+        K::SlotMissing => (Kind::Unavailable, format!("slot {slot:?} was dropped while it was opened"), None),
         K::PublicationMissing | K::Prerequisite => (
             Kind::Setup,
             format!("slot {slot:?} cannot be read"),
