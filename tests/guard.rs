@@ -100,16 +100,7 @@ async fn a_slot_beyond_its_budget_is_released_and_made_anew_without_loss() {
 #[tokio::test(flavor = "multi_thread")]
 async fn captured_changes_that_are_given_up_are_named_and_the_rows_are_read_again() {
     let site = Site::bare("releasecdc", &shared().postgres, &shared().kafka.bootstrap).await;
-    let told = |launch: Launch| {
-        launch
-            .with("POSTRIDER_GUARD_ACTION", "release")
-            .with("POSTRIDER_CAPTURE_TABLES", "public.items")
-            .with("POSTRIDER_CAPTURE_PUBLICATION", &format!("{}_capture", site.name()))
-            .with("POSTRIDER_CAPTURE_TOPIC", &format!("{}.cdc.{{table}}", site.name()))
-            .with("POSTRIDER_CAPTURE_SNAPSHOT_MODE", "no_data")
-            .with("POSTRIDER_TOPICS_CREATE", "true")
-            .with("POSTRIDER_TOPICS_PARTITIONS", "1")
-    };
+    let told = |launch: Launch| site.capturing(launch).with("POSTRIDER_GUARD_ACTION", "release");
     site.migrate();
     site.sql("create table items (id int primary key, name text)").await;
     told(site.initialiser()).complete("init").expect(0, &[]);

@@ -303,15 +303,7 @@ async fn a_server_restored_from_an_older_copy_goes_on_and_publishes_what_it_writ
 #[tokio::test(flavor = "multi_thread")]
 async fn the_range_of_captured_tables_is_named_and_they_are_read_again() {
     let site = Site::bare("recovercdc", &shared().postgres, &shared().kafka.bootstrap).await;
-    let told = |launch: Launch| {
-        launch
-            .with("POSTRIDER_CAPTURE_TABLES", "public.items")
-            .with("POSTRIDER_CAPTURE_PUBLICATION", &format!("{}_capture", site.name()))
-            .with("POSTRIDER_CAPTURE_TOPIC", &format!("{}.cdc.{{table}}", site.name()))
-            .with("POSTRIDER_CAPTURE_SNAPSHOT_MODE", "no_data")
-            .with("POSTRIDER_TOPICS_CREATE", "true")
-            .with("POSTRIDER_TOPICS_PARTITIONS", "1")
-    };
+    let told = |launch: Launch| site.capturing(launch);
     site.migrate();
     site.sql("create table items (id int primary key, name text)").await;
     told(site.initialiser()).complete("init").expect(0, &[]);

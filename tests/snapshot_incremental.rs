@@ -24,23 +24,12 @@ async fn place(promise: &str, server: &Postgres, tables: &str, published: &str) 
     site
 }
 
-/// What the relay and its verbs are told of it.
-fn told(site: &Site, launch: Launch) -> Launch {
-    launch
-        .with("POSTRIDER_CAPTURE_TABLES", "public.items")
-        .with("POSTRIDER_CAPTURE_PUBLICATION", &format!("{}_capture", site.name()))
-        .with("POSTRIDER_CAPTURE_TOPIC", &format!("{}.cdc.{{table}}", site.name()))
-        .with("POSTRIDER_CAPTURE_SNAPSHOT_MODE", "no_data")
-        .with("POSTRIDER_TOPICS_CREATE", "true")
-        .with("POSTRIDER_TOPICS_PARTITIONS", "1")
-}
-
 fn relay(site: &Site) -> Launch {
-    told(site, site.relay())
+    site.capturing(site.relay())
 }
 
 fn snapshot(site: &Site, arguments: &[&str]) -> Ended {
-    let verb = told(site, site.administrator());
+    let verb = site.capturing(site.administrator());
     arguments.iter().fold(verb, |verb, argument| verb.argument(argument)).complete("snapshot")
 }
 

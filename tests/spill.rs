@@ -212,15 +212,8 @@ async fn a_spill_that_is_full_may_be_followed_by_a_release() {
 
 /// What a relay or a verb is told of the captured table of a place.
 fn capturing(site: &Site, launch: Launch) -> Launch {
-    launch
-        .with("POSTRIDER_CAPTURE_TABLES", "public.items")
-        .with("POSTRIDER_CAPTURE_PUBLICATION", &format!("{}_capture", site.name()))
-        .with("POSTRIDER_CAPTURE_TOPIC", &format!("{}.cdc.{{table}}", site.name()))
-        .with("POSTRIDER_CAPTURE_SNAPSHOT_MODE", "no_data")
-        .with("POSTRIDER_TOPICS_CREATE", "true")
-        .with("POSTRIDER_TOPICS_PARTITIONS", "1")
-        // Segments of 256 KiB.
-        .with("POSTRIDER_GUARD_SPILL_BYTES_MAX", "4194304")
+    // Segments of 256 KiB.
+    site.capturing(launch).with("POSTRIDER_GUARD_SPILL_BYTES_MAX", "4194304")
 }
 
 /// Changes each of 20 rows so many times, each in a transaction of its own.

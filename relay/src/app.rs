@@ -46,9 +46,9 @@ use tracing::{Span, info_span};
 
 use crate::app::polling::{PollingToKafka, PollingToNull};
 use crate::app::worker::Worker;
+use crate::config::Config;
 use crate::config::relays::OfRelay;
 use crate::config::source::Mode;
-use crate::config::{self, Config};
 use crate::leases::Standby;
 use crate::pipeline::{Ends, Error, Kind, Limits, Parking, ParkingOptions, Progress, Status, Turn};
 use crate::sinks::lots::{PostgresLot, PostgresLotOptions};
@@ -220,16 +220,11 @@ struct Watch {
 
 impl Watch {
     fn begin(config: &Config, worker: &Worker) -> Result<Self, Error> {
-        let spill = if delivers(config) { guard::spill(config, &worker.metrics)? } else { None };
+        let spill = if config.kafka.has_broker() { guard::spill(config, &worker.metrics)? } else { None };
         let relief = spill.clone().map(|spill| Relief::new(move || spill.is_full()));
         let released = guard::keep(config, relief.clone(), &worker.metrics, &worker.stop);
         Ok(Self { released, spill, relief })
     }
-}
-
-/// Whether there is a broker to deliver to.
-fn delivers(config: &Config) -> bool {
-    config.kafka.bootstrap_servers != config::kafka::NO_BROKER
 }
 
 /// From the slot.
@@ -249,7 +244,7 @@ async fn stream(
     let changes = Arc::new(capture::changes(config, accept_gap, &worker.status, finished, standby.reader(), spill));
     guard::relieve(&changes.wal, watch.relief.take(), &worker.stop, span.clone());
     let metrics = Arc::clone(&worker.metrics);
-    if !delivers(config) {
+    if !config.kafka.has_broker() {
         let ends = OutboxToNull { changes, metrics };
         return worker.work(&ends, limits, span).await;
     }
@@ -272,7 +267,7 @@ async fn stream(
 async fn poll(config: &Config, worker: &Worker, limits: Limits, span: Span) -> Result<(), Error> {
     let polling = Arc::new(polling::options(config));
     let metrics = Arc::clone(&worker.metrics);
-    if !delivers(config) {
+    if !config.kafka.has_broker() {
         let ends = PollingToNull { polling, metrics };
         return worker.work(&ends, limits, span).await;
     }

@@ -172,6 +172,17 @@ impl Site {
         self.database.as_ref().expect("the database lives as long as the site")
     }
 
+    /// What a relay or a verb is told of the captured table `public.items` of this place, of which nothing is read at first.
+    pub fn capturing(&self, launch: Launch) -> Launch {
+        launch
+            .with("POSTRIDER_CAPTURE_TABLES", "public.items")
+            .with("POSTRIDER_CAPTURE_PUBLICATION", &format!("{}_capture", self.name()))
+            .with("POSTRIDER_CAPTURE_TOPIC", &format!("{}.cdc.{{table}}", self.name()))
+            .with("POSTRIDER_CAPTURE_SNAPSHOT_MODE", "no_data")
+            .with("POSTRIDER_TOPICS_CREATE", "true")
+            .with("POSTRIDER_TOPICS_PARTITIONS", "1")
+    }
+
     /// A relay for this place. Its back-off is short: a test waits for it.
     pub fn relay(&self) -> Launch {
         Launch::of(self.config()).with("POSTRIDER_RETRY_INITIAL_MS", "10").with("POSTRIDER_RETRY_MAX_MS", "250")

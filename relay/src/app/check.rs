@@ -84,7 +84,7 @@ pub async fn check(config: &Config, options: Options) -> Result<Vec<Finding>, Er
     let captured = capture::describe(config, in_database.captured.clone()).await?;
     findings.extend(captured.findings);
     findings.extend(configured(config)?);
-    if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
+    if !config.kafka.has_broker() {
         findings.push(NO_BROKER.found("kafka.bootstrap_servers is \"null:\"").words(NO_BROKER.mend));
     } else {
         let at_broker = broker::check(&expected_broker(config, &in_database.aggregate_types, captured.topics)?).await;

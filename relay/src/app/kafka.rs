@@ -20,6 +20,15 @@ pub(crate) fn options(kafka: &config::kafka::Kafka, topics: &config::topics::Top
     Ok(KafkaOptions { topics: creation(topics), topic_refresh_interval, ..writing(kafka)? })
 }
 
+/// Refuses a configuration that publishes to nowhere, because then there is `nothing` of what is needed, as a fragment.
+pub(crate) fn insist_on_a_broker(kafka: &config::kafka::Kafka, nothing: &str) -> Result<(), Error> {
+    if kafka.has_broker() {
+        return Ok(());
+    }
+    let context = format!("there is no broker, and so {nothing}");
+    Err(Error::new(End::Sink, Kind::Setup, context).with_help("Set kafka.bootstrap_servers."))
+}
+
 /// What the sink is told that delivers for this slot.
 pub(crate) fn delivering(
     kafka: &config::kafka::Kafka,

@@ -125,12 +125,7 @@ pub enum Error {
 /// # Errors
 /// What stands in its way, with the mend. Whatever was done until then is done again by the next run.
 pub async fn recover(config: &Config, mut options: Options) -> Result<Report, Error> {
-    if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
-        let context = "there is no broker, and so no progress record to recover by";
-        return Err(PipelineError::new(End::Sink, Kind::Setup, context)
-            .with_help("Set kafka.bootstrap_servers.")
-            .into());
-    }
+    kafka::insist_on_a_broker(&config.kafka, "no progress record to recover by")?;
     let slot = &config.source.slot;
     let kafka_options = kafka::options(&config.kafka, &config.topics)?;
     let session = session(config, &options).await?;

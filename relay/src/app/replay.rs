@@ -16,8 +16,8 @@ use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use crate::app::recover::Error;
-use crate::app::verify::{gone, insist_on_a_broker};
-use crate::app::{chosen, postgres};
+use crate::app::verify::{NOTHING_DELIVERED, gone};
+use crate::app::{chosen, kafka, postgres};
 use crate::config::outbox::Outbox;
 use crate::config::{self, Config};
 use crate::kafka::ledger::{REPLAY, ROWS_MAX};
@@ -98,7 +98,7 @@ pub async fn replay(
     stop: &mut Stop,
     shown: Shown<'_>,
 ) -> Result<(Report, Result<(), PipelineError>), Error> {
-    insist_on_a_broker(config)?;
+    kafka::insist_on_a_broker(&config.kafka, NOTHING_DELIVERED)?;
     let place = one_outbox(config, options)?;
     let (rows, mut report, mut table) = select(config, options, place).await?;
     report.rows = rows.len() as u64;

@@ -10,9 +10,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::app::chosen;
-use crate::app::postgres;
 use crate::app::recover::{Error, READ_BACK_MAX, id_header_of};
+use crate::app::{chosen, kafka, postgres};
 use crate::config::outbox::{OnRefusal, Outbox};
 use crate::config::source::Mode;
 use crate::config::{self, Config};
@@ -97,7 +96,7 @@ pub struct Fault {
 /// # Errors
 /// What keeps it from looking.
 pub async fn verify(config: &Config, options: &Options) -> Result<Vec<Report>, Error> {
-    insist_on_a_broker(config)?;
+    kafka::insist_on_a_broker(&config.kafka, NOTHING_DELIVERED)?;
     let mut reports = Vec::new();
     for place in chosen::outboxes(config, options.outbox.as_deref())? {
         reports.push(Box::pin(one(config, options, place)).await?);
@@ -111,14 +110,8 @@ pub async fn verify(config: &Config, options: &Options) -> Result<Vec<Report>, E
     Ok(reports)
 }
 
-/// Refuses a configuration that publishes to nowhere.
-pub(super) fn insist_on_a_broker(config: &Config) -> Result<(), PipelineError> {
-    if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
-        let context = "there is no broker, and so nothing that was delivered";
-        return Err(PipelineError::new(End::Sink, Kind::Setup, context).with_help("Set kafka.bootstrap_servers."));
-    }
-    Ok(())
-}
+/// What there is not where events are published to nowhere.
+pub(super) const NOTHING_DELIVERED: &str = "nothing that was delivered";
 
 /// The ids that were asked for and are not among the rows.
 pub(super) fn gone(choice: &Choice, chosen: &Chosen) -> Vec<String> {

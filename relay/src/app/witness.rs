@@ -16,7 +16,7 @@ pub(crate) async fn witness(
     config: &Config,
     administrator: &config::postgres::Postgres,
 ) -> (Witness, Option<Undelivered>) {
-    if config.kafka.bootstrap_servers == config::kafka::NO_BROKER {
+    if !config.kafka.has_broker() {
         return (Witness::Nothing, None);
     }
     let unknown = |reason: String| (Witness::Unknown(reason), None);

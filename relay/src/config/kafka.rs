@@ -210,6 +210,12 @@ impl fmt::Debug for Properties {
 }
 
 impl Kafka {
+    /// Whether there are brokers to deliver to, and not only [`NO_BROKER`].
+    #[must_use]
+    pub fn has_broker(&self) -> bool {
+        self.bootstrap_servers != NO_BROKER
+    }
+
     pub(super) fn from_settings(settings: &mut Settings, read: &impl Fn(&Path) -> io::Result<String>) -> Self {
         let security = Security::from_settings(settings, read);
         Self {

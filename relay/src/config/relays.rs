@@ -8,7 +8,6 @@ use std::{collections::BTreeMap, ffi::OsString, path::Path};
 use crate::config::{
     Config, DatabaseConfig, document, environment,
     error::{ConfigError, Problem},
-    kafka::NO_BROKER,
     key, read_configuration, read_file,
     settings::{Settings, Values},
 };
@@ -229,7 +228,7 @@ fn rivalry(one: &Config, other: &Config) -> Option<String> {
         ));
     }
     let (kafka, same) = (&one.kafka, one.kafka.bootstrap_servers == other.kafka.bootstrap_servers);
-    if !same || kafka.bootstrap_servers == NO_BROKER {
+    if !same || !kafka.has_broker() {
         return None;
     }
     let topic = &kafka.progress_topic;

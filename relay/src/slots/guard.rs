@@ -67,8 +67,7 @@ pub struct Released(Arc<AtomicBool>);
 
 impl Released {
     /// Whether it has, and nobody has made it anew since.
-    #[must_use]
-    pub fn is_so(&self) -> bool {
+    fn is_so(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 

@@ -7,6 +7,7 @@ mod capture;
 mod kafka;
 mod polling;
 mod pooler;
+mod rows;
 mod wal;
 
 use std::ops::Range;

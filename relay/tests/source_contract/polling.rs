@@ -13,7 +13,7 @@ use postrider_relay::telemetry::Metrics;
 use xtask::services;
 
 use crate::postgres_client::database::Database;
-use crate::source_contract::{Rig, pooler};
+use crate::source_contract::{Rig, pooler, rows};
 
 /// The table of leases, as the migration makes it.
 const LEASES: &str = include_str!("../../../migrations/V9__leases.sql");
@@ -122,11 +122,6 @@ impl Table {
         }
     }
 
-    fn insert(numbers: &Range<u64>) -> String {
-        let rows: Vec<String> = numbers.clone().map(|number| format!("('{number}')")).collect();
-        format!("insert into outbox_events (payload) values {}", rows.join(", "))
-    }
-
     fn number(&self, sql: &str) -> u64 {
         self.database.value(sql).parse().expect("a number of rows")
     }
@@ -140,18 +135,15 @@ impl Rig for Table {
     }
 
     async fn write(&self, numbers: Range<u64>) {
-        let mut session = self.database.session();
-        for number in numbers {
-            session.simple_query(&Self::insert(&(number..number + 1))).expect("the row is written");
-        }
+        rows::write(&self.database, numbers);
     }
 
     async fn write_together(&self, numbers: Range<u64>) {
-        self.database.run(&Self::insert(&numbers));
+        rows::write_together(&self.database, &numbers);
     }
 
     async fn write_nothing(&self) {
-        self.database.run("insert into neighbour select generate_series(1, 1000)");
+        rows::write_nothing(&self.database);
     }
 
     async fn forgotten(&self) -> u64 {

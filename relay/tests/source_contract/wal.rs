@@ -10,7 +10,7 @@ use postrider_relay::telemetry::Metrics;
 
 use crate::postgres_client::database::Database;
 use crate::postgres_client::secured::Secured;
-use crate::source_contract::Rig;
+use crate::source_contract::{Rig, rows};
 
 /// An outbox of its own.
 pub(super) struct Outbox {
@@ -86,11 +86,6 @@ impl Outbox {
         }
     }
 
-    fn insert(numbers: &Range<u64>) -> String {
-        let rows: Vec<String> = numbers.clone().map(|number| format!("('{number}')")).collect();
-        format!("insert into outbox_events (payload) values {}", rows.join(", "))
-    }
-
     fn position(&self, sql: &str) -> u64 {
         self.database.value(sql).parse().expect("a number of bytes")
     }
@@ -106,18 +101,15 @@ impl Rig for Outbox {
     }
 
     async fn write(&self, numbers: Range<u64>) {
-        let mut session = self.database.session();
-        for number in numbers {
-            session.simple_query(&Self::insert(&(number..number + 1))).expect("the row is written");
-        }
+        rows::write(&self.database, numbers);
     }
 
     async fn write_together(&self, numbers: Range<u64>) {
-        self.database.run(&Self::insert(&numbers));
+        rows::write_together(&self.database, &numbers);
     }
 
     async fn write_nothing(&self) {
-        self.database.run("insert into neighbour select generate_series(1, 1000)");
+        rows::write_nothing(&self.database);
     }
 
     async fn forgotten(&self) -> u64 {

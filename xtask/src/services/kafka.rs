@@ -17,7 +17,11 @@ use crate::services::progress::Task;
 /// The newest release whose artifacts are all on Maven Central.
 pub(crate) const VERSION: &str = "4.3.1";
 
+/// For a broker without data.
 const START_PATIENCE: Duration = Duration::from_secs(120);
+
+/// What each partition adds: after a crash every one of them is read again before the broker answers.
+const START_PATIENCE_PER_PARTITION: Duration = Duration::from_millis(100);
 
 /// A controlled shutdown takes about a second.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
@@ -133,13 +137,19 @@ impl Broker {
         command.args(LOGGING).arg("-cp").arg(self.distribution.jars.join("*"));
         command.arg("kafka.Kafka").arg(self.data.join(SETTINGS));
         let (process, mut child) = Process::spawn(command.current_dir("/"), &self.log)?;
-        if wait_until(START_PATIENCE, || is_ready(port) || !process.is_alive()) && process.is_alive() {
+        if wait_until(self.start_patience(), || is_ready(port) || !process.is_alive()) && process.is_alive() {
             return Ok((process, child));
         }
         process.stop(Signal::KILL, STOP_PATIENCE);
         let _ = child.wait();
         let end = fs::read_to_string(&self.log).map(|log| last_lines(&log)).unwrap_or_default();
         Err(Error::NotReady { service: "kafka", reason: end, log: self.log.clone() })
+    }
+
+    fn start_patience(&self) -> Duration {
+        // Nearly every entry is the folder of a partition.
+        let partitions = fs::read_dir(self.data.join("log")).map_or(0, Iterator::count);
+        START_PATIENCE + START_PATIENCE_PER_PARTITION * u32::try_from(partitions).unwrap_or(u32::MAX)
     }
 }
 

@@ -130,6 +130,22 @@ pub fn down(only: &[Service], wipe: bool) -> Result<Vec<Service>> {
     native::down(&home, only, wipe)
 }
 
+/// Removes what those services left that do not run, and names them: what starts next starts empty.
+///
+/// # Errors
+/// If the state file cannot be read or replaced, or the data cannot be removed.
+pub fn discard() -> Result<Vec<Service>> {
+    let home = Home::open()?;
+    let _lock = home.lock("state")?;
+    let state = State::read(&home)?;
+    let runs = |service: &Service| {
+        matches!(native::status(&home, &state, *service).health, Health::Running | Health::Unhealthy)
+    };
+    let left: Vec<Service> = Service::ALL.into_iter().filter(|service| !runs(service)).collect();
+    native::down(&home, &left, true)?;
+    Ok(left)
+}
+
 /// Removes the private instances that ended processes left running.
 ///
 /// # Errors

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::postgres::lsn::EndLsn;
+use crate::slots::facts;
 
 fn at(place: u64) -> EndLsn {
     EndLsn::new(place)
@@ -11,47 +12,13 @@ fn at(place: u64) -> EndLsn {
 fn found() -> Found {
     Found {
         slot: SlotFacts {
-            name: "orders".to_owned(),
-            plugin: Some("pgoutput".to_owned()),
-            database: Some("shop".to_owned()),
-            temporary: false,
-            two_phase: false,
-            failover: false,
-            synced: false,
-            reader: None,
             restart_lsn: Some(at(0x800)),
             confirmed_flush_lsn: Some(at(0x1000)),
             retained_bytes: Some(0x8800),
             lag_bytes: Some(0x8000),
-            wal_status: Some("reserved".to_owned()),
-            safe_wal_size: None,
-            inactive_since: None,
-            inactive_seconds: None,
-            invalidation_reason: None,
-            conflicting: Some(false),
-            xmin_age: None,
-            catalog_xmin_age: Some(1),
-            decoded: None,
+            ..facts::plain("orders")
         },
-        server: ServerFacts {
-            database: "shop".to_owned(),
-            role: "postgres".to_owned(),
-            version: 170_002,
-            standby: false,
-            started: 0.0,
-            port: 5432,
-            wal_level: "logical".to_owned(),
-            slots_max: 4,
-            keep_bytes: -1,
-            wal_keep_bytes: 0,
-            segment_bytes: 16 << 20,
-            idle_timeout_seconds: None,
-            clock: 0.0,
-            now: String::new(),
-            position: at(0x9000),
-            sees_all: true,
-            oldest_transaction: None,
-        },
+        server: ServerFacts { position: at(0x9000), ..facts::plain_server() },
     }
 }
 

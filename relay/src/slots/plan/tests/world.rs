@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::postgres::lsn::EndLsn;
-use crate::slots::facts::{Facts, Reader, ServerFacts, SlotFacts};
+use crate::slots::facts::{self, Facts, Reader, ServerFacts, SlotFacts};
 use crate::slots::plan::{By, Carried, Here, Identity, IdentityFound, Plan, Publication, Slot, Wanted, plan};
 use crate::slots::setup::Table;
 use crate::slots::setup::capture::{
@@ -65,50 +65,16 @@ pub(super) fn relation(name: &str, is_published: bool, without_identity: &[&str]
 }
 
 pub(super) fn server() -> ServerFacts {
-    ServerFacts {
-        database: "shop".to_owned(),
-        role: "postgres".to_owned(),
-        version: 170_002,
-        standby: false,
-        started: 0.0,
-        port: 5432,
-        wal_level: "logical".to_owned(),
-        slots_max: 4,
-        keep_bytes: -1,
-        wal_keep_bytes: 0,
-        segment_bytes: 16 << 20,
-        idle_timeout_seconds: None,
-        clock: 0.0,
-        now: String::new(),
-        position: EndLsn::new(0x1000),
-        sees_all: true,
-        oldest_transaction: None,
-    }
+    ServerFacts { slots_max: 4, position: EndLsn::new(0x1000), ..facts::plain_server() }
 }
 
 pub(super) fn slot_found(name: &str) -> SlotFacts {
     SlotFacts {
-        name: name.to_owned(),
-        plugin: Some("pgoutput".to_owned()),
-        database: Some("shop".to_owned()),
-        temporary: false,
-        two_phase: false,
-        failover: false,
-        synced: false,
-        reader: None,
         restart_lsn: Some(EndLsn::new(0x800)),
         confirmed_flush_lsn: Some(EndLsn::new(0x900)),
         retained_bytes: Some(3 << 20),
         lag_bytes: Some(0),
-        wal_status: Some("reserved".to_owned()),
-        safe_wal_size: None,
-        inactive_since: None,
-        inactive_seconds: None,
-        invalidation_reason: None,
-        conflicting: Some(false),
-        xmin_age: None,
-        catalog_xmin_age: Some(1),
-        decoded: None,
+        ..facts::plain(name)
     }
 }
 
