@@ -152,6 +152,25 @@ async fn a_relay_whose_slot_was_released_goes_on_by_itself_when_the_broker_is_ba
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_slot_that_is_released_before_anything_was_delivered_is_made_anew_with_all_that_waits() {
+    let mut kafka = PrivateKafka::start(&[]).expect("a broker starts");
+    let site = Site::between("firstday", &shared().postgres, &kafka.bootstrap()).await;
+    site.create_topics().await;
+    site.initialiser().with("POSTRIDER_GUARD_ACTION", "release").complete("init").expect(0, &["grant insert, delete"]);
+    let reader = site.reader();
+    kafka.stop();
+    let relay = guarded(&site, "release").with("POSTRIDER_KAFKA_REQUEST_TIMEOUT_MS", "1000").start();
+    site.sql(r#"select postrider.emit('order', 'a', 'Placed', '{"n": 1}')"#).await;
+    write_wal(&site).await;
+    until("the slot is gone", PATIENCE, async || (slots(&site).await == 0).then_some(())).await;
+    site.sql(r#"select postrider.emit('order', 'a', 'Paid', '{"n": 2}')"#).await;
+    kafka.start_again().expect("the broker comes back");
+    let findings = site.assert_all_arrived(&reader).await;
+    assert_eq!((findings.committed, findings.duplicated), (2, 0));
+    relay.terminate().await.expect(0, &["the slot is there again"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_alert_touches_nothing() {
     let site = Site::new("alert").await;
     let relay = guarded(&site, "alert").with("POSTRIDER_KAFKA_BOOTSTRAP_SERVERS", NO_BROKER).start();

@@ -167,8 +167,7 @@ impl TopicReader {
         let asked = consumer(&self.bootstrap);
         let mut ends = Vec::new();
         for partition in &self.partitions {
-            let (low, high) =
-                asked.fetch_watermarks(&partition.0, partition.1, PATIENCE).expect("the end can be asked for");
+            let (low, high) = bounds(&asked, partition);
             let next = self.next_offset(partition).max(low);
             if next < high {
                 ends.push((partition.clone(), self.last_record(partition, next, high)));
@@ -262,5 +261,17 @@ fn received<'r>(record: &'r Record, prefix: &str) -> Received<'r> {
         n,
         committed_ms: record.timestamp_ms,
         received_us: 0,
+    }
+}
+
+/// The first offset of a partition and the one after its last. A broker that has just started answers before it leads.
+fn bounds(asked: &BaseConsumer, (topic, partition): &(String, i32)) -> (i64, i64) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match asked.fetch_watermarks(topic, *partition, PATIENCE) {
+            Ok(bounds) => return bounds,
+            Err(error) if Instant::now() >= deadline => panic!("the end of {topic} cannot be asked for: {error}"),
+            Err(_) => drop(asked.poll(POLL)),
+        }
     }
 }

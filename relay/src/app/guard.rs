@@ -79,7 +79,9 @@ pub(super) async fn recover(config: &Config, released: &Released, gap: Error) ->
         slot = config.source.slot,
         "the slot was released: making a new one, and publishing what waits in the outbox"
     );
-    let options = recover::Options { holds_lease: true, ..recover::Options::default() };
+    // The slot that was released under this relay's eyes was its own: if there is no record, it had not come to write one.
+    let may_lack_record = released.is_so();
+    let options = recover::Options { holds_lease: true, may_lack_record, ..recover::Options::default() };
     match Box::pin(recover::recover(config, options)).await {
         Ok(report) => {
             released.over();

@@ -89,6 +89,9 @@ pub struct Options {
     pub block_ms_max: u64,
     /// Whether the caller is the relay that holds the slot's lease, and has let go of the slot.
     pub holds_lease: bool,
+    /// Whether a missing progress record means that nothing was recorded yet, because the caller knows the slot for its own: then
+    /// every row that the topics do not hold is published.
+    pub may_lack_record: bool,
 }
 
 impl Default for Options {
@@ -105,6 +108,7 @@ impl Default for Options {
             order: None,
             block_ms_max: 60_000,
             holds_lease: false,
+            may_lack_record: false,
         }
     }
 }
@@ -132,7 +136,7 @@ pub async fn recover(config: &Config, mut options: Options) -> Result<Report, Er
     let begun = Instant::now();
     let (plan, snapshot) = loop {
         // The witness first: a relay that reads the slot moves both, and what looks like a gap may be none at the next look.
-        let (witness, snapshot) = witness_of(config, newest_progress(&kafka_options, slot).await?)?;
+        let (witness, snapshot) = witness_of(config, &options, newest_progress(&kafka_options, slot).await?)?;
         let (plan, is_busy) = plan_for(config, &options, &session, witness).await?;
         if plan.as_ref().is_ok_and(|plan| !plan.needed) || !is_busy || begun.elapsed() > READERS_END_WITHIN {
             break (plan?, snapshot);
@@ -188,7 +192,7 @@ async fn carry_out(
     if options.act {
         let (opened, progress) = open_sink(config).await?;
         sink = Some(opened);
-        let (witness, newest) = witness_of(config, progress)?;
+        let (witness, newest) = witness_of(config, options, progress)?;
         snapshot = newest;
         plan = plan_for(config, options, &session, witness).await?.0?;
     }
@@ -231,21 +235,29 @@ async fn open_sink(config: &Config) -> Result<(Kafka, Option<Bytes>), PipelineEr
     Ok((sink, progress.map(|progress| progress.value)))
 }
 
-/// The progress record.
-fn witness_of(config: &Config, value: Option<Bytes>) -> Result<(Record, Option<SnapshotProgress>), PipelineError> {
+/// The progress record, and what it says of a snapshot; nothing if there need not be one.
+fn witness_of(
+    config: &Config,
+    options: &Options,
+    value: Option<Bytes>,
+) -> Result<(Option<Record>, Option<SnapshotProgress>), PipelineError> {
     let (slot, topic) = (&config.source.slot, &config.kafka.progress_topic);
     let setup = |context: String| PipelineError::new(End::Sink, Kind::Setup, context);
     let Some(value) = value else {
+        if options.may_lack_record {
+            return Ok((None, None));
+        }
         return Err(setup(format!("topic {topic:?} has no progress record of slot {slot:?}")).with_help(
             "Correct kafka.progress_topic or source.slot. If nothing was ever delivered through the slot, or the record is lost, \
              `postrider init --backlog publish` makes a slot that begins with every row of the outbox.",
         ));
     };
-    Record::parse_whole(&value).map_err(|error| {
+    let (record, snapshot) = Record::parse_whole(&value).map_err(|error| {
         setup(format!("the progress record of slot {slot:?} cannot be read"))
             .because(error)
             .with_help("Is another program writing to the progress topic? Give each its own [kafka] progress_topic.")
-    })
+    })?;
+    Ok((Some(record), snapshot))
 }
 
 async fn session(config: &Config, options: &Options) -> Result<Recovery, SlotsError> {
@@ -258,7 +270,7 @@ async fn plan_for(
     config: &Config,
     options: &Options,
     session: &Recovery,
-    witness: Record,
+    witness: Option<Record>,
 ) -> Result<(Result<Plan, SlotsError>, bool), Error> {
     let outboxes: Vec<slots::Outbox> = config.outboxes.iter().filter_map(|outbox| bridged(outbox, options)).collect();
     let capture = config.capture.as_ref().map(|capture| capture.publication.clone());
@@ -268,6 +280,7 @@ async fn plan_for(
     let is_leased = look.lease.is_some() && !options.holds_lease;
     let is_busy = is_leased || look.slot.as_ref().is_some_and(|slot| slot.reader.is_some());
     let (identity, history) = identify(postgres::options(&config.postgres, true)).await?;
+    let witness = witness.unwrap_or_else(|| Record::fresh(&identity, identity.flushed));
     let prefixes = config.outboxes.iter().filter_map(|outbox| outbox.message_prefix.clone()).collect();
     Ok((Plan::new(&config.source.slot, options, witness, look, (identity, history), prefixes), is_busy))
 }

@@ -140,6 +140,19 @@ impl Reachability {
                 });
             }
         }
+        self.judge(outage);
+    }
+
+    /// Messages have been waiting for some seconds, and there is no connection to any broker.
+    pub(crate) fn cut_off(&self) {
+        let mut outage = self.lock();
+        outage.all_down = true;
+        outage.cause.get_or_insert_with(|| "there is no connection to any broker".to_owned());
+        self.judge(outage);
+    }
+
+    /// Tells an outage that it is one.
+    fn judge(&self, mut outage: MutexGuard<'_, Outage>) {
         self.doubtful.store(true, Ordering::Relaxed);
         if outage.all_down && outage.diagnosis.is_some_and(|diagnosis| diagnosis.certain) {
             self.refused.notify_one();
@@ -189,6 +202,19 @@ mod tests {
         reachability.reached();
         assert_eq!(metrics.kafka.reachable.get(), 1);
         assert_eq!(reachability.last_trouble(), "");
+    }
+
+    #[test]
+    fn messages_that_wait_without_a_connection_are_an_outage_whatever_was_told_before() {
+        let (reachability, metrics) = reachability();
+        reachability.troubled(&FAILED, "broker:9092/1: connection refused");
+        reachability.cut_off();
+        assert_eq!(metrics.kafka.reachable.get(), 0);
+        assert_eq!(reachability.last_trouble(), "broker:9092/1: connection refused");
+        reachability.reached();
+        reachability.cut_off();
+        assert_eq!(metrics.kafka.reachable.get(), 0);
+        assert_eq!(reachability.last_trouble(), "there is no connection to any broker");
     }
 
     #[test]

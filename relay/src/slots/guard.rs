@@ -67,7 +67,8 @@ pub struct Released(Arc<AtomicBool>);
 
 impl Released {
     /// Whether it has, and nobody has made it anew since.
-    fn is_so(&self) -> bool {
+    #[must_use]
+    pub fn is_so(&self) -> bool {
         self.0.load(Ordering::SeqCst)
     }
 

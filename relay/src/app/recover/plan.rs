@@ -62,7 +62,7 @@ impl Plan {
             }
         }
         let exact = standing.horizon.filter(|_| standing.same_history);
-        let suspects = suspects(options, exact, witness.horizon);
+        let suspects = suspects(options, standing.same_history, exact, witness.horizon);
         let kept = confirmed.filter(|_| look.tables.is_empty() && !options.anew);
         Ok(Self {
             needed,
@@ -94,7 +94,7 @@ impl Plan {
     /// From when on events may be missing, in milliseconds since 1970, if the witness tells.
     pub(super) fn missing_since_ms(&self) -> Option<i64> {
         match self.suspects.same_history {
-            true => self.witness.horizon.map(|horizon| horizon.time_ms),
+            true => self.witness.horizon.map(|horizon| horizon.time_ms).or(self.suspects.from_ms),
             false => self.suspects.from_ms,
         }
     }
@@ -148,7 +148,7 @@ impl Plan {
         };
         let mut report = Report::new(&self.slot, self.needed, &self.why, self.slot_was, witness);
         report.history = if self.same_history { "same" } else { "other" };
-        report.rows_since = self.suspects.from_ms.filter(|_| !self.suspects.same_history).map(iso8601);
+        report.rows_since = self.suspects.from_ms.map(iso8601);
         if self.needed {
             let to = (self.identity.flushed.to_string(), iso8601(now()));
             let mend = match (self.reads_again(snapshot), self.snapshot) {
@@ -181,9 +181,12 @@ fn why(slot: &str, options: &Options, look: &Look, trouble: Option<&PipelineErro
 }
 
 /// Which rows may be missing. Without a horizon, or a moment that a person names, nothing is known of any row.
-fn suspects(options: &Options, exact: Option<Horizon>, written: Option<Horizon>) -> Suspects {
+fn suspects(options: &Options, same_history: bool, exact: Option<Horizon>, written: Option<Horizon>) -> Suspects {
     if let Some(horizon) = exact {
         return Suspects { below: Some(horizon.below), same_history: true, from_ms: None };
+    }
+    if same_history && written.is_none() {
+        return Suspects { below: None, same_history, from_ms: options.since_ms };
     }
     let margin = i64::try_from(options.margin.as_millis()).unwrap_or(i64::MAX);
     let since = options.since_ms.or(written.map(|horizon| horizon.time_ms.saturating_sub(margin)));

@@ -82,6 +82,7 @@ impl Recover {
             order: self.order,
             block_ms_max: self.block_ms_max,
             holds_lease: false,
+            may_lack_record: false,
         };
         let report = block_on(async {
             recover(&config, options).await.map_err(|error| match error {

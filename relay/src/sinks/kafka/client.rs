@@ -51,7 +51,9 @@ impl ClientContext for ProducerEvents {
     }
 
     fn stats_raw(&self, statistics: &[u8]) {
-        self.wire.report(statistics);
+        if self.wire.report(statistics) {
+            self.reachability.cut_off();
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -24,18 +24,27 @@ struct Counted {
     sent_bytes: u64,
     connects: u64,
     retries: u64,
+    /// Messages waited, and no broker was connected.
+    cut_off: bool,
 }
 
 /// The part of a report that is looked at.
 #[derive(Debug, Deserialize)]
 struct Report {
     tx_bytes: u64,
+    /// Messages that are not acknowledged yet.
+    #[serde(default)]
+    msg_cnt: u64,
     #[serde(default)]
     brokers: HashMap<String, Broker>,
 }
 
 #[derive(Debug, Deserialize)]
 struct Broker {
+    #[serde(default)]
+    source: String,
+    #[serde(default)]
+    state: String,
     #[serde(default)]
     connects: u64,
     #[serde(default)]
@@ -56,16 +65,21 @@ impl Wire {
         Self { metrics, counted: Mutex::default() }
     }
 
-    /// Takes a report over.
-    pub(super) fn report(&self, json: &[u8]) {
+    /// Takes a report over. Says whether messages wait while no broker is connected, in this report and in the one before:
+    /// there are orders of events after which librdkafka never tells that all brokers are down.
+    pub(super) fn report(&self, json: &[u8]) -> bool {
         let report: Report = match serde_json::from_slice(json) {
             Ok(report) => report,
-            Err(error) => return debug!(%error, "librdkafka's statistics cannot be read"),
+            Err(error) => {
+                debug!(%error, "librdkafka's statistics cannot be read");
+                return false;
+            }
         };
         let now = Counted {
             sent_bytes: report.tx_bytes,
             connects: report.brokers.values().map(|broker| broker.connects).sum(),
             retries: report.brokers.values().map(|broker| broker.txretries).sum(),
+            cut_off: report.msg_cnt > 0 && !report.brokers.values().any(Broker::is_connected),
         };
         let mut counted = self.counted.lock().unwrap_or_else(PoisonError::into_inner);
         let before = std::mem::replace(&mut *counted, now);
@@ -75,6 +89,14 @@ impl Wire {
         kafka.retries.inc_by(now.retries.saturating_sub(before.retries));
         let slowest_us = report.brokers.values().map(|broker| broker.rtt.avg).max().unwrap_or(0);
         kafka.round_trip_seconds.set(slowest_us as f64 / 1e6);
+        now.cut_off && before.cut_off
+    }
+}
+
+impl Broker {
+    /// What librdkafka keeps for itself counts as connected at all times.
+    fn is_connected(&self) -> bool {
+        self.source != "internal" && matches!(self.state.as_str(), "UP" | "UPDATE")
     }
 }
 
@@ -101,5 +123,21 @@ mod tests {
         // A producer that was started anew counts from zero.
         Wire::new(Arc::clone(&metrics)).report(report(40, 1).as_bytes());
         assert_eq!((kafka.sent_bytes.get(), kafka.connects.get()), (290, 3));
+    }
+
+    #[test]
+    fn messages_that_wait_for_a_connection_over_two_reports_are_cut_off() {
+        let wire = Wire::new(Metrics::new());
+        let report = |messages: u64, state: &str| {
+            let brokers = format!(
+                r#"{{"b:9092/1":{{"source":"learned","state":"{state}"}},"":{{"source":"internal","state":"UP"}}}}"#
+            );
+            wire.report(format!(r#"{{"tx_bytes":0,"msg_cnt":{messages},"brokers":{brokers}}}"#).as_bytes())
+        };
+        assert!(!report(7, "DOWN"), "it may just have been lost");
+        assert!(report(7, "TRY_CONNECT"));
+        assert!(!report(7, "UP"));
+        assert!(!report(0, "DOWN"));
+        assert!(!report(0, "DOWN"), "nothing needs a connection");
     }
 }

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use crate::pipeline::{Position, Progress};
 use crate::postgres::lsn::{CommitLsn, EndLsn};
+use crate::postgres::replication::SystemIdentity;
 use crate::sources::snapshot::SnapshotProgress;
 use crate::sources::snapshot::requests::Mark;
 use crate::sources::wal::horizon::{Horizon, HorizonText};
@@ -47,6 +48,24 @@ pub struct Record {
 }
 
 impl Record {
+    /// That nothing was delivered yet of a slot on this server, which is read from `end_lsn` on.
+    #[must_use]
+    pub fn fresh(server: &SystemIdentity, end_lsn: EndLsn) -> Self {
+        Self {
+            system_id: server.system_id,
+            timeline: server.timeline,
+            epoch: 1,
+            commit_lsn: CommitLsn::ZERO,
+            ordinal: 0,
+            messages: false,
+            end_lsn,
+            publications: 0,
+            alone_until: EndLsn::ZERO,
+            horizon: None,
+            polled: false,
+        }
+    }
+
     /// Whether the row change `ordinal` of the transaction `commit_lsn` was delivered before.
     #[must_use]
     pub fn covers(&self, commit_lsn: CommitLsn, ordinal: u64) -> bool {

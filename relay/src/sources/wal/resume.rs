@@ -32,19 +32,8 @@ pub(super) struct Facts<'a> {
 
 /// Decides the record to go on from. Its `end_lsn` is what START_REPLICATION is given.
 pub(super) fn resume(facts: &Facts<'_>, witness: Option<&Record>) -> Result<Record, Error> {
-    let fresh = Record {
-        system_id: facts.identity.system_id,
-        timeline: facts.identity.timeline,
-        epoch: 1,
-        commit_lsn: CommitLsn::ZERO,
-        ordinal: 0,
-        messages: false,
-        end_lsn: facts.confirmed,
-        publications: facts.publications,
-        alone_until: facts.alone_until,
-        horizon: None,
-        polled: false,
-    };
+    let Facts { publications, alone_until, .. } = *facts;
+    let fresh = Record { publications, alone_until, ..Record::fresh(facts.identity, facts.confirmed) };
     // Without a witness nothing was confirmed by us, since a record is durable before its LSN is confirmed.
     let Some(witness) = witness else { return Ok(fresh) };
     let recounted = witness.publications != 0 && witness.publications != facts.publications;
@@ -52,10 +41,7 @@ pub(super) fn resume(facts: &Facts<'_>, witness: Option<&Record>) -> Result<Reco
         None if witness.polled && !facts.accept_gap => Err(polled(facts.slot)),
         // The numbers of the changes that are still to come would mean others.
         None if recounted && witness.is_half() => Err(half(facts.slot, witness)),
-        None => {
-            let Facts { publications, alone_until, .. } = *facts;
-            Ok(Record { timeline: facts.identity.timeline, publications, alone_until, polled: false, ..*witness })
-        }
+        None => Ok(Record { timeline: facts.identity.timeline, publications, alone_until, polled: false, ..*witness }),
         // LSNs may start anew after a recovery: the epoch keeps positions growing.
         // What lies between was delivered by polling: whoever made the slot since had to say what becomes of the rest.
         Some(_) if facts.accept_gap || witness.polled => {
