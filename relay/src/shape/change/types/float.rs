@@ -55,6 +55,14 @@ fn lay_out(text: &[u8], width: Width, out: &mut Vec<u8>) -> Result<(), Misfit> {
         return Ok(());
     }
     let digits = Digits::read(text).ok_or(Misfit::NotOfType)?;
+    let most = match width {
+        Width::Single => 39,
+        Width::Double => 309,
+    };
+    // What no reader of JSON could hold is no number of that type either.
+    if digits.exponent >= most && is_beyond(text, width) {
+        return Err(Misfit::NotOfType);
+    }
     // Java prints two digits at least, and rounds to them where one would do: of the smallest numbers the second is no zero.
     let least = match width {
         Width::Single => -40,
@@ -70,6 +78,15 @@ fn lay_out(text: &[u8], width: Width, out: &mut Vec<u8>) -> Result<(), Misfit> {
     }
     digits.layout(out);
     Ok(())
+}
+
+/// Whether the nearest number of that width is an infinite one.
+fn is_beyond(text: &[u8], width: Width) -> bool {
+    let Ok(text) = str::from_utf8(text) else { return true };
+    match width {
+        Width::Single => text.parse::<f32>().is_ok_and(f32::is_infinite),
+        Width::Double => text.parse::<f64>().is_ok_and(f64::is_infinite),
+    }
 }
 
 /// Appends the double nearest to a decimal number of any length, in plain digits or with an exponent.
@@ -274,10 +291,19 @@ mod tests {
             "1 ",
             "--1",
             "1e99999",
+            "7e777",
+            "-1.8e308",
             "1e00000000000000000001",
         ] {
             assert_eq!(write(wrong.as_bytes(), Width::Double, &mut Vec::new()), Err(Misfit::NotOfType), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_largest_numbers_of_a_width_are_numbers_and_larger_ones_are_not() {
+        let is_number = |text: &str, width| write(text.as_bytes(), width, &mut Vec::new()).is_ok();
+        assert!(is_number("1.7976931348623157e+308", Width::Double) && is_number("-3.4028235e+38", Width::Single));
+        assert!(!is_number("1.8e+308", Width::Double) && !is_number("3.5e+38", Width::Single));
     }
 
     #[test]
