@@ -69,15 +69,6 @@ fn repeated(reader: &TopicReader) -> u64 {
     (reader.count() - reader.ids().len()) as u64
 }
 
-/// What the newest progress record says of the table: below which transaction everything is delivered.
-async fn delivered_below(site: &Site) -> Option<u64> {
-    let progress = TopicReader::start(site.bootstrap(), [(site.topics().progress().to_owned(), 0)]);
-    progress.read_to_the_end().await;
-    let newest = progress.records().into_iter().next_back()?.value?;
-    let record: Value = serde_json::from_slice(&newest).expect("a record is JSON");
-    record["horizon"]["delivered_below"].as_str()?.parse().ok()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_writer_that_commits_late_is_never_counted_as_delivered() {
     let site = Site::new("horizon").await;
@@ -91,7 +82,7 @@ async fn a_writer_that_commits_late_is_never_counted_as_delivered() {
     let below = until("samples were passed", PATIENCE, async || {
         n += 1;
         write(&site, "early", n, n).await;
-        delivered_below(&site).await
+        site.delivered_below().await
     })
     .await;
     assert!(below <= xid, "{below} counts {xid}, which is open");
@@ -100,7 +91,7 @@ async fn a_writer_that_commits_late_is_never_counted_as_delivered() {
     until("the horizon passes it", PATIENCE, async || {
         n += 1;
         write(&site, "early", n, n).await;
-        delivered_below(&site).await.filter(|below| *below > xid)
+        site.delivered_below().await.filter(|below| *below > xid)
     })
     .await;
     let reader = site.reader();

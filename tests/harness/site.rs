@@ -229,6 +229,15 @@ impl Site {
         row.get::<_, i64>(0).unsigned_abs()
     }
 
+    /// Below which transaction everything is delivered, as the newest progress record says.
+    pub async fn delivered_below(&self) -> Option<u64> {
+        let progress = TopicReader::start(self.bootstrap(), [(self.topics().progress().to_owned(), 0)]);
+        progress.read_to_the_end().await;
+        let newest = progress.records().into_iter().next_back()?.value?;
+        let record: serde_json::Value = serde_json::from_slice(&newest).expect("a record is JSON");
+        record["horizon"]["delivered_below"].as_str()?.parse().ok()
+    }
+
     /// The backend that reads the slot, and when it started; none while nobody does.
     pub async fn walsender(&self) -> Option<(i32, String)> {
         let sql = "select pid, backend_start::text from pg_stat_replication where pid = \

@@ -4,6 +4,7 @@ pub(crate) mod diagnosis;
 pub(crate) mod events;
 pub mod held;
 pub mod ledger;
+pub(crate) mod patience;
 pub(crate) mod reachability;
 pub(crate) mod security;
 pub(crate) mod token;

@@ -13,6 +13,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
+use crate::kafka::patience::Patience;
 use crate::pipeline::message::MessageRef;
 use crate::pipeline::{End, Error, Kind};
 use crate::sinks::kafka::client::ProducerEvents;
@@ -196,19 +197,32 @@ impl Drop for Producer {
 
 /// Waits until a broker answered, at most `timeout`. Blocks.
 pub(super) fn reaches_a_broker(producer: &BaseProducer<ProducerEvents>, timeout: Duration) -> bool {
-    producer.client().fetch_cluster_id(timeout).is_some()
+    let unanswered = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+    patiently(timeout, |question| producer.client().fetch_cluster_id(question).ok_or(unanswered.clone())).is_ok()
 }
 
 /// Connects to the brokers that matter and has them number the producer, which both happens when metadata is asked for.
 /// What fails here shows when it is needed. `topic` must exist: asking for one that does not creates it. Blocks.
 pub(super) fn warm_up(producer: &BaseProducer<ProducerEvents>, topic: &str, timeout: Duration) {
-    if let Err(error) = producer.client().fetch_metadata(Some(topic), timeout) {
+    if let Err(error) = patiently(timeout, |question| producer.client().fetch_metadata(Some(topic), question)) {
         debug!(%error, topic, "the producer is not warmed up");
     }
 }
 
 /// Where the progress topic ends, transactions that are open in it included; none if nobody says. Blocks.
 pub(super) fn end_of(producer: &BaseProducer<ProducerEvents>, topic: &str, timeout: Duration) -> Option<i64> {
-    let bounds = producer.client().fetch_watermarks(topic, PARTITION, timeout);
+    let bounds = patiently(timeout, |question| producer.client().fetch_watermarks(topic, PARTITION, question));
     bounds.inspect_err(|error| debug!(%error, topic, "where the topic ends is not known")).ok().map(|(_, end)| end)
+}
+
+/// Asks until there is an answer or a failure, at most for `timeout`.
+fn patiently<T>(timeout: Duration, mut ask: impl FnMut(Duration) -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    let mut patience = Patience::until(std::time::Instant::now() + timeout);
+    loop {
+        match ask(patience.question()) {
+            Err(error)
+                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) && !patience.is_over() => {}
+            outcome => return outcome,
+        }
+    }
 }

@@ -16,6 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, info};
 
 use crate::kafka::events::ReaderEvents;
+use crate::kafka::patience::Patience;
 use crate::kafka::reachability::Reachability;
 use crate::pipeline::{End, Error, Kind, Progress};
 use crate::sinks::kafka::options::KafkaOptions;
@@ -81,11 +82,12 @@ impl Reader {
     /// Whether the topic exists. Fails if no broker answers in time. Blocks.
     pub(super) fn topic_exists(&self) -> Result<bool, Error> {
         let topic = &self.options.progress_topic;
+        let mut patience = Patience::until(self.deadline);
         let metadata = loop {
-            match self.consumer().fetch_metadata(Some(topic), self.remaining()) {
+            match self.consumer().fetch_metadata(Some(topic), patience.question()) {
                 Ok(metadata) => break metadata,
                 // A connection that just failed is tried again, unless it is known that this will not help.
-                Err(_) if !self.is_refused() && Instant::now() < self.deadline => {
+                Err(_) if !self.is_refused() && !patience.is_over() => {
                     std::thread::sleep(ASK_AGAIN);
                 }
                 Err(error) => return Err(self.unavailable("no kafka broker answers", &error)),
@@ -166,10 +168,11 @@ impl Reader {
     /// The first offset and the one after the last. A topic that was just created, or has just moved, may have no leader
     /// that knows of it yet.
     fn bounds(&self) -> Result<(i64, i64), Error> {
+        let mut patience = Patience::until(self.deadline);
         loop {
-            match self.consumer().fetch_watermarks(&self.options.progress_topic, PARTITION, self.remaining()) {
+            match self.consumer().fetch_watermarks(&self.options.progress_topic, PARTITION, patience.question()) {
                 Ok(bounds) => return Ok(bounds),
-                Err(error) if Instant::now() < self.deadline && !is_final(&error) => {
+                Err(error) if !patience.is_over() && !is_final(&error) => {
                     debug!(%error, "asking for the progress topic's offsets again");
                     std::thread::sleep(ASK_AGAIN);
                 }
@@ -178,8 +181,22 @@ impl Reader {
         }
     }
 
-    /// Reads the offsets from `start` up to `end`.
+    /// Reads the offsets from `start` up to `end`, from the beginning again when nothing comes.
     fn read(&self, key: &[u8], start: i64, end: i64) -> Result<Window, Error> {
+        let mut patience = Patience::until(self.deadline);
+        loop {
+            match self.try_read(key, start, end, patience.question())? {
+                Some(window) => return Ok(window),
+                None if patience.is_over() => {
+                    return Err(self.unreadable(&KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)));
+                }
+                None => debug!(start, end, "reading progress from the beginning again"),
+            }
+        }
+    }
+
+    /// The same, once; nothing if nothing comes for so long.
+    fn try_read(&self, key: &[u8], start: i64, end: i64, silence: Duration) -> Result<Option<Window>, Error> {
         let mut assignment = TopicPartitionList::with_capacity(1);
         assignment
             .add_partition_offset(&self.options.progress_topic, PARTITION, Offset::Offset(start))
@@ -187,12 +204,10 @@ impl Reader {
             .map_err(|error| self.unreadable(&error))?;
         let mut found = Window::Absent;
         loop {
-            match self.consumer().poll(self.remaining()) {
-                None => {
-                    return Err(self.unreadable(&KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut)));
-                }
+            match self.consumer().poll(silence) {
+                None => return Ok(None),
                 // Compaction and transaction markers leave offsets without a record, so that often only this tells the end.
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(found),
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(Some(found)),
                 // Troubles with connections pass or reach the deadline; the log tells them.
                 Some(Err(error)) if self.deadline > Instant::now() && !is_final(&error) => {
                     debug!(%error, "reading progress goes on");
@@ -200,13 +215,13 @@ impl Reader {
                 Some(Err(error)) => return Err(self.unreadable(&error)),
                 Some(Ok(record)) => {
                     if record.offset() >= end {
-                        return Ok(found);
+                        return Ok(Some(found));
                     }
                     if record.key() == Some(key) {
                         found = self.newer(found, key, record.payload());
                     }
                     if record.offset() + 1 == end {
-                        return Ok(found);
+                        return Ok(Some(found));
                     }
                 }
             }
@@ -246,11 +261,6 @@ impl Reader {
     /// Whether waiting cannot help.
     fn is_refused(&self) -> bool {
         self.reachability.diagnosis().is_some_and(|diagnosis| diagnosis.certain)
-    }
-
-    fn remaining(&self) -> Duration {
-        // At least one look: librdkafka takes zero for "do not wait at all".
-        self.deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
     }
 
     fn unavailable(&self, what: &str, error: &KafkaError) -> Error {

@@ -12,6 +12,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::{info, warn};
 
 use crate::kafka::events::ReaderEvents;
+use crate::kafka::patience::Patience;
 use crate::kafka::reachability::Reachability;
 use crate::pipeline::{End, Error, Kind};
 use crate::sources::kafka::events::ConsumerEvents;
@@ -21,9 +22,6 @@ use crate::telemetry::Metrics;
 
 /// How long to wait before asking a broker again.
 const ASK_AGAIN: Duration = Duration::from_millis(20);
-
-/// How long one question waits at first, and at last: between two of them the client tells what is wrong.
-const QUESTION: (Duration, Duration) = (Duration::from_millis(300), Duration::from_secs(5));
 
 /// How long it takes at most to hand a token over.
 const TOKEN_HANDOVER: Duration = Duration::from_millis(20);
@@ -127,17 +125,16 @@ fn partitions_of(
     deadline: Instant,
 ) -> Result<Option<usize>, Error> {
     let is_refused = || reachability.diagnosis().is_some_and(|diagnosis| diagnosis.certain);
-    let mut patience = QUESTION.0;
+    let mut patience = Patience::until(deadline);
     loop {
-        let metadata = match client.fetch_metadata(Some(topic), remaining(deadline).min(patience)) {
+        let metadata = match client.fetch_metadata(Some(topic), patience.question()) {
             Ok(metadata) => metadata,
             Err(error) => {
                 drop(client.poll(ASK_AGAIN));
                 // A connection that just failed is tried again, unless it is known that this will not help.
-                if is_refused() || Instant::now() >= deadline {
+                if is_refused() || patience.is_over() {
                     return Err(unavailable(options, reachability, &error));
                 }
-                patience = (patience * 2).min(QUESTION.1);
                 continue;
             }
         };
@@ -146,7 +143,7 @@ fn partitions_of(
             None => return Ok(Some(found.partitions().len())),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => return Ok(None),
             // It is being created.
-            Some(RDKafkaErrorCode::LeaderNotAvailable) if Instant::now() < deadline => thread::sleep(ASK_AGAIN),
+            Some(RDKafkaErrorCode::LeaderNotAvailable) if !patience.is_over() => thread::sleep(ASK_AGAIN),
             Some(code) => {
                 let (kind, help) = match code {
                     RDKafkaErrorCode::TopicAuthorizationFailed => (Kind::Setup, grant("topic", topic)),
@@ -158,11 +155,6 @@ fn partitions_of(
             }
         }
     }
-}
-
-fn remaining(deadline: Instant) -> Duration {
-    // At least one look: librdkafka takes zero for "do not wait at all".
-    deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
 }
 
 fn unavailable(options: &KafkaSourceOptions, reachability: &Reachability, error: &KafkaError) -> Error {
