@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, NoTls, Statement};
 use xtask::services::Postgres;
 
 use crate::database::socket;
@@ -211,7 +211,7 @@ async fn write(shared: Arc<Shared>, writer: u64) -> Vec<Stamp> {
     let own: Vec<u64> = (first_key..first_key + keys).filter(|key| key % writers == writer).collect();
     let (mut numbers, mut written) = (vec![0_u64; own.len()], Vec::new());
     let mut random = Random::new(writer);
-    let mut client = None;
+    let mut session = None;
     while !shared.stop.load(Ordering::SeqCst) && !own.is_empty() {
         shared.pace.wait_for(1).await;
         shared.busy.fetch_add(1, Ordering::SeqCst);
@@ -219,36 +219,43 @@ async fn write(shared: Arc<Shared>, writer: u64) -> Vec<Stamp> {
             let place = random.below(own.len() as u64) as usize;
             numbers[place] += 1;
             let stamp = Stamp { key: own[place], n: numbers[place] };
-            match insert_one(&shared, &mut client, &insert, stamp).await {
+            match insert_one(&shared, &mut session, &insert, stamp).await {
                 Some(()) => {
                     written.push(stamp);
                     shared.committed.fetch_add(1, Ordering::Relaxed);
                 }
-                None => client = None,
+                None => session = None,
             }
         }
         shared.busy.fetch_sub(1, Ordering::SeqCst);
-        if client.is_none() {
+        if session.is_none() {
             tokio::time::sleep(AGAIN).await;
         }
     }
     written
 }
 
+/// A session with the one statement that it is for: prepared once, as a service's driver does it.
+struct Session {
+    client: Client,
+    insert: Statement,
+}
+
 /// Commits one event; `None` if it is not known to be committed.
-async fn insert_one(shared: &Shared, client: &mut Option<Client>, insert: &str, stamp: Stamp) -> Option<()> {
-    if client.as_ref().is_none_or(Client::is_closed) {
+async fn insert_one(shared: &Shared, session: &mut Option<Session>, insert: &str, stamp: Stamp) -> Option<()> {
+    if session.as_ref().is_none_or(|session| session.client.is_closed()) {
         let server = shared.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        *client = tokio::time::timeout(STATEMENT_MAX, connect(&server, &shared.database)).await.ok()?;
+        *session = tokio::time::timeout(STATEMENT_MAX, connect(&server, &shared.database, insert)).await.ok()?;
     }
+    let Session { client, insert } = session.as_ref()?;
     let (key, n) = (i64::try_from(stamp.key).ok()?, i64::try_from(stamp.n).ok()?);
     let name = format!("key-{key}");
     let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&name, &key, &n];
-    let done = tokio::time::timeout(STATEMENT_MAX, client.as_ref()?.execute(insert, &parameters)).await;
+    let done = tokio::time::timeout(STATEMENT_MAX, client.execute(insert, &parameters)).await;
     matches!(done, Ok(Ok(1))).then_some(())
 }
 
-async fn connect(server: &Postgres, database: &str) -> Option<Client> {
+async fn connect(server: &Postgres, database: &str, insert: &str) -> Option<Session> {
     let mut config = tokio_postgres::Config::new();
     match socket(server) {
         Some(folder) => config.host_path(folder),
@@ -257,7 +264,8 @@ async fn connect(server: &Postgres, database: &str) -> Option<Client> {
     config.port(server.port).user(&server.user).password(&server.password).dbname(database);
     let (client, connection) = config.application_name("service").connect(NoTls).await.ok()?;
     tokio::spawn(async move { connection.await.ok() });
-    Some(client)
+    let insert = client.prepare(insert).await.ok()?;
+    Some(Session { client, insert })
 }
 
 #[cfg(test)]
