@@ -37,6 +37,9 @@ pub struct Options {
     /// Events a second that services write
     #[arg(long)]
     pub rate: Option<u64>,
+    /// How many events a service writes in one transaction, where the drill polls (1)
+    #[arg(long)]
+    pub together: Option<u64>,
     /// How long the drill lasts, in seconds
     #[arg(long)]
     pub seconds: Option<u64>,

@@ -147,8 +147,14 @@ struct Steady {
 
 /// Writes at a steady rate; in the middle of it a transaction stays open for a while.
 async fn steady(scene: &Scene, client: &Client, ledger: &Ledger, options: &Options, screen: &Screen) -> Result<Steady> {
-    let load =
-        Load { rate: options.rate.unwrap_or(RATE), keys: KEYS, writers: 8, first_key: 1_000_000, ..Load::default() };
+    let load = Load {
+        rate: options.rate.unwrap_or(RATE),
+        keys: KEYS,
+        writers: 8,
+        together: options.together.unwrap_or(1).max(1),
+        first_key: 1_000_000,
+        ..Load::default()
+    };
     let rate = load.rate;
     let open_for = Duration::from_secs(options.seconds.unwrap_or(60));
     let warm_up = Duration::from_secs(5);

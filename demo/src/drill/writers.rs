@@ -87,6 +87,8 @@ pub struct Load {
     pub first_key: u64,
     /// Writers at once.
     pub writers: u64,
+    /// Events of a key that are written in one transaction, each with the next number.
+    pub together: u64,
     /// The aggregate type of all events.
     pub aggregate_type: &'static str,
     /// The outbox table.
@@ -100,6 +102,7 @@ impl Default for Load {
             keys: 1000,
             first_key: 0,
             writers: 4,
+            together: 1,
             aggregate_type: "order",
             table: "public.outbox_events",
         }
@@ -203,26 +206,27 @@ impl Writers {
 
 /// One writer: numbers of a key rise, also after a commit whose outcome it never learned.
 async fn write(shared: Arc<Shared>, writer: u64) -> Vec<Stamp> {
-    let Load { keys, first_key, writers, aggregate_type, table, .. } = shared.load;
+    let Load { keys, first_key, writers, aggregate_type, table, together, .. } = shared.load;
     let insert = format!(
         "insert into {table} (aggregate_type, aggregate_id, event_type, payload) \
-         values ('{aggregate_type}', $1, 'Happened', jsonb_build_object('k', $2::bigint, 'n', $3::bigint))"
+         select '{aggregate_type}', $1, 'Happened', jsonb_build_object('k', $2::bigint, 'n', n) \
+         from generate_series($3::bigint, $3 + {together} - 1) n"
     );
     let own: Vec<u64> = (first_key..first_key + keys).filter(|key| key % writers == writer).collect();
     let (mut numbers, mut written) = (vec![0_u64; own.len()], Vec::new());
     let mut random = Random::new(writer);
     let mut session = None;
     while !shared.stop.load(Ordering::SeqCst) && !own.is_empty() {
-        shared.pace.wait_for(1).await;
+        shared.pace.wait_for(together).await;
         shared.busy.fetch_add(1, Ordering::SeqCst);
         if !shared.hold.load(Ordering::SeqCst) {
             let place = random.below(own.len() as u64) as usize;
-            numbers[place] += 1;
-            let stamp = Stamp { key: own[place], n: numbers[place] };
-            match insert_one(&shared, &mut session, &insert, stamp).await {
+            let first = Stamp { key: own[place], n: numbers[place] + 1 };
+            numbers[place] += together;
+            match insert_some(&shared, &mut session, &insert, first).await {
                 Some(()) => {
-                    written.push(stamp);
-                    shared.committed.fetch_add(1, Ordering::Relaxed);
+                    written.extend((first.n..first.n + together).map(|n| Stamp { n, ..first }));
+                    shared.committed.fetch_add(together, Ordering::Relaxed);
                 }
                 None => session = None,
             }
@@ -241,18 +245,18 @@ struct Session {
     insert: Statement,
 }
 
-/// Commits one event; `None` if it is not known to be committed.
-async fn insert_one(shared: &Shared, session: &mut Option<Session>, insert: &str, stamp: Stamp) -> Option<()> {
+/// Commits the events of one transaction, from this one on; `None` if they are not known to be committed.
+async fn insert_some(shared: &Shared, session: &mut Option<Session>, insert: &str, first: Stamp) -> Option<()> {
     if session.as_ref().is_none_or(|session| session.client.is_closed()) {
         let server = shared.server.lock().unwrap_or_else(PoisonError::into_inner).clone();
         *session = tokio::time::timeout(STATEMENT_MAX, connect(&server, &shared.database, insert)).await.ok()?;
     }
     let Session { client, insert } = session.as_ref()?;
-    let (key, n) = (i64::try_from(stamp.key).ok()?, i64::try_from(stamp.n).ok()?);
+    let (key, n) = (i64::try_from(first.key).ok()?, i64::try_from(first.n).ok()?);
     let name = format!("key-{key}");
     let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&name, &key, &n];
     let done = tokio::time::timeout(STATEMENT_MAX, client.execute(insert, &parameters)).await;
-    matches!(done, Ok(Ok(1))).then_some(())
+    matches!(done, Ok(Ok(rows)) if rows == shared.load.together).then_some(())
 }
 
 async fn connect(server: &Postgres, database: &str, insert: &str) -> Option<Session> {

@@ -22,6 +22,12 @@ const ROWS_AT_ONCE: usize = 2_000;
 /// Rows that a slot delivered and that are noted at once.
 const BELOW_AT_ONCE: usize = 2_000;
 
+/// How many times as long as it took to note something the clerk rests, if there was little to be noted.
+const NOTE_SHARE: u32 = 2;
+
+/// How long it rests at most.
+const NOTE_REST_MAX: Duration = Duration::from_millis(50);
+
 /// A batch that is delivered.
 #[derive(Debug)]
 pub(super) struct Delivered {
@@ -74,7 +80,12 @@ impl Clerk {
                 count += next.rows.len();
                 batch.push(next);
             }
+            let began = Instant::now();
             self.note(&batch).await?;
+            if count < ROWS_AT_ONCE {
+                // Each statement ends with a commit: what is delivered meanwhile shares the next one.
+                tokio::time::sleep((began.elapsed() * NOTE_SHARE).min(NOTE_REST_MAX)).await;
+            }
         }
     }
 

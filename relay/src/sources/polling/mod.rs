@@ -142,6 +142,7 @@ impl Polling {
         let turn = shared.turn();
         let (reading_metrics, reading_shared) = (Arc::clone(&metrics), Arc::clone(&shared));
         let reader = Reader {
+            looked: Duration::ZERO,
             options: Arc::clone(&options),
             shared: reading_shared,
             metrics: reading_metrics,

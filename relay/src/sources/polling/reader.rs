@@ -26,6 +26,9 @@ pub(super) const PAGE_BYTES: usize = 1 << 20;
 /// How long a source without buckets waits before it looks whether it has one.
 const WITHOUT_BUCKETS: Duration = Duration::from_secs(1);
 
+/// How many times as long as the last look took the reader rests at least when it has found all there is.
+const LOOK_SHARE: u32 = 4;
+
 /// What the reader cut.
 #[derive(Debug)]
 pub(super) struct Cut {
@@ -66,6 +69,8 @@ pub(super) struct Reader {
     pub(super) shared: Arc<Shared>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) session: Session,
+    /// How long the last look took.
+    pub(super) looked: Duration,
     /// Told of notifications.
     pub(super) rung: Arc<Notify>,
     pub(super) routes: Vec<Route>,
@@ -123,6 +128,7 @@ impl Reader {
             } else {
                 drop(room);
             }
+            self.pace().await;
             self.rest(rest.take()).await;
         }
     }
@@ -132,6 +138,12 @@ impl Reader {
             route.begin_again(self.below);
         }
         self.metrics.polling.sweeps.inc();
+    }
+
+    /// Rests for several times as long as the look took, whatever happens: a server that is busy answers more slowly, and is then asked
+    /// less often, for more rows at once.
+    async fn pace(&self) {
+        tokio::time::sleep((self.looked * LOOK_SHARE).min(self.options.idle_max)).await;
     }
 
     /// Rests, unless something happens.
@@ -153,7 +165,8 @@ impl Reader {
             } else {
                 self.oldest(at).await?
             };
-            self.metrics.polling.look_seconds.observe(read_at.elapsed().as_secs_f64());
+            self.looked = read_at.elapsed();
+            self.metrics.polling.look_seconds.observe(self.looked.as_secs_f64());
             match self.cut(at, &rows, read_at)? {
                 Some(cut) => return Ok(Some((cut, more))),
                 // Nothing of this page is ours to publish; the next one may be.
