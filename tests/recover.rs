@@ -294,13 +294,12 @@ async fn a_server_restored_from_an_older_copy_goes_on_and_publishes_what_it_writ
 #[tokio::test(flavor = "multi_thread")]
 async fn the_range_of_captured_tables_is_named_and_they_are_read_again() {
     let site = Site::bare("recovercdc", &shared().postgres, &shared().kafka.bootstrap).await;
-    let told = |launch: Launch| site.capturing(launch);
     site.migrate();
     site.sql("create table items (id int primary key, name text)").await;
-    told(site.initialiser()).complete("init").expect(0, &[]);
+    site.capturing(site.initialiser()).complete("init").expect(0, &[]);
     site.create_topics().await;
     let items = TopicReader::start(site.bootstrap(), [(format!("{}.cdc.items", site.name()), 0)]);
-    let mut relay = told(site.relay()).start();
+    let mut relay = site.capturing(site.relay()).start();
     relay.ready().await;
     site.sql("insert into items values (1, 'one')").await;
     until("the change arrives", PATIENCE, async || (items.count() == 1).then_some(())).await;
@@ -308,17 +307,18 @@ async fn the_range_of_captured_tables_is_named_and_they_are_read_again() {
     drop_slot(&site).await;
     site.sql("update items set name = 'uno'; insert into items values (2, 'two')").await;
 
-    let ended = recover(told(site.administrator()).with("POSTRIDER_FAILPOINT", "recover.requested"), &["--yes"]);
+    let ended =
+        recover(site.capturing(site.administrator()).with("POSTRIDER_FAILPOINT", "recover.requested"), &["--yes"]);
     assert_eq!(ended.code(), None, "{}", ended.said());
-    told(site.relay()).start().ended().await.expect(1, &["postrider slot recover"]);
-    let report = recovered(told(site.administrator()));
+    site.capturing(site.relay()).start().ended().await.expect(1, &["postrider slot recover"]);
+    let report = recovered(site.capturing(site.administrator()));
     assert_eq!(report["snapshots"], serde_json::json!(["public.items"]), "{report:#}");
     let range = &report["ranges"][0];
     assert!(range["what"].as_str().is_some_and(|what| what.contains("public.items")), "{report:#}");
     let asked = "select count(*) from postrider.snapshots where slot = $1";
     let asked: i64 = site.db().query_one(asked, &[&site.name()]).await.unwrap().get(0);
     assert_eq!(asked, 1, "what was asked for before the crash is not asked for again");
-    let mut relay = told(site.relay()).start();
+    let mut relay = site.capturing(site.relay()).start();
     relay.ready().await;
     until("the rows are read again", PATIENCE, async || {
         let records = items.records();

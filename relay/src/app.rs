@@ -50,7 +50,7 @@ use crate::config::Config;
 use crate::config::relays::OfRelay;
 use crate::config::source::Mode;
 use crate::leases::Standby;
-use crate::pipeline::{End, Ends, Error, Kind, Limits, Parking, ParkingOptions, Progress, Status, Turn};
+use crate::pipeline::{Ends, Error, Kind, Limits, Parking, ParkingOptions, Progress, Status, Turn};
 use crate::sinks::lots::{PostgresLot, PostgresLotOptions};
 use crate::sinks::{Kafka, KafkaOptions, Null};
 use crate::slots::guard::{Released, Relief};
@@ -110,13 +110,8 @@ impl Ends for OutboxToKafka {
     async fn open_source(&self, progress: Option<Progress>) -> Result<Changes, Error> {
         let opened = Changes::open(Arc::clone(&self.changes), progress, Arc::clone(&self.metrics)).await;
         match (opened, &self.recovers) {
-            (Err(gap), Some((config, released))) if gap.kind() == Kind::Gap => {
-                Err(guard::recover(config, released, gap).await)
-            }
-            // With nothing recorded, a slot that is missing looks as if it had never been made.
-            (Err(missing), Some((config, released))) if missing.kind() == Kind::Setup && released.is_so() => {
-                let gap = Error::new(End::Source, Kind::Gap, "the slot was released").because(missing);
-                Err(guard::recover(config, released, gap).await)
+            (Err(error), Some((config, released))) if guard::may_be_released(&error, released) => {
+                Err(guard::recover(config, released, error).await)
             }
             (opened, _) => opened,
         }

@@ -62,16 +62,22 @@ pub(super) fn keep(config: &Config, relief: Option<Relief>, metrics: &Arc<Metric
     released
 }
 
+/// Whether opening the slot may have failed with `error` because it was released. With nothing recorded, a slot that is missing looks
+/// as if it had never been made.
+pub(super) fn may_be_released(error: &Error, released: &Released) -> bool {
+    error.kind() == Kind::Gap || error.kind() == Kind::Setup && released.is_so()
+}
+
 /// Makes the slot anew that the guard, or an earlier process' guard, has released, so that what waits in the table is published.
 ///
-/// `gap` is what opening the slot said. It is returned when there is a new slot, whose progress record the supervisor then reads; and
-/// when the slot is there and well, since then it is another gap.
-pub(super) async fn recover(config: &Config, released: &Released, gap: Error) -> Error {
+/// `error` is what opening the slot said. It is returned when the slot is there and well, since then it is about something else. When
+/// there is a new slot it is returned as a gap: the supervisor then reads the progress record.
+pub(super) async fn recover(config: &Config, released: &Released, error: Error) -> Error {
     match is_gone(config).await {
         Err(error) => return error,
         Ok(false) => {
             released.over();
-            return gap;
+            return error;
         }
         Ok(true) => {}
     }
@@ -99,7 +105,10 @@ pub(super) async fn recover(config: &Config, released: &Released, gap: Error) ->
                 );
             }
             info!(slot = config.source.slot, republished = report.republished, "the slot is there again");
-            gap
+            if error.kind() == Kind::Gap {
+                return error;
+            }
+            Error::new(End::Source, Kind::Gap, "the slot was released").because(error)
         }
         Err(recover::Error::Relay(error)) => error,
         Err(recover::Error::Database(error)) => of_database(error),

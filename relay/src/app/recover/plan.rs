@@ -93,10 +93,8 @@ impl Plan {
 
     /// From when on events may be missing, in milliseconds since 1970, if the witness tells.
     pub(super) fn missing_since_ms(&self) -> Option<i64> {
-        match self.suspects.same_history {
-            true => self.witness.horizon.map(|horizon| horizon.time_ms).or(self.suspects.from_ms),
-            false => self.suspects.from_ms,
-        }
+        // Where the transaction tells which rows are meant, no moment was chosen.
+        self.suspects.from_ms.or(self.witness.horizon.map(|horizon| horizon.time_ms))
     }
 
     /// What a snapshot's progress becomes. Its places in the log are not those of the new slot; one that was not complete begins anew.
@@ -185,12 +183,10 @@ fn suspects(options: &Options, same_history: bool, exact: Option<Horizon>, writt
     if let Some(horizon) = exact {
         return Suspects { below: Some(horizon.below), same_history: true, from_ms: None };
     }
-    if same_history && written.is_none() {
-        return Suspects { below: None, same_history, from_ms: options.since_ms };
-    }
     let margin = i64::try_from(options.margin.as_millis()).unwrap_or(i64::MAX);
     let since = options.since_ms.or(written.map(|horizon| horizon.time_ms.saturating_sub(margin)));
-    Suspects { below: written.map(|horizon| horizon.below), same_history: false, from_ms: since }
+    let same_history = same_history && written.is_none();
+    Suspects { below: written.map(|horizon| horizon.below), same_history, from_ms: since }
 }
 
 /// What stands in the way.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig};
 use tokio::time::{Instant, sleep};
@@ -215,14 +215,8 @@ pub(super) fn end_of(producer: &BaseProducer<ProducerEvents>, topic: &str, timeo
     bounds.inspect_err(|error| debug!(%error, topic, "where the topic ends is not known")).ok().map(|(_, end)| end)
 }
 
-/// Asks until there is an answer or a failure, at most for `timeout`.
-fn patiently<T>(timeout: Duration, mut ask: impl FnMut(Duration) -> Result<T, KafkaError>) -> Result<T, KafkaError> {
-    let mut patience = Patience::until(std::time::Instant::now() + timeout);
-    loop {
-        match ask(patience.question()) {
-            Err(error)
-                if error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut) && !patience.is_over() => {}
-            outcome => return outcome,
-        }
-    }
+/// Asks until there is an answer, or a failure other than that there was none, at most for `timeout`.
+fn patiently<T>(timeout: Duration, ask: impl FnMut(Duration) -> KafkaResult<T>) -> KafkaResult<T> {
+    let unanswered = |error: &KafkaError| error.rdkafka_error_code() == Some(RDKafkaErrorCode::OperationTimedOut);
+    Patience::until(std::time::Instant::now() + timeout).ask(unanswered, ask)
 }

@@ -16,7 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::{debug, info};
 
 use crate::kafka::events::ReaderEvents;
-use crate::kafka::patience::Patience;
+use crate::kafka::patience::{ASK_AGAIN, Patience};
 use crate::kafka::reachability::Reachability;
 use crate::pipeline::{End, Error, Kind, Progress};
 use crate::sinks::kafka::options::KafkaOptions;
@@ -30,9 +30,6 @@ const FIRST_WINDOW: i64 = 256;
 
 /// By how much each further window is longer than the one before.
 const WINDOW_GROWTH: i64 = 16;
-
-/// How long to wait before asking a broker again for what it does not know yet.
-const ASK_AGAIN: Duration = Duration::from_millis(10);
 
 /// How long it takes at most to hand a token over.
 pub(super) const TOKEN_HANDOVER: Duration = Duration::from_millis(20);
@@ -82,17 +79,10 @@ impl Reader {
     /// Whether the topic exists. Fails if no broker answers in time. Blocks.
     pub(super) fn topic_exists(&self) -> Result<bool, Error> {
         let topic = &self.options.progress_topic;
-        let mut patience = Patience::until(self.deadline);
-        let metadata = loop {
-            match self.consumer().fetch_metadata(Some(topic), patience.question()) {
-                Ok(metadata) => break metadata,
-                // A connection that just failed is tried again, unless it is known that this will not help.
-                Err(_) if !self.is_refused() && !patience.is_over() => {
-                    std::thread::sleep(ASK_AGAIN);
-                }
-                Err(error) => return Err(self.unavailable("no kafka broker answers", &error)),
-            }
-        };
+        // A connection that just failed is tried again, unless it is known that this will not help.
+        let metadata = Patience::until(self.deadline)
+            .ask(|_| !self.is_refused(), |question| self.consumer().fetch_metadata(Some(topic), question))
+            .map_err(|error| self.unavailable("no kafka broker answers", &error))?;
         let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(false) };
         match found.error().map(RDKafkaErrorCode::from) {
             None => {
@@ -168,17 +158,10 @@ impl Reader {
     /// The first offset and the one after the last. A topic that was just created, or has just moved, may have no leader
     /// that knows of it yet.
     fn bounds(&self) -> Result<(i64, i64), Error> {
-        let mut patience = Patience::until(self.deadline);
-        loop {
-            match self.consumer().fetch_watermarks(&self.options.progress_topic, PARTITION, patience.question()) {
-                Ok(bounds) => return Ok(bounds),
-                Err(error) if !patience.is_over() && !is_final(&error) => {
-                    debug!(%error, "asking for the progress topic's offsets again");
-                    std::thread::sleep(ASK_AGAIN);
-                }
-                Err(error) => return Err(self.unreadable(&error)),
-            }
-        }
+        let topic = &self.options.progress_topic;
+        Patience::until(self.deadline)
+            .ask(|error| !is_final(error), |question| self.consumer().fetch_watermarks(topic, PARTITION, question))
+            .map_err(|error| self.unreadable(&error))
     }
 
     /// Reads the offsets from `start` up to `end`, from the beginning again when nothing comes.
