@@ -54,9 +54,17 @@ fn without_broker(launch: Launch) -> Launch {
     launch.with("POSTRIDER_KAFKA_BOOTSTRAP_SERVERS", NO_BROKER)
 }
 
+/// Writes WAL beside the outbox.
+async fn write_wal(site: &Site, mib: u64) {
+    let write = format!(
+        "select pg_logical_emit_message(false, 'ballast', repeat('x', 1048576)) from generate_series(1, {mib})"
+    );
+    site.sql(&write).await;
+}
+
 /// Writes 8 MiB of WAL beside the outbox, and then events of 20 keys, half a MiB of them, each in a transaction of its own.
 async fn write(site: &Site) {
-    site.sql("select pg_logical_emit_message(false, 'ballast', repeat('x', 1048576)) from generate_series(1, 8)").await;
+    write_wal(site, 8).await;
     let events = format!(
         "do $$ declare before bigint := (select count(*) from outbox_events); begin
            for i in before .. before + {EVENTS} - 1 loop
@@ -89,11 +97,10 @@ async fn all_confirmed(site: &Site) {
 /// Waits until nothing is spilled any more, and the slot is read by the source.
 async fn over(site: &Site, relay: &Relay, folder: &Folder) {
     until("the spill is delivered", PATIENCE, async || {
-        (relay.metric("postrider_spill_segments").await < 0.5 && relay.metric("postrider_spilling").await < 0.5)
-            .then_some(())
+        let segments = relay.metric("postrider_spill_segments").await + relay.metric("postrider_spilling").await;
+        (segments < 0.5 && folder.segments(site).is_empty()).then_some(())
     })
     .await;
-    assert!(folder.segments(site).is_empty());
     until("the slot is read", PATIENCE, async || site.walsender().await.map(drop)).await;
 }
 
@@ -119,6 +126,10 @@ async fn an_outage_is_spilled_and_delivered_in_order_by_the_same_process() {
     relay.ready().await;
     write(&site).await;
     site.assert_all_arrived(&reader).await;
+    // What is delivered, but kept by the server until its next look at the transactions, hides no outage.
+    write_wal(&site, 64).await;
+    let end = site.wal_end().await;
+    until("all is confirmed", PATIENCE, async || (site.confirmed().await >= end).then_some(())).await;
 
     kafka.stop();
     write(&site).await;

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// How long a condition may take that nothing stands in the way of, on a machine that is busy with other tests.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Between two looks at a condition.
 pub(crate) const LOOK_AGAIN: Duration = Duration::from_millis(10);

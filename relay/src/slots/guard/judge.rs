@@ -63,7 +63,8 @@ pub struct Judgement {
     pub by: By,
     /// The budget in bytes, the tightest of those in bytes.
     pub budget_bytes: Option<u64>,
-    /// Whether most of what is kept is kept by an open transaction, and not because nothing was delivered.
+    /// Whether most of what is kept is kept by an open transaction, and what was not delivered would be within the budget. The
+    /// server looks seldom which transactions are over: after a burst much is kept that nothing but an outage keeps from being freed.
     pub pinned: bool,
 }
 
@@ -100,6 +101,7 @@ pub fn judge(budget: &Budget, standing: &Standing) -> Judgement {
     let used = [(By::Bytes, budget.bytes.map(of)), (By::Percent, share.map(of)), (By::Time, time)];
     let most = used.into_iter().filter_map(|(by, used)| used.map(|used| (by, used)));
     let (by, used) = most.max_by(|(_, a), (_, b)| a.total_cmp(b)).unwrap_or((By::Bytes, 0.0));
+    let budget_bytes = budget.bytes.into_iter().chain(share).min();
     let level = if used >= 1.0 {
         Level::Over
     } else if used * 100.0 >= budget.warn_percent as f64 {
@@ -111,8 +113,9 @@ pub fn judge(budget: &Budget, standing: &Standing) -> Judgement {
         level,
         used,
         by,
-        budget_bytes: budget.bytes.into_iter().chain(share).min(),
-        pinned: standing.unconfirmed < standing.retained / 2,
+        budget_bytes,
+        pinned: standing.unconfirmed < standing.retained / 2
+            && budget_bytes.is_none_or(|budget| standing.unconfirmed < budget),
     }
 }
 
@@ -169,6 +172,9 @@ mod tests {
     fn what_an_open_transaction_keeps_is_told_apart() {
         let pinned = Standing { unconfirmed: 10 * MIB, ..retained(200 * MIB) };
         assert!(judge(&BUDGET, &pinned).pinned);
+        // What is not delivered is too much by itself.
+        let both = Standing { unconfirmed: 100 * MIB, ..retained(300 * MIB) };
+        assert!(!judge(&BUDGET, &both).pinned);
         assert!(!judge(&BUDGET, &retained(200 * MIB)).pinned);
         assert!(!judge(&BUDGET, &retained(0)).pinned);
     }

@@ -21,10 +21,36 @@ pub(in crate::sources::wal) struct SpillReader {
     cursor: Option<Cursor>,
     /// A block that is being read. A dropped call leaves it, and the next one waits for it.
     reading: Option<JoinHandle<Result<(Cursor, Bytes), Error>>>,
-    /// What was delivered when it began.
-    began_at: EndLsn,
-    /// Where the spill ended when all of it was read for the first time.
+    wish: Wish,
+}
+
+/// When to want the slot back: the sink takes events again, and what is left is little.
+#[derive(Debug, Clone, Copy)]
+struct Wish {
+    /// What was delivered when it began, or was told last.
+    since: EndLsn,
+    /// Where the spill ended when all of it had been read for the first time since.
     mark: Option<EndLsn>,
+}
+
+impl Wish {
+    fn new(delivered: EndLsn) -> Self {
+        Self { since: delivered, mark: None }
+    }
+
+    /// All is read up to `end`, and delivered up to `acknowledged`: is the slot wanted back? Once it was, more must be delivered
+    /// until it is again, or an outage that begins while the last part is delivered would end every spill as soon as it begins.
+    fn is_told(&mut self, end: EndLsn, acknowledged: EndLsn) -> bool {
+        if end <= self.since {
+            return false;
+        }
+        let mark = *self.mark.get_or_insert(end);
+        let told = acknowledged >= mark && acknowledged > self.since;
+        if told {
+            *self = Self::new(acknowledged);
+        }
+        told
+    }
 }
 
 /// A place in a segment.
@@ -52,7 +78,7 @@ impl SpillReader {
     /// A reader of what was spilled, of which all that ended before `delivered` need not come.
     pub(in crate::sources::wal) fn new(spill: &Arc<Spill>, delivered: EndLsn) -> Self {
         let changed = spill.changed.subscribe();
-        Self { spill: Arc::clone(spill), changed, cursor: None, reading: None, began_at: delivered, mark: None }
+        Self { spill: Arc::clone(spill), changed, cursor: None, reading: None, wish: Wish::new(delivered) }
     }
 
     /// The next messages, as the server sent them; `None` when all of them are delivered, up to `acknowledged`, and the slot is
@@ -82,24 +108,13 @@ impl SpillReader {
                     return Ok(None);
                 }
                 Next::CaughtUp { end, held } => {
-                    if held {
-                        self.want_back(end, acknowledged);
+                    if held && self.wish.is_told(end, acknowledged) {
+                        self.spill.want_slot_back();
                     }
                     if self.changed.changed().await.is_err() {
                         return Ok(None);
                     }
                 }
-            }
-        }
-    }
-
-    /// Wants the slot back when something was delivered since this reader began, and all that was there when it had read
-    /// everything for the first time: the sink takes events again, and what is left is little.
-    fn want_back(&mut self, end: EndLsn, acknowledged: EndLsn) {
-        if end > self.began_at {
-            let mark = *self.mark.get_or_insert(end);
-            if acknowledged >= mark && acknowledged > self.began_at {
-                self.spill.want_slot_back();
             }
         }
     }
@@ -157,4 +172,24 @@ fn read(cursor: Cursor) -> Result<(Cursor, Bytes), Error> {
     }
     let cursor = Cursor { file: Some(file), offset: offset + head.block_bytes(), ..cursor };
     Ok((cursor, payload.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slot_is_wanted_back_when_what_was_there_is_delivered() {
+        let mut wish = Wish::new(EndLsn::new(10));
+        let mut is_told = |end: u64, acknowledged: u64| wish.is_told(EndLsn::new(end), EndLsn::new(acknowledged));
+        // Nothing is spilled, nothing of it is delivered, not all of what was there first, all of that.
+        assert!(!is_told(10, 10) && !is_told(20, 10) && !is_told(30, 15));
+        assert!(is_told(40, 20));
+        // The sink is away again: the next spill lasts until something is delivered.
+        assert!(!is_told(40, 20) && !is_told(50, 20) && !is_told(60, 30));
+        assert!(is_told(70, 40));
+        // Nor does one end at once that begins after all was delivered.
+        assert!(!is_told(70, 40) && !is_told(80, 60) && is_told(80, 70));
+        assert!(is_told(80, 80) && !is_told(90, 80));
+    }
 }
