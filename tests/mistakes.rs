@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use harness::{PATIENCE, Site, newest, oldest, shared, until};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
+use harness::{PATIENCE, Site, alter_topic, newest, oldest, shared, until};
 use xtask::services::PrivatePostgres;
 
 async fn emit(site: &Site, key: &str, n: i64) {
@@ -207,13 +204,7 @@ async fn an_event_that_the_topic_does_not_take_holds_a_stream_that_shall_wait_un
     let site = Site::new("toolarge").await;
     let reader = site.reader();
     let topic = format!("{}.outbox.event.order", site.name());
-    let limit = async |bytes: &str| {
-        let admin: AdminClient<DefaultClientContext> =
-            ClientConfig::new().set("bootstrap.servers", site.bootstrap()).create().unwrap();
-        let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", bytes);
-        let altered = admin.alter_configs([&change], &AdminOptions::new()).await.unwrap();
-        altered.into_iter().for_each(|outcome| drop(outcome.unwrap()));
-    };
+    let limit = async |bytes: &str| alter_topic(site.bootstrap(), &topic, "max.message.bytes", bytes).await;
     limit("20000").await;
     let mut relay = site.relay().with("POSTRIDER_OUTBOX_ON_REFUSAL", "block").start();
     relay.ready().await;

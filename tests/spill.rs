@@ -221,6 +221,44 @@ async fn a_spill_that_is_full_may_be_followed_by_a_release() {
     relay.terminate().await.expect(0, &["the slot is there again"]);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_takes_no_more_ends_the_spill_and_nothing_that_it_did_not_take_is_confirmed() {
+    let (site, folder, reader) = begun("spillnospace").await;
+    let relay = without_broker(spilling(&site, &folder)).file_bytes_max(128 << 10).start();
+    write(&site).await;
+    relay.logs(&["cannot be written", "Is the disk full?", "nothing more was confirmed"]).await;
+    relay.kill();
+    // Of each segment there is what fitted in, and nothing is missing.
+    assert!(!folder.segments(&site).is_empty());
+    let mut relay = spilling(&site, &folder).start();
+    relay.ready().await;
+    site.assert_all_arrived(&reader).await;
+    over(&site, &relay, &folder).await;
+    relay.terminate().await.expect(0, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_hangs_while_it_spills_leaves_all_of_it_to_the_one_that_takes_over() {
+    let (site, folder, reader) = begun("spillzombie").await;
+    let launch = spilling(&site, &folder).with("POSTRIDER_STANDBY_LEASE_MS", "1000");
+    let mut first = without_broker(launch.clone()).start();
+    write(&site).await;
+    all_confirmed(&site).await;
+    let mut second = launch.start();
+    second.stands_by().await;
+    first.freeze();
+    // Its files are its own as long as it may write to them.
+    second.logs(&["it was not renewed in time", "is used by another process"]).await;
+    first.thaw();
+    second.ready().await;
+    first.stands_by().await;
+    write(&site).await;
+    site.assert_all_arrived(&reader).await;
+    over(&site, &second, &folder).await;
+    first.terminate().await.expect(0, &[]);
+    second.terminate().await.expect(0, &[]);
+}
+
 /// What a relay or a verb is told of the captured table of a place.
 fn capturing(site: &Site, launch: Launch) -> Launch {
     // Segments of 256 KiB.
@@ -299,6 +337,14 @@ async fn what_was_spilled_elsewhere_is_not_passed_over() {
     all_confirmed(&site).await;
     relay.kill();
     let elsewhere = Folder(folder.0.with_extension("elsewhere"));
+    // Nor is more spilled elsewhere, by a relay that has nobody to ask what was delivered.
+    write(&site).await;
+    let other = without_broker(spilling(&site, &elsewhere)).start();
+    other
+        .logs(&["was spilled by the relay on host", folder.0.to_str().expect("letters"), "the server keeps the WAL"])
+        .await;
+    assert!(elsewhere.segments(&site).is_empty());
+    other.kill();
     let ended = spilling(&site, &elsewhere).start().ended().await;
     let path = folder.0.join(site.name());
     let path = path.to_str().expect("letters");

@@ -1,6 +1,6 @@
 //! The topics of one run: their names all begin with the run's prefix, so that runs side by side never see each other's records.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -11,6 +11,11 @@ use crate::error::{Doing, Error, Result};
 
 /// Partitions of every topic: enough that keys spread, few enough for a laptop.
 pub const PARTITIONS: i32 = 6;
+
+/// How long the brokers may take to make topics, and to tell each other of them.
+const CREATE_MAX: Duration = Duration::from_secs(30);
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// What every outbox topic's name begins with, after the run's prefix.
 const OUTBOX: &str = "outbox.event.";
@@ -72,16 +77,7 @@ impl Topics {
 
     /// Creates the outbox topics and waits until every partition has a leader.
     pub async fn create(&self, bootstrap: &str) -> Result<()> {
-        let admin = admin(bootstrap)?;
-        let names: Vec<String> = self.names().collect();
-        let wanted: Vec<NewTopic<'_>> =
-            names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
-        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(15)));
-        let outcome = admin.create_topics(&wanted, &options).await.doing("creating the run's topics")?;
-        if let Some((topic, code)) = outcome.into_iter().find_map(std::result::Result::err) {
-            return Err(Error::Relay(format!("topic {topic} could not be created: {code}")));
-        }
-        Ok(())
+        create(bootstrap, &self.names().collect::<Vec<_>>(), PARTITIONS).await
     }
 
     /// Deletes the outbox topics and the progress topic; one that is not there is no error.
@@ -91,6 +87,48 @@ impl Topics {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         admin(bootstrap)?.delete_topics(&names, &AdminOptions::new()).await.doing("deleting the run's topics")?;
         Ok(())
+    }
+}
+
+/// Creates topics with so many partitions each, and waits until every partition has a leader.
+pub(crate) async fn create(bootstrap: &str, names: &[String], partitions: i32) -> Result<()> {
+    let wanted = names.iter().map(|name| NewTopic::new(name, partitions, TopicReplication::Fixed(1)));
+    create_all(bootstrap, &wanted.collect::<Vec<_>>()).await
+}
+
+/// Creates topics, and waits until every partition has a leader: the controller answers before the brokers have heard of them.
+///
+/// # Errors
+/// Kafka refused one, or did not do it in time.
+pub async fn create_all(bootstrap: &str, wanted: &[NewTopic<'_>]) -> Result<()> {
+    let options = AdminOptions::new().operation_timeout(Some(CREATE_MAX));
+    let outcome = admin(bootstrap)?.create_topics(wanted, &options).await.doing("creating topics")?;
+    if let Some((topic, code)) = outcome.into_iter().find_map(std::result::Result::err) {
+        return Err(Error::Relay(format!("topic {topic} could not be created: {code}")));
+    }
+    let client = admin(bootstrap)?;
+    let topics: Vec<(String, usize)> = wanted
+        .iter()
+        .map(|topic| (topic.name.to_owned(), usize::try_from(topic.num_partitions).unwrap_or_default()))
+        .collect();
+    let led = tokio::task::spawn_blocking(move || topics.iter().try_for_each(|topic| led(&client, topic))).await;
+    led.map_err(|error| Error::Relay(error.to_string()))?
+}
+
+/// Waits until each partition of a topic has a leader. Blocks.
+fn led(client: &AdminClient<DefaultClientContext>, (topic, partitions): &(String, usize)) -> Result<()> {
+    let deadline = Instant::now() + CREATE_MAX;
+    loop {
+        let metadata = client.inner().fetch_metadata(Some(topic), CREATE_MAX).doing(format!("looking at {topic}"))?;
+        let found = metadata.topics().iter().find(|found| found.name() == topic);
+        let led = found.map_or(0, |found| found.partitions().iter().filter(|one| one.leader() >= 0).count());
+        if led >= *partitions {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            return Err(Error::Relay(format!("{led} of {partitions} partitions of {topic} have a leader")));
+        }
+        std::thread::sleep(LOOK_AGAIN);
     }
 }
 

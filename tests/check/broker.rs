@@ -1,12 +1,11 @@
 //! Brokers, topics and progress records that are wrong, on the shared broker.
 
-use harness::{PATIENCE, Site, until};
+use harness::{PATIENCE, Site, admin, alter_topic, create_topic, until};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::check::case::Case;
-use crate::check::mend::{admin, alter};
 
 pub(super) fn cases() -> Vec<Case> {
     [connection(), topics(), progress()].into_iter().flatten().collect()
@@ -54,7 +53,7 @@ macro_rules! order_topic {
     ($name:literal, $code:literal, $option:literal, $value:literal) => {
         Case::spoilt($name, &[$code], |site| {
             Box::pin(async move {
-                alter(site.bootstrap(), &order(site), $option, $value).await;
+                alter_topic(site.bootstrap(), &order(site), $option, $value).await;
                 Vec::new()
             })
         })
@@ -144,8 +143,7 @@ fn progress() -> Vec<Case> {
 async fn create(site: &Site, policy: &str) {
     let name = site.topics().progress();
     let topic = NewTopic::new(&name, 1, TopicReplication::Fixed(1)).set("cleanup.policy", policy);
-    let outcome = admin(site.bootstrap()).create_topics([&topic], &AdminOptions::new()).await.unwrap();
-    outcome.into_iter().for_each(|created| drop(created.unwrap()));
+    create_topic(site.bootstrap(), topic).await;
 }
 
 /// Deletes a topic and waits until the broker no longer knows it.

@@ -2,11 +2,10 @@
 
 use std::pin::Pin;
 
-use harness::{Site, shared};
-use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
+use harness::{Site, create_topic, shared};
+use rdkafka::admin::{NewTopic, TopicReplication};
 
 use crate::check::case::Case;
-use crate::check::mend::admin;
 
 type Variables = &'static [(&'static str, &'static str)];
 
@@ -258,8 +257,7 @@ fn topics() -> Vec<Case> {
                 Box::pin(async move {
                     let name = format!("{}.cdc.visits", site.name());
                     let topic = NewTopic::new(&name, 1, TopicReplication::Fixed(1)).set("cleanup.policy", "compact");
-                    let outcome = admin(site.bootstrap()).create_topics([&topic], &AdminOptions::new()).await.unwrap();
-                    outcome.into_iter().for_each(|created| drop(created.unwrap()));
+                    create_topic(site.bootstrap(), topic).await;
                     Vec::new()
                 })
             }),

@@ -4,10 +4,8 @@
 
 use std::process::Command;
 
-use harness::Site;
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use harness::{Site, alter_topic, create_topic};
+use rdkafka::admin::{NewTopic, TopicReplication};
 
 use crate::check::case::Guard;
 use crate::check::{Finding, Step};
@@ -68,14 +66,13 @@ async fn command(site: &Site, line: &str, variables: &[(String, String)]) {
         "postrider" => postrider(site, words[1], &words[2..], variables).await,
         "kafka-configs.sh" => {
             let (name, value) = option("--add-config").split_once('=').unwrap();
-            alter(option("--bootstrap-server"), option("--entity-name"), name, value).await;
+            alter_topic(option("--bootstrap-server"), option("--entity-name"), name, value).await;
         }
         "kafka-topics.sh" => {
             let count = |name| option(name).parse().unwrap();
             let replicas = TopicReplication::Fixed(count("--replication-factor"));
             let topic = NewTopic::new(option("--topic"), count("--partitions"), replicas);
-            let outcome = admin(option("--bootstrap-server")).create_topics([&topic], &AdminOptions::new()).await;
-            outcome.unwrap().into_iter().for_each(|created| drop(created.unwrap()));
+            create_topic(option("--bootstrap-server"), topic).await;
         }
         "psql" => {
             let server = site.server();
@@ -110,15 +107,4 @@ async fn postrider(site: &Site, verb: &str, arguments: &[&str], variables: &[(St
     } else {
         launch.complete(verb).expect(0, &[]);
     }
-}
-
-/// Sets one option of a topic. The client's request replaces all of them, which here are this one.
-pub(super) async fn alter(bootstrap: &str, topic: &str, name: &str, value: &str) {
-    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
-    let altered = admin(bootstrap).alter_configs([&change], &AdminOptions::new()).await.unwrap();
-    altered.into_iter().for_each(|outcome| drop(outcome.unwrap()));
-}
-
-pub(super) fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap()
 }

@@ -3,10 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use harness::{Ended, Launch, PATIENCE, Site, TopicReader, until};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
+use harness::{Ended, Launch, PATIENCE, Site, TopicReader, alter_topic, until};
 
 use crate::crash::beside::crash_beside_the_stream;
 
@@ -166,10 +163,6 @@ pub(crate) async fn unsettled(site: &Site) -> u64 {
 
 /// Sets the greatest batch of one of the topics.
 async fn limit(site: &Site, bytes: &str) {
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", site.bootstrap()).create().unwrap();
     let topic = format!("{}.outbox.event.order", site.name());
-    let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", bytes);
-    let altered = admin.alter_configs([&change], &AdminOptions::new()).await.unwrap();
-    altered.into_iter().for_each(|outcome| drop(outcome.unwrap()));
+    alter_topic(site.bootstrap(), &topic, "max.message.bytes", bytes).await;
 }

@@ -2,10 +2,8 @@
 
 use std::sync::Arc;
 
-use harness::{PATIENCE, Site, shared, until};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
+use harness::{PATIENCE, Site, admin, alter_topic, shared, until};
+use rdkafka::admin::{AdminOptions, NewPartitions};
 use xtask::services::PrivateKafka;
 
 use crate::faults::book::{Book, Kind, Then};
@@ -76,7 +74,7 @@ pub(crate) async fn topics(book: Arc<Book>) {
     scene.settle(&mut relay).await;
 
     let partitions = fault("a topic that gets more partitions while the relay runs", Then::GoesOn);
-    let admin = admin(&scene);
+    let admin = admin(scene.site.bootstrap());
     let grown = admin.create_partitions([&NewPartitions::new(&topic, 9)], &AdminOptions::new()).await.unwrap();
     grown.into_iter().for_each(|outcome| drop(outcome.unwrap()));
     scene.goes_on(partitions, &relay, &[], &[]).await;
@@ -84,12 +82,6 @@ pub(crate) async fn topics(book: Arc<Book>) {
     relay.terminate().await.expect(0, &[]);
 }
 
-fn admin(scene: &Scene) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", scene.site.bootstrap()).create().unwrap()
-}
-
 pub(crate) async fn alter(scene: &Scene, topic: &str, name: &str, value: &str) {
-    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
-    let altered = admin(scene).alter_configs([&change], &AdminOptions::new()).await.unwrap();
-    altered.into_iter().for_each(|outcome| drop(outcome.unwrap()));
+    alter_topic(scene.site.bootstrap(), topic, name, value).await;
 }

@@ -13,6 +13,7 @@ mod reader;
 mod relay;
 mod servers;
 mod site;
+mod topic;
 mod wait;
 
 pub use demo::findings::{Defect, Findings};
@@ -23,4 +24,5 @@ pub use reader::{Record, TopicReader};
 pub use relay::{Ended, Launch, Relay};
 pub use servers::{newest, of_major, oldest, shared};
 pub use site::Site;
+pub use topic::{admin, alter_topic, create_topic};
 pub use wait::{PATIENCE, until, until_or};

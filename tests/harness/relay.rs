@@ -22,13 +22,14 @@ pub struct Launch {
     pub(crate) config: PathBuf,
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) arguments: Vec<String>,
+    pub(crate) file_bytes_max: Option<u64>,
 }
 
 impl Launch {
     /// A relay with this configuration file.
     #[must_use]
     pub fn of(config: PathBuf) -> Self {
-        Self { config, variables: Vec::new(), arguments: Vec::new() }
+        Self { config, variables: Vec::new(), arguments: Vec::new(), file_bytes_max: None }
     }
 
     /// Sets a key by its variable, such as `POSTRIDER_RETRY_MAX_MS`.
@@ -42,6 +43,13 @@ impl Launch {
     #[must_use]
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Lets no file grow beyond so many bytes (a multiple of 512): what is written there fails in the middle, as on a full disk.
+    #[must_use]
+    pub fn file_bytes_max(mut self, bytes: u64) -> Self {
+        self.file_bytes_max = Some(bytes);
         self
     }
 
@@ -86,7 +94,16 @@ impl Launch {
     }
 
     fn command(&self, verb: &str) -> Command {
-        let mut command = Command::new(binary::relay());
+        let mut command = match self.file_bytes_max {
+            // The signal is ignored by whoever is executed, too: it sees an error.
+            Some(bytes) => {
+                let limited = format!("trap '' XFSZ; ulimit -f {}; exec \"$0\" \"$@\"", bytes / 512);
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(limited).arg(binary::relay());
+                shell
+            }
+            None => Command::new(binary::relay()),
+        };
         command.arg(verb).arg("--config").arg(&self.config).args(&self.arguments).stdin(Stdio::null());
         // The relay refuses variables of its own prefix that it does not know, and must not be configured by ours.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"POSTRIDER_")) {

@@ -1,9 +1,7 @@
 //! What the tests of parking ask of the table and of topics, and the verbs as a person runs them.
 
-use harness::{PATIENCE, Site, until_or};
-use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use harness::{PATIENCE, Site, admin, alter_topic, until_or};
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 
 /// A parked event.
 #[derive(Debug, Clone)]
@@ -53,26 +51,17 @@ pub(super) fn act(site: &Site, arguments: &[&str], words: &[&str]) {
     launch.complete("parked").expect(0, words);
 }
 
-fn admin(site: &Site) -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", site.bootstrap()).create().unwrap()
-}
-
 /// Sets what a topic takes, in bytes.
 pub(super) async fn limit(site: &Site, topic: &str, bytes: &str) {
-    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", bytes);
-    let altered = admin(site).alter_configs([&change], &AdminOptions::new()).await.unwrap();
-    altered.into_iter().for_each(|outcome| drop(outcome.unwrap()));
+    alter_topic(site.bootstrap(), topic, "max.message.bytes", bytes).await;
 }
 
 /// Makes a topic of one partition.
 pub(super) async fn create_topic(site: &Site, topic: &str) {
-    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(1));
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
-    let created = admin(site).create_topics([&new], &options).await.unwrap();
-    created.into_iter().for_each(|outcome| drop(outcome.unwrap()));
+    harness::create_topic(site.bootstrap(), NewTopic::new(topic, 1, TopicReplication::Fixed(1))).await;
 }
 
 /// Leaves nothing behind.
 pub(super) async fn delete_topic(site: &Site, topic: &str) {
-    let _ = admin(site).delete_topics(&[topic], &AdminOptions::new()).await;
+    let _ = admin(site.bootstrap()).delete_topics(&[topic], &AdminOptions::new()).await;
 }

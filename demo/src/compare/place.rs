@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use xtask::services::{Environment, Postgres, PrivatePostgres};
 
@@ -16,6 +15,7 @@ use crate::compare::{LOOK_EVERY, Options, ours};
 use crate::database::Database;
 use crate::error::{Doing, Error, Result};
 use crate::relay::Process;
+use crate::topics;
 use crate::watcher::now_us;
 
 /// How long a request about topics may take.
@@ -73,7 +73,7 @@ impl Place {
         let names = prefixes.iter().flat_map(|prefix| topics.iter().map(move |topic| format!("{prefix}.{topic}")));
         let topics: Vec<String> = names.collect();
         let bootstrap = environment.kafka.bootstrap.clone();
-        create(&bootstrap, &topics).await?;
+        topics::create(&bootstrap, &topics, 1).await?;
         Ok(Self { database, bootstrap, prefixes, folder, topics, _server: server })
     }
 
@@ -148,7 +148,10 @@ impl Place {
         let progress = self.prefixes.iter().map(|prefix| ours::progress_topic(prefix));
         let names: Vec<String> = self.topics.iter().cloned().chain(progress).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        admin(&self.bootstrap)?.delete_topics(&names, &AdminOptions::new()).await.doing("deleting the topics")?;
+        topics::admin(&self.bootstrap)?
+            .delete_topics(&names, &AdminOptions::new())
+            .await
+            .doing("deleting the topics")?;
         std::fs::remove_dir_all(&self.folder).doing(format!("removing {}", self.folder.display()))
     }
 
@@ -161,19 +164,4 @@ impl Place {
             self.prefixes[1]
         )
     }
-}
-
-async fn create(bootstrap: &str, names: &[String]) -> Result<()> {
-    let wanted: Vec<NewTopic<'_>> =
-        names.iter().map(|name| NewTopic::new(name, 1, TopicReplication::Fixed(1))).collect();
-    let options = AdminOptions::new().operation_timeout(Some(REQUEST_MAX));
-    let outcome = admin(bootstrap)?.create_topics(&wanted, &options).await.doing("creating the topics")?;
-    match outcome.into_iter().find_map(std::result::Result::err) {
-        Some((topic, code)) => Err(Error::Relay(format!("topic {topic} could not be created: {code}"))),
-        None => Ok(()),
-    }
-}
-
-fn admin(bootstrap: &str) -> Result<AdminClient<DefaultClientContext>> {
-    ClientConfig::new().set("bootstrap.servers", bootstrap).create().doing("connecting to Kafka")
 }

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
@@ -19,7 +18,7 @@ use crate::latency::Connections;
 use crate::latency::place::Place;
 use crate::loader::Metrics;
 use crate::relay::{Process, Relay};
-use crate::topics::{PARTITIONS, admin};
+use crate::topics::{self, PARTITIONS};
 
 /// How long the invalidator may make no progress.
 const NO_PROGRESS_MAX: Duration = Duration::from_secs(60);
@@ -75,13 +74,7 @@ impl Scene {
 
     /// Makes a topic.
     pub(super) async fn create(&self, topic: &str) -> Result<()> {
-        let wanted = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(1));
-        let options = AdminOptions::new().operation_timeout(Some(Duration::from_secs(15)));
-        let outcome = admin(self.place.bootstrap())?.create_topics([&wanted], &options).await;
-        for created in outcome.doing(format!("creating {topic}"))? {
-            created.map_err(|(topic, code)| Error::Relay(format!("the topic {topic} was not created: {code}")))?;
-        }
-        Ok(())
+        topics::create(self.place.bootstrap(), &[topic.to_owned()], PARTITIONS).await
     }
 
     /// Starts an invalidator that belongs to the group `name` and reads these topics by these rules.

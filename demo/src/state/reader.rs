@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::AdminOptions;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
@@ -15,7 +14,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use crate::error::{Doing, Error, Result};
 use crate::state::fold::{Folder, Record};
 use crate::state::schema::FENCE;
-use crate::topics::on_to_the_end;
+use crate::topics::{self, on_to_the_end};
 
 /// Partitions of each topic.
 const PARTITIONS: i32 = 3;
@@ -46,14 +45,7 @@ impl TableTopics {
     /// # Errors
     /// Kafka refused.
     pub async fn create(&self) -> Result<()> {
-        let wanted: Vec<NewTopic<'_>> =
-            self.names.iter().map(|name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1))).collect();
-        let options = AdminOptions::new().operation_timeout(Some(REQUEST_MAX));
-        let outcome = self.admin()?.create_topics(&wanted, &options).await.doing("creating the tables' topics")?;
-        match outcome.into_iter().find_map(std::result::Result::err) {
-            Some((topic, code)) => Err(Error::Relay(format!("topic {topic} could not be created: {code}"))),
-            None => Ok(()),
-        }
+        topics::create(&self.bootstrap, &self.names, PARTITIONS).await
     }
 
     /// Deletes them.
@@ -62,7 +54,10 @@ impl TableTopics {
     /// Kafka refused.
     pub async fn delete(&self) -> Result<()> {
         let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        self.admin()?.delete_topics(&names, &AdminOptions::new()).await.doing("deleting the tables' topics")?;
+        topics::admin(&self.bootstrap)?
+            .delete_topics(&names, &AdminOptions::new())
+            .await
+            .doing("deleting the tables' topics")?;
         Ok(())
     }
 
@@ -112,10 +107,6 @@ impl TableTopics {
             marks.map(|(_, high)| high).doing(format!("asking for the end of {topic}"))
         };
         self.partitions().map(end).collect()
-    }
-
-    fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
-        ClientConfig::new().set("bootstrap.servers", &self.bootstrap).create().doing("connecting to Kafka")
     }
 
     /// Every partition of theirs.

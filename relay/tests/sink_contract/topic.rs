@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{
@@ -12,10 +12,13 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
-use rdkafka::metadata::MetadataPartition;
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::PATIENCE;
+
+/// Between two looks.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// A record as a consumer sees it.
 #[derive(Debug, Clone)]
@@ -147,6 +150,21 @@ pub(crate) async fn create(bootstrap: &str, topic: &str, partitions: i32, config
     new.config = config.to_vec();
     let outcome = admin(bootstrap).create_topics([&new], &AdminOptions::new()).await.unwrap();
     outcome.into_iter().next().unwrap().unwrap();
+    let (client, topic) = (admin(bootstrap), topic.to_owned());
+    // The controller answers before the broker has heard of it.
+    let led = move || {
+        let begun = Instant::now();
+        loop {
+            let metadata = client.inner().fetch_metadata(Some(&topic), PATIENCE).unwrap();
+            let leaders = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+            if leaders.filter(|found| found.leader() >= 0).count() >= usize::try_from(partitions).unwrap() {
+                break;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{topic} has no leader");
+            std::thread::sleep(LOOK_AGAIN);
+        }
+    };
+    tokio::task::spawn_blocking(led).await.unwrap();
 }
 
 /// Changes what a topic is configured with; what is not named goes back to its default.
@@ -157,6 +175,13 @@ pub(crate) async fn alter(bootstrap: &str, topic: &str, config: &[(&str, &str)])
     }
     let outcome = admin(bootstrap).alter_configs([&change], &AdminOptions::new()).await.unwrap();
     outcome.into_iter().next().unwrap().unwrap();
+    let begun = Instant::now();
+    for (name, value) in config {
+        while self::config(bootstrap, topic, name).await != *value {
+            assert!(begun.elapsed() < PATIENCE, "{name} of {topic} is not {value}");
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
 }
 
 /// Gives a topic more partitions.

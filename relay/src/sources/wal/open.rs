@@ -142,7 +142,7 @@ fn start_blocking(options: &WalOptions, from: &From) -> Result<Started, Error> {
     resume(&Facts { confirmed: now, accept_gap: false, ..facts }, Some(&from))?;
     info!(slot, from = %from.end_lsn, confirmed = %now, epoch = from.epoch, "slot opened");
     if let Some(spill) = &options.spill {
-        forget(&mut sql, slot, spill.path());
+        forget(&mut sql, slot);
         spill.reads_slot(stream.leaver(), &from, start.messages);
     }
     Ok(Started { feed: Feed::Stream(stream), from, sql, not_null, flushed: identity.flushed })

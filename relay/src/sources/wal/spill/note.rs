@@ -10,9 +10,13 @@ use postgres_protocol::escape::escape_literal;
 use serde::{Deserialize, Serialize};
 use tracing::debug;
 
-use crate::pipeline::{End, Error};
+use crate::pipeline::{End, Error, Kind};
 use crate::postgres::connection::Connection;
 use crate::sources::wal::record::Record;
+
+/// What to do about a spill that is not here.
+const HELP: &str = "Start the relay on that host, or bring its folder here as the folder of [guard] spill_dir: it is delivered first. If \
+                    it is lost, `postrider slot recover` publishes from the outbox table what is missing, and names what was captured.";
 
 /// Who has what was spilled.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,25 +55,38 @@ pub(super) fn write(sql: &mut Connection, slot: &str, folder: &Path, epoch: u16)
     );
 }
 
-/// Says that nobody has anything, if it was this folder of this host.
-pub(in crate::sources::wal) fn forget(sql: &mut Connection, slot: &str, folder: &Path) {
-    let here = Note::here(folder, 0);
-    run(
-        sql,
-        &format!(
-            "update postrider.leases set holder = null
-             where name = {} and holder is not null and detail ->> 'host' = {} and detail ->> 'folder' = {}",
-            name(slot),
-            escape_literal(&here.host),
-            escape_literal(&here.folder)
-        ),
-    );
+/// Says that nobody has anything: the slot was found to go on where delivery ended, so whatever was spilled is delivered.
+pub(in crate::sources::wal) fn forget(sql: &mut Connection, slot: &str) {
+    run(sql, &format!("update postrider.leases set holder = null where name = {} and holder is not null", name(slot)));
 }
 
 fn run(sql: &mut Connection, statement: &str) {
     if let Err(error) = sql.simple_query(statement) {
         debug!(%error, "the database could not be told where the slot is spilled to");
     }
+}
+
+/// Who has what was spilled, as far as anybody does and it can be read.
+fn read(sql: &mut Connection, slot: &str) -> Option<Note> {
+    let query = format!("select detail from postrider.leases where name = {} and holder is not null", name(slot));
+    let rows = sql.simple_query(&query).unwrap_or_default();
+    let detail = rows.first()?.first()?.as_deref()?;
+    serde_json::from_str(detail).ok()
+}
+
+/// That something was spilled to another folder, or by another host, and is not known to be delivered: `folder` is empty, and what the
+/// slot holds comes after that. `epoch` is the one that this folder knows of.
+pub(super) fn elsewhere(sql: &mut Connection, slot: &str, folder: &Path, epoch: u16) -> Option<Error> {
+    let (note, here) = (read(sql, slot)?, Note::here(folder, epoch));
+    let is_older = note.epoch > 0 && epoch > note.epoch;
+    if is_older || (&note.host, &note.folder) == (&here.host, &here.folder) {
+        return None;
+    }
+    let Note { host, folder, .. } = note;
+    let context = format!(
+        "slot {slot:?} was spilled by the relay on host {host:?} to the folder {folder:?}, which comes before what is to be spilled now"
+    );
+    Some(Error::new(End::Source, Kind::Gap, context).with_help(HELP))
 }
 
 /// The same gap, with where what is missing is, if it was spilled and nobody has recovered since.
@@ -79,17 +96,10 @@ pub(in crate::sources::wal) fn explained(
     slot: &str,
     delivered: Option<&Record>,
 ) -> Error {
-    let query = format!("select detail from postrider.leases where name = {} and holder is not null", name(slot));
-    let rows = sql.simple_query(&query).unwrap_or_default();
-    let detail = rows.first().and_then(|row| row.first()?.as_deref());
-    let Some(note) = detail.and_then(|detail| serde_json::from_str::<Note>(detail).ok()) else { return gap };
-    if note.epoch > 0 && delivered.is_some_and(|record| record.epoch != note.epoch) {
+    let Some(Note { host, folder, epoch }) = read(sql, slot) else { return gap };
+    if epoch > 0 && delivered.is_some_and(|record| record.epoch != epoch) {
         return gap;
     }
-    let Note { host, folder, .. } = note;
     let context = format!("{gap}; it was spilled by the relay on host {host:?} to the folder {folder:?}");
-    Error::new(End::Source, gap.kind(), context).with_help(
-        "Start the relay on that host, or bring its folder here as the folder of [guard] spill_dir: it is delivered first. If it \
-         is lost, `postrider slot recover` publishes from the outbox table what is missing, and names what was captured.",
-    )
+    Error::new(End::Source, gap.kind(), context).with_help(HELP)
 }

@@ -93,6 +93,11 @@ fn open(spill: &Spill, options: &WalOptions) -> Result<(ReplicationStream, Origi
     facts::publications(&mut sql, options)?;
     let confirmed = facts::slot(&mut sql, slot, true)?;
     let (last, noted) = (spill.state().segments.back().cloned(), spill.folder.noted());
+    if last.is_none()
+        && let Some(error) = note::elsewhere(&mut sql, slot, spill.path(), noted.epoch)
+    {
+        return Err(error);
+    }
     let start = last.as_ref().map_or(confirmed, |last| last.end);
     insist_on(confirmed, start, slot)?;
     let started = Instant::now();
