@@ -1,7 +1,7 @@
 //! Snapshots beside the stream: what a reader folds is the table, however its rows are changed meanwhile, whoever is killed, and
 //! also where a commit is delivered long before it is visible. They are asked for by command, by signal, or by a change of columns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -59,10 +59,16 @@ fn reads(records: &[Record]) -> Vec<Value> {
     records.iter().filter_map(value).filter(|value| value["op"] == "r").collect()
 }
 
-/// The table that a consumer has who follows the topic: a value that was not sent is what he has, also of a row that moves.
+/// The table that a consumer has who follows the topic: a value that was not sent is what he has, also of a row that moves. What comes
+/// again is passed over by its position: once a row has moved on, its value could not be found any more where it was.
 fn fold(records: &[Record]) -> BTreeMap<i64, Value> {
     let (mut rows, mut moving) = (BTreeMap::<i64, Value>::new(), None);
+    let mut seen = BTreeSet::new();
     for record in records {
+        let position = record.header("postrider-position");
+        if position.is_some_and(|position| !seen.insert((position, record.key.as_deref(), record.value.is_none()))) {
+            continue;
+        }
         let key: Value = serde_json::from_slice(record.key.as_deref().unwrap_or(b"null")).expect("a key is JSON");
         let id = key["id"].as_i64();
         match (value(record), id) {

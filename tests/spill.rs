@@ -224,12 +224,15 @@ async fn a_spill_that_is_full_may_be_followed_by_a_release() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_takes_no_more_ends_the_spill_and_nothing_that_it_did_not_take_is_confirmed() {
     let (site, folder, reader) = begun("spillnospace").await;
+    let before = site.confirmed().await;
     let relay = without_broker(spilling(&site, &folder)).file_bytes_max(128 << 10).start();
+    write_wal(&site, 8).await;
+    site.sql(r#"select postrider.emit('order', 'little', 'Placed', '{"n": 1}')"#).await;
+    all_confirmed(&site).await;
+    assert!(site.confirmed().await > before && !folder.segments(&site).is_empty());
     write(&site).await;
     relay.logs(&["cannot be written", "Is the disk full?", "nothing more was confirmed"]).await;
     relay.kill();
-    // Of each segment there is what fitted in, and nothing is missing.
-    assert!(!folder.segments(&site).is_empty());
     let mut relay = spilling(&site, &folder).start();
     relay.ready().await;
     site.assert_all_arrived(&reader).await;
@@ -240,7 +243,7 @@ async fn a_disk_that_takes_no_more_ends_the_spill_and_nothing_that_it_did_not_ta
 #[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_hangs_while_it_spills_leaves_all_of_it_to_the_one_that_takes_over() {
     let (site, folder, reader) = begun("spillzombie").await;
-    let launch = spilling(&site, &folder).with("POSTRIDER_STANDBY_LEASE_MS", "1000");
+    let launch = spilling(&site, &folder).with("POSTRIDER_STANDBY_LEASE_MS", "3000");
     let mut first = without_broker(launch.clone()).start();
     write(&site).await;
     all_confirmed(&site).await;
@@ -252,10 +255,11 @@ async fn a_relay_that_hangs_while_it_spills_leaves_all_of_it_to_the_one_that_tak
     first.thaw();
     second.ready().await;
     first.stands_by().await;
+    // It has no broker: if it took over again, nothing would be delivered.
+    first.terminate().await.expect(0, &[]);
     write(&site).await;
     site.assert_all_arrived(&reader).await;
     over(&site, &second, &folder).await;
-    first.terminate().await.expect(0, &[]);
     second.terminate().await.expect(0, &[]);
 }
 
@@ -360,6 +364,33 @@ async fn what_was_spilled_elsewhere_is_not_passed_over() {
     relay.ready().await;
     site.assert_all_arrived(&reader).await;
     relay.terminate().await.expect(0, &[]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_spilled_elsewhere_before_anything_was_delivered_is_not_passed_over_either() {
+    let site = Site::new("spillfirst").await;
+    let (folder, reader) = (Folder::new(&site), site.reader());
+    let relay = without_broker(spilling(&site, &folder)).start();
+    write(&site).await;
+    all_confirmed(&site).await;
+    relay.kill();
+    let elsewhere = Folder(folder.0.with_extension("elsewhere"));
+    let path = folder.0.to_str().expect("letters");
+    let words = ["was spilled by the relay on host", path, "nothing is recorded as delivered", "--accept-gap"];
+    spilling(&site, &elsewhere).start().ended().await.expect(1, &words);
+    // Nor by a relay that spills nothing.
+    site.relay().start().ended().await.expect(1, &words);
+    let mut relay = spilling(&site, &folder).start();
+    relay.ready().await;
+    site.assert_all_arrived(&reader).await;
+    over(&site, &relay, &folder).await;
+    relay.terminate().await.expect(0, &[]);
+    // All of that is delivered, and known to be: whoever comes next may begin anew.
+    let relay = without_broker(spilling(&site, &elsewhere)).start();
+    write(&site).await;
+    all_confirmed(&site).await;
+    assert!(!elsewhere.segments(&site).is_empty());
+    relay.kill();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,8 +14,9 @@ pub const PARTITIONS: i32 = 6;
 
 /// How long the brokers may take to make topics, and to tell each other of them.
 const CREATE_MAX: Duration = Duration::from_secs(30);
-/// Between two looks.
+/// Between two looks, and how long each may take: a client that has just connected may wait in vain for its first answer.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+const LOOK_MAX: Duration = Duration::from_secs(3);
 
 /// What every outbox topic's name begins with, after the run's prefix.
 const OUTBOX: &str = "outbox.event.";
@@ -119,14 +120,19 @@ pub async fn create_all(bootstrap: &str, wanted: &[NewTopic<'_>]) -> Result<()> 
 fn led(client: &AdminClient<DefaultClientContext>, (topic, partitions): &(String, usize)) -> Result<()> {
     let deadline = Instant::now() + CREATE_MAX;
     loop {
-        let metadata = client.inner().fetch_metadata(Some(topic), CREATE_MAX).doing(format!("looking at {topic}"))?;
-        let found = metadata.topics().iter().find(|found| found.name() == topic);
-        let led = found.map_or(0, |found| found.partitions().iter().filter(|one| one.leader() >= 0).count());
-        if led >= *partitions {
-            return Ok(());
-        }
-        if Instant::now() >= deadline {
-            return Err(Error::Relay(format!("{led} of {partitions} partitions of {topic} have a leader")));
+        match client.inner().fetch_metadata(Some(topic), LOOK_MAX).doing(format!("looking at {topic}")) {
+            Ok(metadata) => {
+                let found = metadata.topics().iter().find(|found| found.name() == topic);
+                let led = found.map_or(0, |found| found.partitions().iter().filter(|one| one.leader() >= 0).count());
+                if led >= *partitions {
+                    return Ok(());
+                }
+                if Instant::now() >= deadline {
+                    return Err(Error::Relay(format!("{led} of {partitions} partitions of {topic} have a leader")));
+                }
+            }
+            Err(error) if Instant::now() >= deadline => return Err(error),
+            Err(_) => {}
         }
         std::thread::sleep(LOOK_AGAIN);
     }

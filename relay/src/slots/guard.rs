@@ -119,8 +119,8 @@ struct Guard {
     rate: WalRate,
     level: Level,
     pinned: bool,
-    /// What the slot held back at the last look, if that was beyond its budget.
-    over: Option<u64>,
+    /// How the slot stood at the last look, if that was beyond its budget.
+    over: Option<Standing>,
     client: Option<Client>,
 }
 
@@ -143,12 +143,14 @@ impl Guard {
             let judgement = judge(&self.options.budget, &standing);
             self.count(&judgement);
             self.tell(&facts, &standing, &judgement);
-            let before = self.over.replace(standing.retained).filter(|_| judgement.level == Level::Over);
+            let before = self.over.replace(standing).filter(|_| judgement.level == Level::Over);
             if judgement.level < Level::Over {
                 self.over = None;
             }
-            // A burst that is being delivered is over soon.
-            let grows = before.is_some_and(|before| standing.retained >= before);
+            // A burst that is being delivered is over soon, also where the WAL of what is delivered is kept for a while.
+            let grows = before.is_some_and(|before| {
+                standing.retained >= before.retained && standing.unconfirmed >= before.unconfirmed
+            });
             if grows && !judgement.pinned {
                 match &self.options.relief {
                     Some(relief) if !relief.is_exhausted() => relief.ask(),

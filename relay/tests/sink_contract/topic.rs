@@ -19,6 +19,8 @@ use super::PATIENCE;
 
 /// Between two looks.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// The longest that one takes.
+const LOOK_MAX: Duration = Duration::from_secs(3);
 
 /// A record as a consumer sees it.
 #[derive(Debug, Clone)]
@@ -155,10 +157,12 @@ pub(crate) async fn create(bootstrap: &str, topic: &str, partitions: i32, config
     let led = move || {
         let begun = Instant::now();
         loop {
-            let metadata = client.inner().fetch_metadata(Some(&topic), PATIENCE).unwrap();
-            let leaders = metadata.topics().iter().flat_map(MetadataTopic::partitions);
-            if leaders.filter(|found| found.leader() >= 0).count() >= usize::try_from(partitions).unwrap() {
-                break;
+            // A client that has just connected may wait in vain for its first answer.
+            if let Ok(metadata) = client.inner().fetch_metadata(Some(&topic), LOOK_MAX) {
+                let leaders = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+                if leaders.filter(|found| found.leader() >= 0).count() >= usize::try_from(partitions).unwrap() {
+                    break;
+                }
             }
             assert!(begun.elapsed() < PATIENCE, "{topic} has no leader");
             std::thread::sleep(LOOK_AGAIN);

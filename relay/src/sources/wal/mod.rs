@@ -160,7 +160,8 @@ impl Wal {
         let (witness, snapshot) = witness.unzip();
         let accept_gap = options.accept_gap.load(Ordering::Relaxed);
         let snapshot = snapshot.flatten().map(Arc::new);
-        let from = From { witness, snapshot: snapshot.clone(), alone_until: None, accept_gap };
+        let delivered = witness.map(|witness| witness.end_lsn);
+        let from = From { witness, delivered, snapshot: snapshot.clone(), alone_until: None, accept_gap };
         let started = start(Arc::clone(&options), from).await?;
         // Of another log the snapshot says nothing: its moments are places in the one that is lost.
         let is_same = witness.is_none_or(|witness| witness.epoch == started.from.epoch);
@@ -255,9 +256,10 @@ impl Wal {
     /// Begins to leave the stream, and to read on from `witness`; the outboxes alone up to a place, if there is one.
     fn reopen(&mut self, witness: Record, alone_until: Option<EndLsn>) {
         let (feed, options, snapshot) = (self.feed.take(), Arc::clone(&self.options), self.cutter.snapshot());
+        let delivered = Some(self.acknowledged.record.end_lsn);
         let open = async move {
             leave(feed).await;
-            start(options, From { witness: Some(witness), snapshot, alone_until, accept_gap: false }).await
+            start(options, From { witness: Some(witness), delivered, snapshot, alone_until, accept_gap: false }).await
         };
         self.opening = Some(tokio::spawn(open.in_current_span()));
     }
@@ -467,7 +469,8 @@ impl Source for Wal {
         self.suspend().await;
         reach(Failpoint::SourceStopped);
         let Delivered { record, snapshot } = self.acknowledged.clone();
-        let from = From { witness: Some(record), snapshot, alone_until: None, accept_gap: false };
+        let delivered = Some(record.end_lsn);
+        let from = From { witness: Some(record), delivered, snapshot, alone_until: None, accept_gap: false };
         let started = start(Arc::clone(&self.options), from).await?;
         self.cutter.keep(self.acknowledged.snapshot.clone());
         self.go_on(started);

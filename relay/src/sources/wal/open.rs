@@ -15,7 +15,7 @@ use crate::sources::snapshot::SnapshotProgress;
 use crate::sources::wal::cut::NotNull;
 use crate::sources::wal::record::{Record, fingerprint};
 use crate::sources::wal::resume::{Facts, resume};
-use crate::sources::wal::spill::{SpillReader, explained, forget};
+use crate::sources::wal::spill::{SpillReader, explained, forget, insist_on_nothing};
 use crate::sources::wal::trouble::interrupted;
 use crate::sources::wal::{WalOptions, facts};
 
@@ -35,6 +35,8 @@ pub(super) enum Reading {
 #[derive(Debug, Clone, Default)]
 pub(super) struct From {
     pub(super) witness: Option<Record>,
+    /// All that ended before is durable, and recorded: a witness may be what was only read.
+    pub(super) delivered: Option<EndLsn>,
     pub(super) snapshot: Option<Arc<SnapshotProgress>>,
     /// Up to where the outboxes are read alone, if the witness does not say it.
     pub(super) alone_until: Option<EndLsn>,
@@ -70,11 +72,12 @@ pub(super) async fn start(options: Arc<WalOptions>, from: From) -> Result<Starte
 }
 
 fn start_blocking(options: &WalOptions, from: &From) -> Result<Started, Error> {
-    let From { witness, accept_gap, .. } = from;
+    let From { witness, delivered, accept_gap, .. } = from;
     let (witness, accept_gap) = (witness.as_ref(), *accept_gap);
     let slot = &options.slot;
     let server = |error| opening_error(options, error);
-    let spilled = options.spill.as_ref().map(|spill| Ok::<_, Error>(spill.found(witness)?.zip(Some(spill))));
+    let spilled =
+        options.spill.as_ref().map(|spill| Ok::<_, Error>(spill.found(witness, *delivered)?.zip(Some(spill))));
     let spilled = spilled.transpose()?.flatten();
     let mut sql = connect_sql(options)?;
     let confirmed = match &spilled {
@@ -112,6 +115,9 @@ fn start_blocking(options: &WalOptions, from: &From) -> Result<Started, Error> {
         next_xid: facts::next_xid(&mut sql)?,
         accept_gap,
     };
+    if spilled.is_none() && witness.is_none() && !accept_gap {
+        insist_on_nothing(&mut sql, slot)?;
+    }
     let from = resume(&facts, witness).map_err(|gap| explained(gap, &mut sql, slot, witness))?;
     if witness.is_some_and(|witness| witness.epoch != from.epoch) {
         if accept_gap {

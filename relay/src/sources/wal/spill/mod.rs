@@ -42,7 +42,7 @@ use crate::telemetry::Metrics;
 use folder::{Folder, Noted, Origin, Segment};
 use writer::Ended;
 
-pub(in crate::sources::wal) use note::{explained, forget};
+pub(in crate::sources::wal) use note::{explained, forget, insist_on_nothing};
 pub(in crate::sources::wal) use reader::SpillReader;
 
 /// How long the next relay's turn waits for this one's last confirmation.
@@ -296,21 +296,28 @@ impl Spill {
         drop(changed.wait_for(|()| settled(&self.state())).await);
     }
 
-    /// What must be delivered before the slot is read, if there is anything; `delivered` is what was.
-    pub(in crate::sources::wal) fn found(&self, delivered: Option<&Record>) -> Result<Option<Spilled>, Error> {
-        if let Some(record) = delivered {
+    /// What must be delivered before the slot is read, if there is anything. `witness` is where to go on, and `delivered` up to where
+    /// all is recorded as delivered, which is less where more was read.
+    pub(in crate::sources::wal) fn found(
+        &self,
+        witness: Option<&Record>,
+        delivered: Option<EndLsn>,
+    ) -> Result<Option<Spilled>, Error> {
+        if let Some(record) = witness {
             let noted = self.folder.noted();
             let is_later = record.polled || noted.epoch > 0 && record.epoch > noted.epoch;
             if is_later && !self.state().segments.is_empty() {
                 return Err(self.recovered_since(record, noted));
             }
-            self.delivered(record.end_lsn);
+        }
+        if let Some(end) = delivered {
+            self.delivered(end);
         }
         let state = self.state();
         let Some(first) = state.segments.front() else { return Ok(None) };
         let Origin { system_id, timeline, publications, messages, .. } = first.origin;
         let spilled = Spilled { start: first.start, system_id, timeline, publications, messages };
-        match delivered {
+        match witness {
             Some(record) if record.is_half() && record.messages && !spilled.messages => Err(self.without_messages()),
             _ => Ok(Some(spilled)),
         }

@@ -89,6 +89,21 @@ pub(super) fn elsewhere(sql: &mut Connection, slot: &str, folder: &Path, epoch: 
     Some(Error::new(End::Source, Kind::Gap, context).with_help(HELP))
 }
 
+/// Insists that nobody has spilled anything: nothing is recorded as delivered, so none of that was.
+///
+/// # Errors
+/// `Gap` if somebody has.
+pub(in crate::sources::wal) fn insist_on_nothing(sql: &mut Connection, slot: &str) -> Result<(), Error> {
+    let Some(Note { host, folder, .. }) = read(sql, slot) else { return Ok(()) };
+    let context = format!(
+        "slot {slot:?} was spilled by the relay on host {host:?} to the folder {folder:?}, and nothing is recorded as delivered since"
+    );
+    Err(Error::new(End::Source, Kind::Gap, context).with_help(
+        "Start the relay on that host, or bring its folder here as the folder of [guard] spill_dir: it is delivered first. If it is \
+         lost, --accept-gap goes on without it, and `postrider outbox replay` publishes from the outbox table what is missing.",
+    ))
+}
+
 /// The same gap, with where what is missing is, if it was spilled and nobody has recovered since.
 pub(in crate::sources::wal) fn explained(
     gap: Error,

@@ -61,8 +61,8 @@ pub(super) async fn write(
     stop: &mut Stop,
 ) -> Result<Ended, Error> {
     let wanted_back = spill.changed.subscribe();
-    let (mut stream, origin, start) = open(spill, options)?;
-    let mut session = Session::begin(spill, origin, start)?;
+    let (mut stream, origin, start, sql) = open(spill, options)?;
+    let mut session = Session::begin(spill, origin, start, sql)?;
     let ended = tokio::select! {
         biased;
         () = turn.over() => Ok(Ended::Deposed),
@@ -87,7 +87,7 @@ async fn is_wanted_back(spill: &Spill, mut changed: watch::Receiver<()>) {
 }
 
 /// Opens the slot where the spill ends, or where it was confirmed if there is none.
-fn open(spill: &Spill, options: &WalOptions) -> Result<(ReplicationStream, Origin, EndLsn), Error> {
+fn open(spill: &Spill, options: &WalOptions) -> Result<(ReplicationStream, Origin, EndLsn, Connection), Error> {
     let slot = options.slot.as_str();
     let mut sql = connect_sql(options)?;
     facts::publications(&mut sql, options)?;
@@ -114,8 +114,7 @@ fn open(spill: &Spill, options: &WalOptions) -> Result<(ReplicationStream, Origi
     };
     // Another reader could have moved it until now.
     insist_on(facts::slot(&mut sql, slot, true)?, start, slot)?;
-    note::write(&mut sql, slot, spill.path(), noted.epoch);
-    Ok((stream, origin, start))
+    Ok((stream, origin, start, sql))
 }
 
 /// Insists that nothing is missing between what is known and where the slot goes on.
@@ -174,13 +173,15 @@ struct Session<'s> {
     /// Bytes that were written since the last sync.
     unsynced: u64,
     synced_at: Instant,
+    /// Where it began, and by which the database is told of it before anything is confirmed.
+    untold: Option<(EndLsn, Connection)>,
     /// Up to where the segment is whole in the file, and how far that reaches; not durable yet.
     whole: (u64, EndLsn),
     segment_bytes_max: u64,
 }
 
 impl<'s> Session<'s> {
-    fn begin(spill: &'s Spill, origin: Origin, start: EndLsn) -> Result<Self, Error> {
+    fn begin(spill: &'s Spill, origin: Origin, start: EndLsn, sql: Connection) -> Result<Self, Error> {
         let number = spill.state().segments.back().map_or(0, |last| last.number + 1);
         let origin = origin.of_session(number);
         let (file, segment) = create(spill, number, &origin, start, &[])?;
@@ -188,7 +189,8 @@ impl<'s> Session<'s> {
         let whole = (segment.whole, segment.end);
         let follower = Follower::new(start);
         let synced_at = Instant::now();
-        Ok(Self { spill, file, segment, follower, unsynced: 0, synced_at, whole, segment_bytes_max })
+        let untold = Some((start, sql));
+        Ok(Self { spill, file, segment, follower, unsynced: 0, synced_at, untold, whole, segment_bytes_max })
     }
 
     /// Reads on until the bound is reached.
@@ -277,6 +279,9 @@ impl<'s> Session<'s> {
     /// Confirms what is durable.
     fn confirm(&mut self, stream: &ReplicationStream) -> Result<(), Error> {
         self.sync()?;
+        if let Some((_, mut sql)) = self.untold.take_if(|(start, _)| self.segment.end > *start) {
+            note::write(&mut sql, &self.spill.slot, self.spill.path(), self.spill.folder.noted().epoch);
+        }
         stream.confirm(self.segment.end);
         Ok(())
     }
