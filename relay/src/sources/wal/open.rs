@@ -120,11 +120,7 @@ fn start_blocking(options: &WalOptions, from: &From) -> Result<Started, Error> {
     }
     let from = resume(&facts, witness).map_err(|gap| explained(gap, &mut sql, slot, witness))?;
     if witness.is_some_and(|witness| witness.epoch != from.epoch) {
-        if accept_gap {
-            warn!(slot, from = %from.end_lsn, epoch = from.epoch, "events may be missing, as was accepted");
-        } else {
-            info!(slot, from = %from.end_lsn, epoch = from.epoch, "going on where the outbox was polled");
-        }
+        tell_of_epoch(slot, &from, accept_gap);
     }
     if let Some((spilled, spill)) = spilled {
         let from = spilled.begin(&identity, from)?;
@@ -152,6 +148,15 @@ fn start_blocking(options: &WalOptions, from: &From) -> Result<Started, Error> {
         spill.reads_slot(stream.leaver(), &from, start.messages);
     }
     Ok(Started { feed: Feed::Stream(stream), from, sql, not_null, flushed: identity.flushed })
+}
+
+/// Says why positions begin anew.
+fn tell_of_epoch(slot: &str, from: &Record, accept_gap: bool) {
+    if accept_gap {
+        warn!(slot, from = %from.end_lsn, epoch = from.epoch, "events may be missing, as was accepted");
+    } else {
+        info!(slot, from = %from.end_lsn, epoch = from.epoch, "going on where the outbox was polled");
+    }
 }
 
 /// Up to where the outboxes are read alone; zero if they are not.
