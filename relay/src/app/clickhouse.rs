@@ -7,7 +7,7 @@ use tracing::debug;
 
 use crate::config::clickhouse::ClickHouse;
 use crate::config::load::{self, ColumnSource, Load, RecordPart, Table, TableKind};
-use crate::pipeline::Stop;
+use crate::pipeline::{Assigned, Gathered, Stop};
 use crate::sinks::clickhouse::{
     ClickHouseOptions, Client, Feed, From, LoadOptions, OnTruncate, Part, Rows, Unknown, refreshes,
 };
@@ -34,11 +34,13 @@ pub(crate) fn options(config: &ClickHouse) -> ClickHouseOptions {
 }
 
 /// What fills what.
-pub(super) fn load(config: &Load) -> LoadOptions {
+pub(super) fn load(config: &Load, assigned: Assigned, gathered: Gathered) -> LoadOptions {
     LoadOptions {
         feeds: config.tables.iter().map(feed).collect(),
         inserts_in_flight_max: config.inserts_in_flight_max,
         salt: config.replay_salt.clone(),
+        assigned,
+        gathered,
     }
 }
 

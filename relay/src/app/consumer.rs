@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::app::kafka;
 use crate::config;
 use crate::config::consumer::{Consumer, MissingTopics, Protocol, Start};
-use crate::pipeline::Assigned;
+use crate::pipeline::{Assigned, Gathered};
 use crate::sources::kafka::{self as source, Cuts, KafkaSourceOptions, Topic};
 
 /// What a role wants of its source, beside what the configuration says.
@@ -16,20 +16,30 @@ pub(super) struct Reading<'a> {
     pub(super) topics: Vec<(&'a str, u16)>,
     /// When a batch is complete, unless the configuration says so.
     pub(super) cuts: Cuts,
+    /// The topics whose batches are handed over in parts, and when those are complete, unless the configuration says so.
+    pub(super) in_parts: (&'a [&'a str], Cuts),
     /// Whether a batch comes again exactly as it was cut.
     pub(super) repeatable: bool,
     /// Whether to go on where records are missing that were never read.
     pub(super) accept_gap: bool,
     /// Where the source shows which partitions it holds.
     pub(super) assigned: Assigned,
+    /// Where the sink shows what it holds of those.
+    pub(super) gathered: Gathered,
 }
 
 /// What the source is told.
 pub(super) fn options(kafka: &config::kafka::Kafka, consumer: &Consumer, reading: Reading<'_>) -> KafkaSourceOptions {
+    let chosen = |cuts: Cuts| Cuts {
+        records_max: consumer.batch_records_max.unwrap_or(cuts.records_max),
+        bytes_max: consumer.batch_bytes_max.unwrap_or(cuts.bytes_max),
+        age_max: consumer.batch_age.unwrap_or(cuts.age_max),
+    };
     let mut topics: Vec<Topic> = Vec::with_capacity(reading.topics.len());
     for (name, route) in reading.topics {
         if topics.iter().all(|topic| &*topic.name != name) {
-            topics.push(Topic { name: Arc::from(name), route });
+            let in_parts = reading.in_parts.0.contains(&name).then(|| chosen(reading.in_parts.1));
+            topics.push(Topic { name: Arc::from(name), route, in_parts });
         }
     }
     let properties = kafka.properties.iter().chain(consumer.properties.iter());
@@ -51,15 +61,12 @@ pub(super) fn options(kafka: &config::kafka::Kafka, consumer: &Consumer, reading
         },
         session_timeout: consumer.session_timeout,
         request_timeout: kafka.request_timeout,
-        cuts: Cuts {
-            records_max: consumer.batch_records_max.unwrap_or(reading.cuts.records_max),
-            bytes_max: consumer.batch_bytes_max.unwrap_or(reading.cuts.bytes_max),
-            age_max: consumer.batch_age.unwrap_or(reading.cuts.age_max),
-        },
+        cuts: chosen(reading.cuts),
         repeatable: reading.repeatable,
         queue_bytes_max: consumer.queue_bytes_max,
         accept_gap: reading.accept_gap,
         assigned: reading.assigned,
+        gathered: reading.gathered,
         security: kafka::security(&kafka.security),
         properties: properties.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         ..KafkaSourceOptions::new(&kafka.bootstrap_servers, reading.group)
@@ -91,13 +98,18 @@ mod tests {
             group: "g",
             topics: vec![("cdc.users", 0), ("events", 1), ("cdc.users", 2)],
             cuts: Cuts { records_max: 5, bytes_max: 6, age_max: Duration::from_secs(1) },
+            in_parts: (&["events"], Cuts { records_max: 50, bytes_max: 60, age_max: Duration::from_secs(1) }),
             repeatable: true,
             accept_gap: false,
             assigned: Assigned::default(),
+            gathered: Gathered::default(),
         };
         let options = options(&config.kafka, &config.consumer, reading);
         let topics: Vec<_> = options.topics.iter().map(|topic| (&*topic.name, topic.route)).collect();
         assert_eq!(topics, [("cdc.users", 0), ("events", 1)]);
+        let in_parts: Vec<_> = options.topics.iter().map(|topic| topic.in_parts).collect();
+        let chosen = Cuts { records_max: 50, bytes_max: 60, age_max: Duration::from_millis(7) };
+        assert_eq!(in_parts, [None, Some(chosen)]);
         assert_eq!((options.cuts.age_max, options.start), (Duration::from_millis(7), source::Start::Latest));
         assert_eq!(options.properties.len(), 2);
     }

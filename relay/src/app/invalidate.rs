@@ -11,7 +11,7 @@ use crate::app::dead_letters::Around;
 use crate::app::worker::Worker;
 use crate::app::{consumer, redis};
 use crate::config::worker::InvalidateConfig;
-use crate::pipeline::{Assigned, DeadLetters, Ends, Error, Limits, Progress, Status};
+use crate::pipeline::{Assigned, DeadLetters, Ends, Error, Gathered, Limits, Progress, Status};
 use crate::sinks::lots::KafkaLetters;
 use crate::sinks::redis::audit::Auditor;
 use crate::sinks::redis::{Once, OnceOptions};
@@ -80,9 +80,11 @@ pub async fn run(config: InvalidateConfig, accept_gap: bool) -> Result<(), Error
         group: &group,
         topics: names.iter().map(|name| (*name, 0)).collect(),
         cuts: CUTS,
+        in_parts: (&[], CUTS),
         repeatable: false,
         accept_gap,
         assigned,
+        gathered: Gathered::default(),
     };
     let source = consumer::options(&config.kafka, &config.consumer, reading);
     let once = redis::once(&config);

@@ -73,6 +73,8 @@ pub struct DeadLetters<S, L> {
     index: Index,
     /// What was seen last of each partition.
     seen: HashMap<(Arc<str>, i32), Seen>,
+    /// What was sent of batches whose last part has not come.
+    left: HashMap<(Arc<str>, i32), Left>,
     /// What the service refused, and is tried again.
     tried: Arc<Mutex<HashMap<Identity, Failed>>>,
     /// Work that came due and is not done.
@@ -103,6 +105,7 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
             options,
             index: Index::default(),
             seen: HashMap::new(),
+            left: HashMap::new(),
             tried: Arc::default(),
             inner_is_due: false,
             letters_are_due: true,
@@ -132,9 +135,9 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
 
     /// Where the records of a batch come from.
     fn origin(&self, messages: &Messages) -> Option<Origin> {
-        let first = messages.at(0)?;
-        let of_topic = self.options.topics.iter().find(|of| *of.topic == *first.topic());
-        let topic = of_topic.map_or_else(|| Arc::from(first.topic()), |of| Arc::clone(&of.topic));
+        let name = messages.at(0)?.topic();
+        let of_topic = self.options.topics.iter().find(|of| *of.topic == *name);
+        let topic = of_topic.map_or_else(|| Arc::from(name), |of| Arc::clone(&of.topic));
         let partition = messages.cut().map_or(0, |cut| cut.partition);
         Some(Origin { topic, partition, ordered: of_topic.is_some_and(|of| of.ordered) })
     }
@@ -144,7 +147,7 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
     async fn catch_up(&mut self, messages: &Messages, origin: &Origin) -> Result<(), Error> {
         let Some(cut) = messages.cut() else { return Ok(()) };
         let since = self.options.assigned.since(&origin.topic, origin.partition);
-        let place = (Arc::clone(&origin.topic), origin.partition);
+        let place = origin.partition();
         let is_next = |seen: &Seen| seen.last < cut.first && seen.since == since && since.is_some();
         if !self.seen.get(&place).is_some_and(is_next) {
             self.learn().await?;
@@ -209,12 +212,23 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
     }
 
     /// Sends what is left of a batch, and reads its receipt on its way: what the service refuses is counted, and places are
-    /// those that the source knows.
+    /// those that the source knows. What it says of a batch that came in parts, it says with the last of them.
     async fn forward(&mut self, messages: Messages, origin: Origin, gone: Gone) -> Result<Receipt, Error> {
-        let offsets: Vec<i64> = messages.iter().map(|message| offset(&message)).collect();
+        let part = messages.part();
+        let mut left =
+            if part.begins() { Left::default() } else { self.left.remove(&origin.partition()).unwrap_or_default() };
+        left.gone.0.extend(gone.0.iter().map(|place| place + part.before));
+        left.offsets.extend(messages.iter().map(|message| offset(&message)));
         let receipt = self.inner.send(messages).await?;
+        if part.more {
+            // Who was given a partition reads its batches from their first part.
+            self.left.retain(|(topic, partition), _| self.options.assigned.holds(topic, *partition));
+            self.left.insert(origin.partition(), left);
+            return Ok(receipt);
+        }
         let (tried, attempts) = (Arc::clone(&self.tried), self.options.attempts);
         Ok(receipt.map(move |fate| {
+            let Left { gone, offsets } = left;
             let mut durable = fate?;
             if let Some(split) = &mut durable.split {
                 split.after = gone.original(split.after - 1) + 1;
@@ -229,6 +243,15 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
             Err(Error::new(End::Sink, Kind::Refused, context).with_help(help))
         }))
     }
+}
+
+/// What is sent of a batch.
+#[derive(Debug, Default)]
+struct Left {
+    /// The places that were taken out of it.
+    gone: Gone,
+    /// The offsets of the others.
+    offsets: Vec<i64>,
 }
 
 /// Counts what the service refused; how often the first of it was tried.
@@ -272,6 +295,11 @@ impl Gone {
     }
 }
 
+/// Whether there is nothing to send: of a part that is empty, the sink has to know all the same.
+fn is_nothing(messages: &Messages) -> bool {
+    messages.is_empty() && messages.part().is_whole()
+}
+
 /// The class of what waits behind a letter.
 const WAITING: &str = "waiting";
 
@@ -286,7 +314,7 @@ impl<S: Sink, L: Letters> Sink for DeadLetters<S, L> {
         self.catch_up(&messages, &origin).await?;
         let mut gone = Gone(known(&messages, &origin, &self.index));
         messages.remove(&gone.0);
-        if messages.is_empty() {
+        if is_nothing(&messages) {
             return Ok(Receipt::done());
         }
         let refused = self.inner.admit(&messages).await?;
@@ -297,7 +325,7 @@ impl<S: Sink, L: Letters> Sink for DeadLetters<S, L> {
             messages.remove(&places);
             gone = gone.and(&places);
         }
-        if messages.is_empty() { Ok(Receipt::done()) } else { self.forward(messages, origin, gone).await }
+        if is_nothing(&messages) { Ok(Receipt::done()) } else { self.forward(messages, origin, gone).await }
     }
 
     async fn record(&mut self, progress: Progress) -> Result<Receipt, Error> {
@@ -340,6 +368,7 @@ impl<S: Sink, L: Letters> Sink for DeadLetters<S, L> {
     async fn reset(&mut self) -> Result<(), Error> {
         // What comes next comes again.
         self.seen.clear();
+        self.left.clear();
         self.inner.reset().await
     }
 

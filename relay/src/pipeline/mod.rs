@@ -12,6 +12,7 @@ pub mod budget;
 #[cfg(feature = "downstream")]
 pub mod dead_letters;
 pub mod error;
+pub mod gathered;
 pub mod message;
 pub mod parking;
 pub mod pump;
@@ -29,7 +30,8 @@ pub use budget::{Budget, Share};
 #[cfg(feature = "downstream")]
 pub use dead_letters::{DeadLetterOptions, DeadLetters, Letters};
 pub use error::{Disposition, End, Error, Kind};
-pub use message::{Cut, Header, HeaderName, Message, MessageRef, Messages, Span, Unfit};
+pub use gathered::Gathered;
+pub use message::{Cut, Header, HeaderName, Message, MessageRef, Messages, Part, Span, Unfit};
 pub use parking::{Lot, Parking, ParkingOptions};
 pub use pump::{Limits, Pump, Reached};
 pub use sink::{Durable, Receipt, ReceiptSender, Refused, Sink, Split};

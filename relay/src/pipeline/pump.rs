@@ -432,7 +432,9 @@ async fn forward<P: Position, K: Sink>(
     if let Some(note) = &note {
         sink.cover(note.clone());
     }
-    let receipt = if count == 0 && note.is_none() { Receipt::done() } else { sink.send(messages).await? };
+    let part = messages.part();
+    let is_idle = count == 0 && note.is_none() && part.is_whole();
+    let receipt = if is_idle { Receipt::done() } else { sink.send(messages).await? };
     let accepted_at = Moment::now();
     if count > 0 {
         metrics.stages.batches.messages.observe(count as f64);
@@ -441,13 +443,15 @@ async fn forward<P: Position, K: Sink>(
             metrics.stages.observe(Stage::Accept, accepted_at.saturating_duration_since(shaped_at));
         }
     }
+    // A batch in parts is delivered with the last of them.
+    let delivers = |before, own| if part.more { 0 } else { before + own };
     Ok(InFlight {
         position,
-        receipt,
         note,
-        messages: count,
-        bytes,
-        payload_bytes,
+        messages: delivers(part.before, count),
+        bytes: receipt.holds().unwrap_or(bytes),
+        payload_bytes: delivers(part.bytes_before, payload_bytes),
+        receipt,
         committed_us,
         accepted_at,
         times,

@@ -27,6 +27,8 @@ pub trait Sink: Send {
     /// Accepts a batch, in order, waiting for room. An error of kind `Refused` means that nothing of the batch was
     /// accepted. Dropped before it returns, a part may have been accepted and may still be delivered: the caller then
     /// treats the whole batch as not delivered.
+    ///
+    /// The receipt of a [part](crate::pipeline::Part) with more to follow tells nothing; that of the last part is the batch's.
     fn send(&mut self, messages: Messages) -> impl Future<Output = Result<Receipt, Error>> + Send;
 
     /// Whether a batch and the note of how far it reaches become durable as one, or not at all. Then the pump gives the note
@@ -136,6 +138,8 @@ pub struct Receipt {
     fate: oneshot::Receiver<Outcome>,
     /// Who stands between the sink and the one that waits, and has something to say of it.
     map: Option<Box<dyn FnOnce(Outcome) -> Outcome + Send>>,
+    /// What is held until then, in bytes, if that is not the batch as it was given.
+    holds: Option<usize>,
 }
 
 /// The sink's half of a [`Receipt`]. Dropped unresolved, the receipt reports that the sink is gone.
@@ -147,7 +151,7 @@ impl Receipt {
     #[must_use]
     pub fn pending() -> (ReceiptSender, Self) {
         let (sender, fate) = oneshot::channel();
-        (ReceiptSender(sender), Self { fate, map: None })
+        (ReceiptSender(sender), Self { fate, map: None, holds: None })
     }
 
     /// A receipt that is resolved already: for a batch of no messages.
@@ -158,15 +162,28 @@ impl Receipt {
         receipt
     }
 
+    /// The same receipt, of a sink that holds so many bytes until it resolves instead of the batch as it was given.
+    #[must_use]
+    pub fn holding(mut self, bytes: usize) -> Self {
+        self.holds = Some(bytes);
+        self
+    }
+
+    /// How many bytes are held until it resolves, if that is not the batch as it was given.
+    #[must_use]
+    pub fn holds(&self) -> Option<usize> {
+        self.holds
+    }
+
     /// The same receipt, whose fate `map` sees first and may put in other words.
     #[must_use]
     pub fn map(self, map: impl FnOnce(Result<Durable, Error>) -> Result<Durable, Error> + Send + 'static) -> Self {
-        let Self { fate, map: earlier } = self;
+        let Self { fate, map: earlier, holds } = self;
         let map: Box<dyn FnOnce(Outcome) -> Outcome + Send> = match earlier {
             Some(earlier) => Box::new(move |fate| map(earlier(fate))),
             None => Box::new(map),
         };
-        Self { fate, map: Some(map) }
+        Self { fate, map: Some(map), holds }
     }
 }
 

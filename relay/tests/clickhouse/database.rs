@@ -53,7 +53,7 @@ impl Database {
         serde_json::Deserializer::from_slice(&answer).into_iter().collect::<Result<_, _>>().expect("rows")
     }
 
-    pub(super) async fn insert(&self, table: &str, mut block: Block, token: &str) -> Result<(), Failure> {
+    pub(super) async fn insert(&self, table: &str, block: Block, token: &str) -> Result<(), Failure> {
         let mut bytes = Vec::new();
         block.write(&mut bytes);
         let columns: Vec<&str> = block.columns.iter().map(Column::name).collect();

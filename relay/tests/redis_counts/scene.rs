@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use postrider_relay::pipeline::{Cut, HeaderName, Message, Messages, Sink};
+use postrider_relay::pipeline::{Cut, HeaderName, Message, Messages, Part, Sink};
 use postrider_relay::shape::rules::Rules;
 use postrider_relay::shape::rules::options::{Does, RuleOptions};
 use postrider_relay::sinks::redis::{InvalidatorOptions, Redis, RedisOptions};
@@ -128,7 +128,7 @@ pub(super) fn batch(first: usize, events: &[Event]) -> Messages {
         });
     }
     let last = (first + events.len()) as i64 - 1;
-    messages.set_cut(Cut { topic, partition: 0, first: first as i64, last });
+    messages.set_cut(Cut { topic, partition: 0, first: first as i64, last, part: Part::default() });
     messages
 }
 

@@ -77,14 +77,14 @@ async fn whatever_is_delivered_again_and_in_other_cuts_counts_once() {
 async fn batches_of_one_pass_and_another_partition_count_all_the_same() {
     let key = unique("partitions");
     let mut sink = open(&trending(&key), &Metrics::new()).await;
-    use postrider_relay::pipeline::{Cut, Sink};
+    use postrider_relay::pipeline::{Cut, Part, Sink};
 
     let mut receipts = Vec::new();
     for partition in 0..3 {
         for first in [0, 1, 2] {
             let mut messages = batch(first, &[Event::now("like", 7)]);
             let topic = messages.cut().unwrap().topic.clone();
-            messages.set_cut(Cut { topic, partition, first: first as i64, last: first as i64 });
+            messages.set_cut(Cut { topic, partition, first: first as i64, last: first as i64, part: Part::default() });
             receipts.push(sink.send(messages).await.unwrap());
         }
     }

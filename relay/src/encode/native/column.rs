@@ -156,9 +156,19 @@ impl Column {
         self.store.push_default();
     }
 
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.head);
-        self.store.write(out);
+    /// Appends the column, of the values of these, which are one column's.
+    pub(super) fn write(columns: &[&Self], out: &mut Vec<u8>) {
+        let Some(first) = columns.first() else { return };
+        out.extend_from_slice(&first.head);
+        let stores: Vec<&Store> = columns.iter().map(|column| &column.store).collect();
+        Store::write(&stores, out);
+    }
+
+    /// Takes the values out; room for as many stays.
+    pub(super) fn take(&mut self) -> Self {
+        let Self { name, of, head, rules, emptied, .. } = &*self;
+        let (name, of, head, rules, emptied) = (name.clone(), of.clone(), head.clone(), *rules, *emptied);
+        Self { name, of, head, store: self.store.take(), rules, emptied }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -103,20 +103,78 @@ impl Store {
         }
     }
 
-    /// Appends it as the format has it.
-    pub(super) fn write(&self, out: &mut Vec<u8>) {
-        match self {
-            Self::Fixed { bytes, .. } | Self::Text { bytes, .. } => out.extend_from_slice(bytes),
+    /// Appends the values of stores of one shape, one after the other, as the format has them.
+    pub(super) fn write(stores: &[&Self], out: &mut Vec<u8>) {
+        let Some(first) = stores.first() else { return };
+        match first {
+            Self::Fixed { .. } | Self::Text { .. } => {
+                for store in stores {
+                    if let Self::Fixed { bytes, .. } | Self::Text { bytes, .. } = store {
+                        out.extend_from_slice(bytes);
+                    }
+                }
+            }
+            Self::Nullable { .. } => {
+                let parts = stores.iter().filter_map(|store| match store {
+                    Self::Nullable { nulls, inner } => Some((nulls, &**inner)),
+                    _ => None,
+                });
+                let (nulls, inners): (Vec<&Vec<u8>>, Vec<&Self>) = parts.unzip();
+                nulls.into_iter().for_each(|nulls| out.extend_from_slice(nulls));
+                Self::write(&inners, out);
+            }
+            Self::List { .. } => {
+                let parts = stores.iter().filter_map(|store| match store {
+                    Self::List { ends, inner } => Some((ends, &**inner)),
+                    _ => None,
+                });
+                let (lists, inners): (Vec<&Vec<u64>>, Vec<&Self>) = parts.unzip();
+                // Where a list ends counts from the first element of all.
+                let mut before = 0;
+                for ends in lists {
+                    ends.iter().for_each(|end| out.extend_from_slice(&(before + end).to_le_bytes()));
+                    before += ends.last().copied().unwrap_or(0);
+                }
+                Self::write(&inners, out);
+            }
+            Self::Tuple(members) => {
+                for at in 0..members.len() {
+                    let members = stores.iter().filter_map(|store| match store {
+                        Self::Tuple(members) => members.get(at),
+                        _ => None,
+                    });
+                    Self::write(&members.collect::<Vec<_>>(), out);
+                }
+            }
+        }
+    }
+
+    /// Takes the values out; room for as many stays.
+    pub(super) fn take(&mut self) -> Self {
+        let empty = match self {
+            Self::Fixed { width, bytes } => Self::Fixed { width: *width, bytes: Vec::with_capacity(bytes.len()) },
+            Self::Text { bytes, ends } => {
+                Self::Text { bytes: Vec::with_capacity(bytes.len()), ends: Vec::with_capacity(ends.len()) }
+            }
             Self::Nullable { nulls, inner } => {
-                out.extend_from_slice(nulls);
-                inner.write(out);
+                let values = inner.take();
+                let empty = Self::Nullable {
+                    nulls: Vec::with_capacity(nulls.len()),
+                    inner: std::mem::replace(inner, Box::new(values)),
+                };
+                return std::mem::replace(self, empty);
             }
             Self::List { ends, inner } => {
-                ends.iter().for_each(|end| out.extend_from_slice(&end.to_le_bytes()));
-                inner.write(out);
+                let values = inner.take();
+                let empty = Self::List {
+                    ends: Vec::with_capacity(ends.len()),
+                    inner: std::mem::replace(inner, Box::new(values)),
+                };
+                return std::mem::replace(self, empty);
             }
-            Self::Tuple(members) => members.iter().for_each(|member| member.write(out)),
-        }
+            Self::Tuple(members) => return Self::Tuple(members.iter_mut().map(Self::take).collect()),
+        };
+        std::mem::replace(self, empty)
     }
 }
 

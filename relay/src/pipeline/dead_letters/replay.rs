@@ -12,7 +12,7 @@ use crate::pipeline::dead_letters::index::Work;
 use crate::pipeline::dead_letters::letters::{Letters, News, Order, Returned, Stays, Step, Verb};
 use crate::pipeline::dead_letters::sort::offset;
 use crate::pipeline::error::Error;
-use crate::pipeline::message::{Cut, Messages};
+use crate::pipeline::message::{Cut, Messages, Part};
 use crate::pipeline::sink::{Durable, Refused, Sink};
 use crate::pipeline::times::now_ms;
 
@@ -139,7 +139,13 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
         order.returned.extend(order.offsets.iter().filter(|offset| !there.contains(offset)).map(gone));
         order.offsets.retain(|offset| there.contains(offset));
         if let (Some(&first), Some(&last)) = (order.offsets.first(), order.offsets.last()) {
-            messages.set_cut(Cut { topic: Arc::clone(&order.topic), partition: order.partition, first, last });
+            messages.set_cut(Cut {
+                topic: Arc::clone(&order.topic),
+                partition: order.partition,
+                first,
+                last,
+                part: Part::default(),
+            });
             messages.set_salt(order.id);
         }
         if let Some(of) = self.options.topics.iter().find(|of| of.topic == order.topic) {

@@ -30,6 +30,11 @@ pub(super) struct Origin {
 }
 
 impl Origin {
+    /// The partition.
+    pub(super) fn partition(&self) -> (Arc<str>, i32) {
+        (Arc::clone(&self.topic), self.partition)
+    }
+
     /// What names a record of the batch.
     pub(super) fn identity(&self, message: &MessageRef<'_>) -> Identity {
         Identity { topic: Arc::clone(&self.topic), partition: self.partition, offset: offset(message) }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::world::{Shared, TestLetters, TestSink, batch, open, open_with};
+use super::world::{Shared, TestLetters, TestSink, batch, open, open_with, part};
 use super::*;
 
 type Dead = DeadLetters<TestSink, TestLetters>;
@@ -119,6 +119,26 @@ async fn a_batch_is_cut_where_its_source_knows_the_place() {
     assert_eq!(split.after, 3);
     let again = send(&mut dead, &records).await.unwrap().split.unwrap();
     assert_eq!(again.after, 3, "those that are letters already are counted too");
+}
+
+#[tokio::test]
+async fn a_batch_in_parts_is_cut_where_its_source_knows_the_place_and_may_end_in_letters_alone() {
+    let world = world(&[2, 4], &[5]);
+    let mut dead = open_with(&world, false, 100).await;
+    let first = part(&[(1, "a"), (2, "b"), (3, "c")], 0, true);
+    assert_eq!(dead.send(first).await.unwrap().await.unwrap(), Durable::default());
+    let last = dead.send(part(&[(4, "d"), (5, "e"), (6, "f")], 3, false)).await.unwrap();
+    // 1, 3, 5 and 6 are sent, and 5 is what it is.
+    assert_eq!(last.await.unwrap().split.unwrap().after, 3);
+    dead.reset().await.unwrap();
+    // Of a last part that is letters alone, and of a first one, the sink knows all the same.
+    dead.send(part(&[(2, "b")], 0, true)).await.unwrap().await.unwrap();
+    dead.send(part(&[(3, "c")], 1, true)).await.unwrap().await.unwrap();
+    dead.send(part(&[(4, "d")], 2, false)).await.unwrap().await.unwrap();
+    assert_eq!(sent(&world), [vec![3]]);
+    dead.send(part(&[(5, "e")], 0, true)).await.unwrap().await.unwrap();
+    let refused = dead.send(part(&[(4, "d")], 1, false)).await.unwrap().await.unwrap_err();
+    assert!(refused.to_string().contains("record t/0/5 was refused (1 of 3 attempts)"), "{refused}");
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::pipeline::assigned::Assigned;
 use crate::pipeline::dead_letters::{
     DeadLetterOptions, DeadLetters, Delivered, Identity, Letter, Letters, News, Noted, Order, Place,
 };
-use crate::pipeline::message::{Cut, Message, Messages};
+use crate::pipeline::message::{Cut, Message, Messages, Part};
 use crate::pipeline::parking::KeyHash;
 use crate::pipeline::sink::{Durable, Receipt, Refused, Sink, Split};
 use crate::pipeline::source::Progress;
@@ -33,6 +33,8 @@ pub(super) struct World {
     pub(super) away: bool,
     /// It dies after it took the next batch, before it says so.
     pub(super) dies: bool,
+    /// What came of a batch whose last part has not come.
+    pub(super) begun: Vec<i64>,
     /// What the service took, by name: what comes again under its name is taken once.
     pub(super) taken: HashMap<(u128, Vec<i64>), ()>,
     /// What was sent, in order.
@@ -72,7 +74,13 @@ impl Sink for TestSink {
         if world.away {
             return Err(away());
         }
-        let offsets: Vec<i64> = messages.iter().map(|message| offset(message.position())).collect();
+        let part = messages.part();
+        let mut offsets = if part.begins() { Vec::new() } else { std::mem::take(&mut world.begun) };
+        offsets.extend(messages.iter().map(|message| offset(message.position())));
+        if part.more {
+            world.begun = offsets;
+            return Ok(Receipt::done());
+        }
         assert!(!offsets.is_empty(), "nothing is not sent");
         let (sender, receipt) = Receipt::pending();
         if let Some(at) = offsets.iter().position(|offset| world.rejects.contains(offset)) {
@@ -177,7 +185,15 @@ fn messages(records: &[(i64, &str)]) -> Messages {
 pub(super) fn batch(records: &[(i64, &str)]) -> Messages {
     let mut messages = messages(records);
     let (first, last) = (records[0].0, records[records.len() - 1].0);
-    messages.set_cut(Cut { topic: Arc::from("t"), partition: 0, first, last });
+    messages.set_cut(Cut { topic: Arc::from("t"), partition: 0, first, last, part: Part::default() });
+    messages
+}
+
+/// The same as a part of a larger one, of which so many records came before.
+pub(super) fn part(records: &[(i64, &str)], before: usize, more: bool) -> Messages {
+    let mut messages = batch(records);
+    let cut = messages.cut().unwrap().clone();
+    messages.set_cut(Cut { part: Part { before, bytes_before: 0, more }, ..cut });
     messages
 }
 

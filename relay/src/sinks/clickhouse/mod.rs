@@ -11,6 +11,7 @@
 //! *In order for each partition.* Batches of one partition are inserted one after the other; those of different partitions at
 //! the same time, as many as [`LoadOptions::inserts_in_flight_max`].
 //!
+//! A large batch for tables of kind `append` comes in parts, which are encoded as they come and are inserted together, as one block.
 //! The next batch is encoded while the last is inserted: encoding is done where the pump calls, inserts are tasks of their own.
 
 mod checks;
@@ -18,6 +19,7 @@ mod client;
 mod encode;
 mod errors;
 mod evolve;
+mod gather;
 mod insert;
 mod known;
 mod layout;
@@ -45,7 +47,8 @@ use tracing::{debug, info};
 
 use crate::pipeline::{End, Error, Kind, Messages, Progress, Receipt, Refused, Sink};
 use crate::sinks::clickhouse::encode::Fed;
-use crate::sinks::clickhouse::insert::Carrier;
+use crate::sinks::clickhouse::gather::Gathering;
+use crate::sinks::clickhouse::insert::{Carrier, Work};
 use crate::sinks::clickhouse::prepare::Prepared;
 use crate::telemetry::Metrics;
 
@@ -77,6 +80,8 @@ pub struct ClickHouse {
     fitting: HashSet<String>,
     /// What was admitted last and is not sent yet.
     prepared: Option<Prepared>,
+    /// What came of batches whose last part has not come.
+    gathering: HashMap<(Arc<str>, i32), Gathering>,
 }
 
 /// A feed, and its table once that is there.
@@ -116,6 +121,7 @@ impl ClickHouse {
             tasks: JoinSet::new(),
             fitting: HashSet::new(),
             prepared: None,
+            gathering: HashMap::new(),
         };
         for at in 0..sink.slots.len() {
             sink.look_at(at).await?;
@@ -141,6 +147,40 @@ impl ClickHouse {
             Some(prepared) => Ok(prepared),
             None => self.prepare(messages).await,
         }
+    }
+
+    /// Puts a part to those of its batch that came before; the batch, once it is complete.
+    fn gather(
+        &mut self,
+        partition: &(Arc<str>, i32),
+        prepared: Prepared,
+        messages: &Messages,
+    ) -> Result<Option<Work>, Error> {
+        let part = messages.part();
+        let mut gathering = if part.begins() {
+            Gathering::beginning_with(messages, &self.options.salt)
+        } else {
+            self.gathering.remove(partition).ok_or_else(|| gather::again("the first parts of a batch were given up"))?
+        };
+        gathering.add(prepared, messages)?;
+        if part.is_whole() {
+            return Ok(Some(gathering.close(messages.cut())));
+        }
+        let work = if part.more {
+            self.gathering.insert((Arc::clone(&partition.0), partition.1), gathering);
+            None
+        } else {
+            Some(gathering.close(messages.cut()))
+        };
+        // Who was given a partition reads its batches from their first part.
+        let assigned = &self.options.assigned;
+        self.gathering.retain(|(topic, partition), _| assigned.holds(topic, *partition));
+        self.show_gathered();
+        Ok(work)
+    }
+
+    fn show_gathered(&self) {
+        self.options.gathered.hold(self.gathering.values().map(Gathering::bytes).sum());
     }
 
     /// The partition that a batch is of; batches of a source without partitions are all of one.
@@ -179,7 +219,7 @@ impl Sink for ClickHouse {
 
     async fn send(&mut self, messages: Messages) -> Result<Receipt, Error> {
         let Some(partition) = Self::partition_of(&messages) else { return Ok(Receipt::done()) };
-        let mut prepared = self.take_prepared(&messages).await?;
+        let prepared = self.take_prepared(&messages).await?;
         if let Some(refused) = prepared.refused.first() {
             let error = Error::new(End::Sink, Kind::Refused, format!("a record cannot be loaded: {}", refused.reason));
             return Err(match &refused.help {
@@ -187,19 +227,22 @@ impl Sink for ClickHouse {
                 None => error,
             });
         }
+        let work = self.gather(&partition, prepared, &messages)?;
+        log_correlation(&messages);
+        drop(messages);
+        let Some(mut work) = work else { return Ok(Receipt::done().holding(0)) };
         let permit = Arc::clone(&self.permits).acquire_owned().await;
         let Ok(permit) = permit else {
             return Err(Error::new(End::Sink, Kind::Broken, "the sink is closed"));
         };
         while self.tasks.try_join_next().is_some() {}
-        log_correlation(&messages);
-        drop(messages);
         let (durable, tail) = oneshot::channel();
-        prepared.work.previous = self.tails.insert(partition, tail);
+        work.previous = self.tails.insert(partition, tail);
         let (sender, receipt) = Receipt::pending();
+        let receipt = receipt.holding(work.inserts.iter().map(|insert| insert.block.len()).sum());
         let carrier = self.carrier.clone();
         self.tasks.spawn(async move {
-            let fate = carrier.carry(prepared.work).await;
+            let fate = carrier.carry(work).await;
             if fate.as_ref().is_ok_and(|fate| fate.split.is_none()) {
                 // Nobody may wait for it.
                 let _ = durable.send(());
@@ -218,6 +261,8 @@ impl Sink for ClickHouse {
     async fn reset(&mut self) -> Result<(), Error> {
         self.carrier.halted.store(true, Ordering::Release);
         self.prepared = None;
+        self.gathering.clear();
+        self.show_gathered();
         // What ClickHouse was given may still be written: it is waited for, at most as long as an insert may take.
         while self.tasks.join_next().await.is_some() {}
         self.tails.clear();

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::pipeline::{Assigned, Gathered};
+
 /// What the loader is told beside how ClickHouse is reached.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
@@ -11,6 +13,10 @@ pub struct LoadOptions {
     pub inserts_in_flight_max: usize,
     /// Goes into every deduplication token: with another salt ClickHouse takes again what it took before.
     pub salt: String,
+    /// The partitions that are read: of others nothing is kept.
+    pub assigned: Assigned,
+    /// Where it is shown what is held of batches that came in part.
+    pub gathered: Gathered,
 }
 
 /// One topic that fills one table.

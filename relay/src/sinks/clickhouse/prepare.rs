@@ -8,10 +8,10 @@ use crate::encode::native::Column;
 use crate::pipeline::{Cut, End, Error, Kind, Messages, Refused};
 use crate::sinks::clickhouse::client::Collapse;
 use crate::sinks::clickhouse::encode::{self, Encoded, Fed, Need};
-use crate::sinks::clickhouse::insert::{Insert, Removal, Work};
+use crate::sinks::clickhouse::gather::Piece;
+use crate::sinks::clickhouse::insert::Removal;
 use crate::sinks::clickhouse::known::KnownRows;
 use crate::sinks::clickhouse::options::Rows;
-use crate::sinks::clickhouse::token::Contents;
 use crate::sinks::clickhouse::{ClickHouse, evolve, look_up};
 
 /// Records of a batch from which on it says something that none fits.
@@ -23,13 +23,16 @@ const REFUSAL_AGE_MAX: Duration = Duration::from_secs(5);
 /// How old the knowledge of a table may be by which fields are left out.
 const FIELDS_AGE_MAX: Duration = Duration::from_secs(30);
 
-/// A batch, encoded.
-#[derive(Debug)]
+/// A batch, or a part of one, encoded.
+#[derive(Debug, Default)]
 pub(super) struct Prepared {
-    /// What is to be sent.
-    pub(super) work: Work,
+    /// The rows that it gives.
+    pub(super) pieces: Vec<Piece>,
+    /// What is removed after that.
+    pub(super) removals: Vec<Removal>,
     /// The records that cannot be; then nothing is to be sent.
     pub(super) refused: Vec<Refused>,
+    messages: usize,
     cut: Option<Cut>,
     payload_bytes: usize,
 }
@@ -37,7 +40,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// Whether it was made of these messages.
     pub(super) fn is_for(&self, messages: &Messages) -> bool {
-        self.work.messages == messages.len()
+        self.messages == messages.len()
             && self.cut.as_ref() == messages.cut()
             && self.payload_bytes == messages.payload_bytes()
     }
@@ -46,6 +49,9 @@ impl Prepared {
 impl ClickHouse {
     /// Encodes a batch. What it needs and is not there – a table, a column, what the table holds of a row – is got first.
     pub(super) async fn prepare(&mut self, messages: &Messages) -> Result<Prepared, Error> {
+        if messages.is_empty() {
+            return Ok(Prepared { cut: messages.cut().cloned(), ..Prepared::default() });
+        }
         let mut places = self.places_of(messages)?;
         for place in &places {
             if self.slots[*place].fed.is_none()
@@ -69,7 +75,7 @@ impl ClickHouse {
         }
         self.nothing_fits(messages, &encoded)?;
         self.tell(&encoded, &places);
-        Ok(self.work(messages, encoded, &places))
+        Ok(self.pieces(messages, encoded, &places))
     }
 
     /// Looks again at tables that were looked at longer ago than that, if they are wanted. Whether it did.
@@ -186,44 +192,37 @@ impl ClickHouse {
         slots.filter_map(|(_, slot)| slot.fed.as_mut()).collect()
     }
 
-    /// The inserts of what was encoded.
-    fn work(&mut self, messages: &Messages, encoded: Encoded, places: &[usize]) -> Prepared {
+    /// What was encoded.
+    fn pieces(&mut self, messages: &Messages, encoded: Encoded, places: &[usize]) -> Prepared {
         for (_, label) in &encoded.refused {
             self.metrics.clickhouse.refused.with_label_values(&[label]).inc();
         }
         let refused: Vec<Refused> = encoded.refused.into_iter().map(|(refused, _)| refused).collect();
-        let mut inserts = Vec::new();
+        let mut pieces = Vec::new();
         if refused.is_empty() {
-            let contents = Contents::of(messages, &self.options.salt);
-            for place in places {
-                let Some(fed) = &mut self.slots[*place].fed else { continue };
-                let rows = fed.layout.block.rows();
-                if rows > 0 {
-                    let mut block = Vec::new();
-                    fed.layout.block.write(&mut block);
-                    let columns = fed.layout.block.columns.iter().map(|column| column.name().to_owned()).collect();
-                    let token = contents.token(&fed.table.quoted(), &fed.feed.name);
-                    let (table, block) = (fed.table.clone(), block.into());
-                    let is_current = matches!(fed.feed.rows, Rows::Current { .. });
-                    let collapse = if is_current { Collapse::AtOnce } else { Collapse::Later };
-                    inserts.push((fed.may_refuse, Insert { table, columns, token, block, rows, collapse }));
-                }
-            }
+            pieces.extend(self.feds(places).into_iter().filter_map(piece));
         }
-        // What may refuse goes first: once a table has the rows, the batch cannot be cut any more.
-        inserts.sort_by_key(|(may_refuse, _)| !may_refuse);
         let removals = encoded.truncated.iter().filter_map(|(fed, version)| {
             let fed = self.slots[places[*fed]].fed.as_ref()?;
             let column = fed.layout.version.map(|at| fed.layout.block.columns[at].name().to_owned())?;
             Some(Removal { table: fed.table.clone(), column, version: *version })
         });
-        let work = Work {
-            removals: removals.collect(),
-            inserts: inserts.into_iter().map(|(_, insert)| insert).collect(),
-            messages: messages.len(),
-            oldest_ms: messages.iter().map(|message| message.timestamp_ms()).min().unwrap_or_default(),
-            previous: None,
-        };
-        Prepared { work, refused, cut: messages.cut().cloned(), payload_bytes: messages.payload_bytes() }
+        let removals = removals.collect();
+        let (cut, payload_bytes) = (messages.cut().cloned(), messages.payload_bytes());
+        Prepared { pieces, removals, refused, messages: messages.len(), cut, payload_bytes }
     }
+}
+
+/// The rows that were encoded for a table, if there are any.
+fn piece(fed: &mut Fed) -> Option<Piece> {
+    if fed.layout.block.whole_rows() == 0 {
+        return None;
+    }
+    Some(Piece {
+        feed: fed.feed.name.clone(),
+        table: fed.table.clone(),
+        may_refuse: fed.may_refuse,
+        block: fed.layout.block.take(),
+        collapse: if matches!(fed.feed.rows, Rows::Current { .. }) { Collapse::AtOnce } else { Collapse::Later },
+    })
 }

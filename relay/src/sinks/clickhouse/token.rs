@@ -10,39 +10,54 @@
 //!
 //! [XXH3]: https://github.com/Cyan4973/xxHash/blob/dev/doc/xxhash_spec.md
 
+use std::fmt;
+
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::pipeline::Messages;
 
 /// What is hashed first: another version of this form must never meet a token of this one.
-const FORM: &[u8] = b"postrider-load-2";
+const FORM: &[u8] = b"postrider-load-3";
 
 /// The part of a token that all tables of a batch share: what is sent, and from where.
 #[derive(Clone)]
 pub(super) struct Contents(Xxh3);
 
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Contents").finish_non_exhaustive()
+    }
+}
+
 impl Contents {
-    /// Of the messages that are sent.
-    pub(super) fn of(messages: &Messages, salt: &str) -> Self {
+    /// Of no messages yet, which come to be sent under these salts.
+    pub(super) fn new(salt: &str, replay: u128) -> Self {
         let mut hash = Xxh3::new();
         hash.update(FORM);
         part(&mut hash, Some(salt.as_bytes()));
-        hash.update(&messages.salt().to_le_bytes());
-        match messages.cut() {
-            Some(cut) => {
-                part(&mut hash, Some(cut.topic.as_bytes()));
-                hash.update(&cut.partition.to_le_bytes());
-                hash.update(&cut.first.to_le_bytes());
-                hash.update(&cut.last.to_le_bytes());
-            }
-            None => part(&mut hash, None),
-        }
-        for message in messages.iter() {
-            hash.update(&message.position().to_le_bytes());
-            part(&mut hash, message.key());
-            part(&mut hash, message.value());
-        }
+        hash.update(&replay.to_le_bytes());
         Self(hash)
+    }
+
+    /// With these messages too, of which nobody has to know how many they are.
+    pub(super) fn add(&mut self, messages: &Messages) {
+        for message in messages.iter() {
+            self.0.update(&message.position().to_le_bytes());
+            part(&mut self.0, message.key());
+            part(&mut self.0, message.value());
+        }
+    }
+
+    /// Complete: the partition, and the offsets from which to which they were cut out of it.
+    pub(super) fn close(&mut self, cut: Option<(&str, i32, i64, i64)>) {
+        // No message has a position like this one.
+        self.0.update(&u128::MAX.to_le_bytes());
+        part(&mut self.0, cut.map(|(topic, ..)| topic.as_bytes()));
+        if let Some((_, partition, first, last)) = cut {
+            self.0.update(&partition.to_le_bytes());
+            self.0.update(&first.to_le_bytes());
+            self.0.update(&last.to_le_bytes());
+        }
     }
 
     /// The token of these messages for `table`, which is named with its database.
@@ -66,7 +81,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::pipeline::{Cut, Message};
+    use crate::pipeline::{Cut, Message, Part};
 
     fn batch(first: i64, records: &[(Option<&str>, Option<&str>)]) -> Messages {
         let mut messages = Messages::default();
@@ -84,20 +99,31 @@ mod tests {
                 route: 0,
             });
         }
-        messages.set_cut(Cut { topic, partition: 0, first, last: first + records.len() as i64 - 1 });
+        messages.set_cut(Cut {
+            topic,
+            partition: 0,
+            first,
+            last: first + records.len() as i64 - 1,
+            part: Part::default(),
+        });
         messages
     }
 
     #[test]
     fn the_same_records_of_the_same_cut_have_the_same_token_and_nothing_else_has() {
         let records = [(Some("k"), Some("v")), (None, Some("w"))];
-        let token = |messages: &Messages, salt: &str, table: &str| Contents::of(messages, salt).token(table, "feed");
+        let token = |messages: &Messages, salt: &str, table: &str| {
+            let mut contents = Contents::new(salt, messages.salt());
+            contents.add(messages);
+            contents.close(messages.cut().map(|cut| (&*cut.topic, cut.partition, cut.first, cut.last)));
+            contents.token(table, "feed")
+        };
         let one = token(&batch(7, &records), "", "db.a");
         assert_eq!(one, token(&batch(7, &records), "", "db.a"));
         let mut partition = batch(7, &records);
-        partition.set_cut(Cut { topic: Arc::from("t"), partition: 1, first: 7, last: 8 });
+        partition.set_cut(Cut { topic: Arc::from("t"), partition: 1, first: 7, last: 8, part: Part::default() });
         let mut longer = batch(7, &records);
-        longer.set_cut(Cut { topic: Arc::from("t"), partition: 0, first: 7, last: 9 });
+        longer.set_cut(Cut { topic: Arc::from("t"), partition: 0, first: 7, last: 9, part: Part::default() });
         let mut replayed = batch(7, &records);
         replayed.set_salt(1);
         let others = [

@@ -186,7 +186,8 @@ impl Worker {
         self.assignments += 1;
         self.lanes.retain(|lane| lane.partition != partition || lane.topic != topic);
         self.options.assigned.add(&topic.name, partition);
-        self.lanes.push(Lane::new((topic, partition, self.assignments), queue, arrived, book));
+        let cuts = topic.in_parts.unwrap_or(self.options.cuts);
+        self.lanes.push(Lane::new((topic, partition, self.assignments), cuts, queue, arrived, book));
         Ok(())
     }
 

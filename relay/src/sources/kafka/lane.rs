@@ -12,7 +12,7 @@ use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 
-use crate::pipeline::message::{Cut, HeaderName, Message, Messages};
+use crate::pipeline::message::{Cut, HeaderName, Message, MessageRef, Messages, Part};
 use crate::sources::kafka::events::ConsumerEvents;
 use crate::sources::kafka::ledger::{Extent, Fate, Ledger};
 use crate::sources::kafka::note::fingerprint;
@@ -21,21 +21,39 @@ use crate::sources::kafka::options::{Cuts, Topic};
 /// How many batches of a partition may be complete and not handed over.
 const CLOSED_MAX: usize = 2;
 
-/// A batch on its way out.
+/// Records and bytes of a part of a batch: as many as a processor keeps at hand from reading to shaping them.
+const PART_RECORDS: usize = 4096;
+const PART_BYTES: usize = 2 << 20;
+
+/// How many parts of a partition's batches may wait. More would only be memory.
+const PARTS_MAX: usize = 4;
+
+/// A batch on its way out, or a part of one.
 #[derive(Debug)]
 pub(super) struct Built {
     pub(super) messages: Messages,
+    /// Of the batch; of a part that is not the last, its own.
     pub(super) extent: Extent,
     /// The fingerprint of its last record, if it has one.
     pub(super) last: Option<u64>,
-    /// The timestamp of its first record, in milliseconds since 1970.
+    /// The timestamp of the batch's first record, in milliseconds since 1970.
     first_ms: Option<i64>,
+}
+
+impl Built {
+    fn has_more(&self) -> bool {
+        self.messages.part().more
+    }
 }
 
 /// The batch that is being filled.
 #[derive(Debug)]
 struct Filling {
     messages: Messages,
+    /// What of it was handed over, or waits to be.
+    part: Part,
+    /// The memory of that, as it was read.
+    parted_bytes: usize,
     /// The name that its messages share: one of its own, for a thread that counts its users should not wait for another one.
     topic: Arc<str>,
     began: Instant,
@@ -59,6 +77,8 @@ pub(super) struct Lane {
     pub(super) partition: i32,
     /// Which assignment this is: a partition that comes back has another.
     pub(super) assignment: u64,
+    /// How its batches are cut.
+    pub(super) cuts: Cuts,
     queue: PartitionQueue<ConsumerEvents>,
     /// Something arrived since the queue was found empty.
     arrived: Arc<AtomicBool>,
@@ -78,6 +98,7 @@ pub(super) struct Book {
     /// The fingerprint that the record before the base must have, while that was not looked at.
     pub(super) check: Option<u64>,
     open: Option<Filling>,
+    /// What waits to be handed over: complete batches, and parts of them and of the one being filled.
     closed: VecDeque<Built>,
     /// The timestamps of the first records of the batches handed over.
     taken_ms: VecDeque<Option<i64>>,
@@ -91,6 +112,7 @@ impl Lane {
     /// A partition whose queue wakes the poller by this flag.
     pub(super) fn new(
         (topic, partition, assignment): (Topic, i32, u64),
+        cuts: Cuts,
         queue: PartitionQueue<ConsumerEvents>,
         arrived: Arc<AtomicBool>,
         book: Book,
@@ -99,6 +121,7 @@ impl Lane {
             topic,
             partition,
             assignment,
+            cuts,
             queue,
             arrived,
             alive: Arc::new(AtomicBool::new(true)),
@@ -118,11 +141,11 @@ impl Lane {
     ///
     /// # Errors
     /// Why it cannot be read on.
-    pub(super) fn fill(&mut self, records_max: usize, now: Instant, cuts: &Cuts) -> Result<bool, Trouble> {
-        let Self { topic, partition, queue, arrived, book, .. } = self;
+    pub(super) fn fill(&mut self, records_max: usize, now: Instant) -> Result<bool, Trouble> {
+        let Self { topic, partition, cuts, queue, arrived, book, .. } = self;
         arrived.store(false, Ordering::Release);
         for _ in 0..records_max {
-            if book.closed.len() >= CLOSED_MAX {
+            if book.is_full() {
                 arrived.store(true, Ordering::Release);
                 return Ok(false);
             }
@@ -161,8 +184,8 @@ impl Lane {
     ///
     /// # Errors
     /// Why the partition cannot be read on.
-    pub(super) fn take_over(&mut self, record: &BorrowedMessage<'_>, now: Instant, cuts: &Cuts) -> Result<(), Trouble> {
-        self.book.put(record, (&self.topic, self.partition), now, cuts)
+    pub(super) fn take_over(&mut self, record: &BorrowedMessage<'_>, now: Instant) -> Result<(), Trouble> {
+        self.book.put(record, (&self.topic, self.partition), now, &self.cuts)
     }
 
     /// Something is to be looked for in the queue.
@@ -222,12 +245,18 @@ impl Book {
         self.waiting_ms.get_or_insert(time);
         let open = self.open.get_or_insert_with(|| Filling {
             messages: Messages::over(Bytes::new()),
+            part: Part::default(),
+            parted_bytes: 0,
             topic: Arc::from(&*of.0.name),
             began: now,
             first_ms: time,
         });
+        // This record is one more of the batch: what is there is not the last of it.
+        if of.0.in_parts.is_some() && open.is_part() {
+            self.closed.push_back(open.part_off((&of.0.name, of.1)));
+        }
         copy(record, &mut open.messages, (&open.topic, of.0.route));
-        let (bytes, is_planned) = (open.messages.bytes(), self.ledger.is_planned());
+        let (bytes, is_planned) = (open.bytes(), self.ledger.is_planned());
         let is_complete = self.ledger.append(offset);
         let is_full = !is_planned
             && (bytes >= cuts.bytes_max || self.ledger.open_records().is_some_and(|count| count >= cuts.records_max));
@@ -249,32 +278,36 @@ impl Book {
         let Some(extent) = self.ledger.close() else { return };
         let open = self.open.take();
         let first_ms = open.as_ref().map(|open| open.first_ms);
-        let mut messages = Messages::over(Bytes::new());
-        if let Some(Filling { messages: filled, began, .. }) = open {
-            messages = filled;
-            messages.times_mut().read_at = Some(began);
+        let (mut messages, mut part) = (Messages::over(Bytes::new()), Part::default());
+        if let Some(filling) = open {
+            (messages, part) = (filling.messages, filling.part);
+            messages.times_mut().read_at = Some(filling.began);
             messages.times_mut().shaped_at = Some(Instant::now());
         }
         let last = messages.len().checked_sub(1).and_then(|index| messages.at(index));
         let last = last.map(|record| fingerprint(record.timestamp_ms(), record.key(), record.value()));
-        let Extent { first, last: end } = extent;
-        messages.set_cut(Cut { topic: Arc::clone(&topic.name), partition, first, last: end });
+        let first = if part.begins() { extent.first } else { first_of(&messages).unwrap_or(extent.last) };
+        messages.set_cut(Cut { topic: Arc::clone(&topic.name), partition, first, last: extent.last, part });
         self.closed.push_back(Built { messages, extent, last, first_ms });
     }
 
     fn due_at(&self, age_max: Duration, taken_max: usize) -> Option<Instant> {
-        let is_free = self.closed.is_empty() && self.ledger.taken() < taken_max && !self.ledger.is_planned();
+        let is_free = self.complete() == 0 && self.ledger.taken() < taken_max && !self.ledger.is_planned();
         self.open.as_ref().filter(|_| is_free).map(|open| open.began + age_max)
     }
 
     /// Since when the batch being filled is filled, if it must reach an end that was promised.
     pub(super) fn planned_since(&self, now: Instant) -> Option<Instant> {
-        let is_planned = self.ledger.is_planned() && self.closed.is_empty();
+        let is_planned = self.ledger.is_planned() && self.complete() == 0;
         is_planned.then(|| self.open.as_ref().map_or(now, |open| open.began))
     }
 
-    /// The first complete batch, if it may leave.
+    /// The first complete batch, or a part of the one that is next, if it may leave.
     pub(super) fn take(&mut self, taken_max: usize) -> Option<Built> {
+        // Nothing becomes durable by a part.
+        if self.closed.front().is_some_and(Built::has_more) {
+            return self.closed.pop_front();
+        }
         if !self.ledger.may_take(taken_max) {
             return None;
         }
@@ -306,25 +339,71 @@ impl Book {
         (stood_at != base).then_some(base)
     }
 
-    /// How many batches are complete and not handed over.
-    pub(super) fn complete(&self) -> usize {
-        self.closed.len()
+    /// Whether nothing more is read before something is handed over.
+    fn is_full(&self) -> bool {
+        self.complete() >= CLOSED_MAX || self.is_parted()
     }
 
-    /// Memory of the batch that is being filled.
+    /// Whether as many parts wait as may.
+    pub(super) fn is_parted(&self) -> bool {
+        self.closed.iter().filter(|built| built.has_more()).count() >= PARTS_MAX
+    }
+
+    /// How many batches are complete and not handed over.
+    pub(super) fn complete(&self) -> usize {
+        self.closed.iter().filter(|built| !built.has_more()).count()
+    }
+
+    /// Memory of the batch that is being filled, as it was read, with the parts of it that were handed over.
     pub(super) fn open_bytes(&self) -> usize {
-        self.open.as_ref().map_or(0, |open| open.messages.bytes())
+        self.open.as_ref().map_or(0, Filling::bytes)
     }
 
     /// Memory of what is not handed over.
     pub(super) fn bytes(&self) -> usize {
-        self.open_bytes() + self.closed.iter().map(|built| built.messages.bytes()).sum::<usize>()
+        let open = self.open.as_ref().map_or(0, |open| open.messages.bytes());
+        open + self.closed.iter().map(|built| built.messages.bytes()).sum::<usize>()
     }
 
     /// Since when something waits to become durable, in milliseconds since 1970.
     pub(super) fn waiting_ms(&self) -> Option<i64> {
         self.waiting_ms
     }
+}
+
+impl Filling {
+    /// Its memory as it was read, with that of the parts that left.
+    fn bytes(&self) -> usize {
+        self.parted_bytes + self.messages.bytes()
+    }
+
+    /// Whether what it holds is as large as a part is.
+    fn is_part(&self) -> bool {
+        self.messages.len() >= PART_RECORDS || self.messages.bytes() >= PART_BYTES
+    }
+
+    /// Parts what it holds off.
+    fn part_off(&mut self, (topic, partition): (&Arc<str>, i32)) -> Built {
+        let mut messages = std::mem::replace(&mut self.messages, Messages::over(Bytes::new()));
+        messages.times_mut().read_at = Some(self.began);
+        messages.times_mut().shaped_at = Some(Instant::now());
+        let last = messages.len().checked_sub(1).and_then(|index| messages.at(index)).map(|record| offset_of(&record));
+        let (first, last) = (first_of(&messages).unwrap_or_default(), last.unwrap_or_default());
+        let part = Part { more: true, ..self.part };
+        messages.set_cut(Cut { topic: Arc::clone(topic), partition, first, last, part });
+        self.part.before += messages.len();
+        self.part.bytes_before += messages.payload_bytes();
+        self.parted_bytes += messages.bytes();
+        Built { messages, extent: Extent { first, last }, last: None, first_ms: None }
+    }
+}
+
+fn first_of(messages: &Messages) -> Option<i64> {
+    messages.at(0).map(|record| offset_of(&record))
+}
+
+fn offset_of(record: &MessageRef<'_>) -> i64 {
+    i64::try_from(record.position()).unwrap_or(i64::MAX)
 }
 
 fn copy(record: &BorrowedMessage<'_>, messages: &mut Messages, (topic, route): (&Arc<str>, u16)) {

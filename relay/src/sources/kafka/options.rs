@@ -11,7 +11,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use tracing::level_filters::LevelFilter;
 
 use crate::kafka::KafkaSecurity;
-use crate::pipeline::{Assigned, Error};
+use crate::pipeline::{Assigned, Error, Gathered};
 use crate::sources::kafka::note::fingerprint;
 
 /// The most that is fetched ahead of a partition, in bytes.
@@ -49,7 +49,7 @@ pub struct KafkaSourceOptions {
     pub connect_timeout: Duration,
     /// How long a broker may take to answer a request.
     pub request_timeout: Duration,
-    /// How batches are cut.
+    /// How batches are cut, unless their topic says otherwise.
     pub cuts: Cuts,
     /// Whether a batch comes again exactly as it was cut, after whatever happens. Its cut is durable before it leaves, and a
     /// partition has one unacknowledged batch at most.
@@ -60,6 +60,8 @@ pub struct KafkaSourceOptions {
     pub accept_gap: bool,
     /// Kept in step with the partitions that this member holds.
     pub assigned: Assigned,
+    /// What the sink holds of batches that were handed over in part: counted as read and not handed over.
+    pub gathered: Gathered,
     /// How brokers are reached safely.
     pub security: KafkaSecurity,
     /// Further librdkafka properties by name. The fixed ones win.
@@ -73,6 +75,8 @@ pub struct Topic {
     pub name: Arc<str>,
     /// The number of the route that its records take.
     pub route: u16,
+    /// How its batches are cut that are handed over in parts, as they are read, where cuts are repeatable.
+    pub in_parts: Option<Cuts>,
 }
 
 /// Where a partition begins that the group never committed.
@@ -139,6 +143,7 @@ impl KafkaSourceOptions {
             queue_bytes_max: 64 << 20,
             accept_gap: false,
             assigned: Assigned::default(),
+            gathered: Gathered::default(),
             security: KafkaSecurity::default(),
             properties: Vec::new(),
         }

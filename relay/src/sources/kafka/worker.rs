@@ -248,7 +248,7 @@ impl Worker {
                     let place = (record.topic(), record.partition());
                     let index = self.lanes.iter().position(|lane| (&*lane.topic.name, lane.partition) == place);
                     if let Some(index) = index
-                        && let Err(trouble) = self.lanes[index].take_over(&record, Instant::now(), &self.options.cuts)
+                        && let Err(trouble) = self.lanes[index].take_over(&record, Instant::now())
                     {
                         self.troubled(index, &trouble);
                     }
@@ -304,7 +304,7 @@ impl Worker {
             }
             lane.look_again = None;
             let (before, complete) = (lane.book.bytes(), lane.book.complete());
-            let outcome = lane.fill(ROUND_RECORDS, now, &self.options.cuts);
+            let outcome = lane.fill(ROUND_RECORDS, now);
             held = (held + lane.book.bytes()).saturating_sub(before);
             match outcome {
                 Ok(true) if self.options.repeatable => {
@@ -313,6 +313,8 @@ impl Worker {
                     }
                     return true;
                 }
+                // It goes on when parts of it are taken; until then no other batch is begun.
+                Ok(false) if self.options.repeatable && lane.book.is_parted() => return false,
                 Ok(more) => has_more |= more,
                 Err(trouble) => self.troubled(index, &trouble),
             }
@@ -330,9 +332,10 @@ impl Worker {
         order
     }
 
-    /// Memory of what was read and not taken by the pump.
+    /// Memory of what was read and not taken by the pump, and of what it took of batches that are not complete.
     fn held(&self) -> usize {
-        self.lanes.iter().map(|lane| lane.book.bytes()).sum::<usize>() + self.outlet.bytes()
+        let own = self.lanes.iter().map(|lane| lane.book.bytes()).sum::<usize>();
+        own + self.outlet.bytes() + self.options.gathered.bytes()
     }
 
     fn taken_max(&self) -> usize {
@@ -365,7 +368,7 @@ impl Worker {
             let lane = &mut self.lanes[index];
             // A cut must become durable first, room or not; one that need not grows as long as nobody takes it.
             if has_room || is_repeatable {
-                let age_max = if hurried == Some(index) { Duration::ZERO } else { self.options.cuts.age_max };
+                let age_max = if hurried == Some(index) { Duration::ZERO } else { lane.cuts.age_max };
                 lane.close_due(now, age_max, taken_max);
             }
             let built = if has_room { lane.book.take(taken_max) } else { None };
@@ -398,10 +401,14 @@ impl Worker {
     /// How long nothing is to be done that nobody would wake for.
     fn idle_for(&self) -> Duration {
         let now = Instant::now();
-        let (age_max, taken_max) = (self.options.cuts.age_max, self.taken_max());
+        let taken_max = self.taken_max();
         let mut until = now + SLEEP_MAX;
         if self.outlet.has_room() || self.options.repeatable {
-            until = self.lanes.iter().filter_map(|lane| lane.due_at(age_max, taken_max)).fold(until, Instant::min);
+            until = self
+                .lanes
+                .iter()
+                .filter_map(|lane| lane.due_at(lane.cuts.age_max, taken_max))
+                .fold(until, Instant::min);
         }
         if !self.committer.is_busy() && self.lanes.iter().any(|lane| lane.book.ledger.is_dirty()) {
             until = until.min(self.pace.next_at());
@@ -447,6 +454,7 @@ fn ready(lane: &Lane, built: Built, epoch: u64) -> Ready {
         last: extent.last,
         assignment: lane.assignment,
         fingerprint: last,
+        is_part: messages.part().more,
     };
     Ready { messages, taken, alive: Arc::clone(&lane.alive), epoch }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use postrider_relay::pipeline::{Cut, Durable, HeaderName, Message, Messages, Sink};
+use postrider_relay::pipeline::{Cut, Durable, HeaderName, Message, Messages, Part, Sink};
 use postrider_relay::sinks::clickhouse::{OnTruncate, Unknown};
 use serde_json::json;
 
@@ -62,7 +62,7 @@ pub(super) fn records_at(first: i64, records: &[(Option<String>, Option<String>,
             route: 0,
         });
     }
-    messages.set_cut(Cut { topic, partition: 0, first, last: first + records.len() as i64 - 1 });
+    messages.set_cut(Cut { topic, partition: 0, first, last: first + records.len() as i64 - 1, part: Part::default() });
     messages
 }
 

@@ -5,6 +5,7 @@ mod checks;
 mod current;
 mod evolve;
 mod once;
+mod parts;
 pub(super) mod place;
 
 use postrider_relay::pipeline::Progress;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
-use postrider_relay::pipeline::{Durable, Error, Kind, Messages, Receipt, Sink};
+use postrider_relay::pipeline::{Assigned, Durable, Error, Gathered, Kind, Messages, Receipt, Sink};
 use postrider_relay::sinks::clickhouse::{
     ClickHouse, ClickHouseOptions, Client, Feed, From, LoadOptions, OnTruncate, Rows, Unknown,
 };
@@ -17,6 +17,8 @@ use super::super::PATIENCE;
 pub(in crate::sink_contract) struct Place {
     pub(in crate::sink_contract) options: ClickHouseOptions,
     pub(in crate::sink_contract) metrics: Arc<Metrics>,
+    pub(in crate::sink_contract) assigned: Assigned,
+    pub(in crate::sink_contract) gathered: Gathered,
     client: Client,
 }
 
@@ -36,7 +38,11 @@ impl Place {
         nowhere.command("make a database", &format!("create database {database} engine = Atomic")).await.unwrap();
         let options = ClickHouseOptions::new(url, database);
         let client = Client::new(&options).unwrap();
-        let place = Self { options, metrics: Metrics::new(), client };
+        let (assigned, gathered) = (Assigned::default(), Gathered::default());
+        for partition in 0..2 {
+            assigned.add(&Arc::from("t"), partition);
+        }
+        let place = Self { options, metrics: Metrics::new(), assigned, gathered, client };
         for table in tables {
             place.run(table).await;
         }
@@ -65,7 +71,13 @@ impl Place {
     }
 
     pub(in crate::sink_contract) async fn try_open(&self, feeds: &[Feed]) -> Result<ClickHouse, Error> {
-        let load = LoadOptions { feeds: feeds.to_vec(), inserts_in_flight_max: 4, salt: String::new() };
+        let load = LoadOptions {
+            feeds: feeds.to_vec(),
+            inserts_in_flight_max: 4,
+            salt: String::new(),
+            assigned: self.assigned.clone(),
+            gathered: self.gathered.clone(),
+        };
         ClickHouse::open(&self.options, load, Arc::clone(&self.metrics)).await
     }
 

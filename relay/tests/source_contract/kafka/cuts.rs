@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use postrider_relay::pipeline::Source;
-use postrider_relay::sources::kafka::KafkaSource;
+use postrider_relay::sources::kafka::{Cuts, KafkaSource};
 
 use super::{Group, next, shape};
 
@@ -108,6 +108,66 @@ async fn what_was_not_acknowledged_comes_again_in_the_same_batches_after_a_rewin
     source.acknowledge(batch.end).await.unwrap();
     let rest = drain(&mut source, 43).await;
     assert_eq!(rest[0].0, 7);
+}
+
+/// Reads the parts of a batch; of each, what came before and its offsets.
+async fn parts(source: &mut KafkaSource, count: usize) -> Vec<(usize, i64, i64, bool)> {
+    let mut parts = Vec::new();
+    while parts.len() < count {
+        let batch = next(source).await;
+        let cut = batch.messages.cut().expect("it was cut out of a log");
+        assert_eq!(batch.messages.at(0).map(|record| record.position()), u128::try_from(cut.first).ok());
+        assert_eq!(cut.last - cut.first + 1, batch.messages.len() as i64);
+        parts.push((cut.part.before, cut.first, cut.last, cut.part.more));
+        source.acknowledge(batch.end).await.unwrap();
+    }
+    parts
+}
+
+#[tokio::test]
+async fn a_large_batch_comes_in_parts_and_is_cut_recorded_and_committed_as_one() {
+    let mut group = Group::new().await.repeatable(7);
+    group.options.topics[0].in_parts = Some(Cuts { records_max: 10_000, ..group.options.cuts });
+    group.fill(0, 0..12_000);
+    let mut source = group.member().await;
+    let begun = parts(&mut source, 2).await;
+    assert_eq!(begun, [(0, 0, 4095, true), (4096, 4096, 8191, true)]);
+    // Nothing of it is delivered yet: it comes again from its first record.
+    source.rewind().await.unwrap();
+    assert_eq!(parts(&mut source, 2).await, begun);
+    drop(source);
+    let mut source = group.member().await;
+    assert_eq!(parts(&mut source, 2).await, begun);
+    let last = next(&mut source).await;
+    let cut = last.messages.cut().unwrap();
+    assert_eq!((cut.part.before, cut.first, cut.last, cut.part.more), (8192, 8192, 9999, false));
+    assert_eq!((last.end.first, last.end.last), (0, 9999));
+    let (offset, note) = group.committed(0);
+    assert!(
+        offset == Some(0) && note.ends_with(" 9999"),
+        "the cut is durable before it is complete: {offset:?} {note}"
+    );
+    source.acknowledge(last.end).await.unwrap();
+    source.close().await.unwrap();
+    assert_eq!(group.committed(0).0, Some(10_000));
+}
+
+#[tokio::test]
+async fn a_batch_in_parts_that_was_split_comes_in_two() {
+    let mut group = Group::new().await.repeatable(10_000);
+    group.options.topics[0].in_parts = Some(group.options.cuts);
+    group.fill(0, 0..10_000);
+    let mut source = group.member().await;
+    parts(&mut source, 2).await;
+    let last = next(&mut source).await;
+    source.split(last.end, 5_000).await.unwrap();
+    source.rewind().await.unwrap();
+    assert_eq!(parts(&mut source, 1).await, [(0, 0, 4095, true)]);
+    let first = next(&mut source).await;
+    assert_eq!((first.end.first, first.end.last), (0, 4999));
+    source.acknowledge(first.end).await.unwrap();
+    let rest = parts(&mut source, 2).await;
+    assert_eq!(rest, [(0, 5000, 9095, true), (4096, 9096, 9999, false)]);
 }
 
 #[tokio::test]

@@ -202,7 +202,7 @@ async fn a_queue_that_is_too_small_for_its_batches_holds_nothing_up() {
 async fn a_topic_that_is_missing_is_waited_for_while_others_are_read() {
     let mut group = Group::new().await;
     let later = topic::unique("later");
-    group.options.topics.push(Topic { name: later.as_str().into(), route: 4 });
+    group.options.topics.push(Topic { name: later.as_str().into(), route: 4, in_parts: None });
     group.fill(0, 0..2);
     let mut source = group.member().await;
     assert_eq!(group.metrics.consumer.missing_topics.get(), 1);
@@ -223,7 +223,7 @@ async fn a_topic_that_is_missing_is_waited_for_while_others_are_read() {
 async fn a_topic_that_is_missing_ends_the_opening_if_that_is_wished() {
     let mut group = Group::new().await;
     group.options.missing = Missing::Refuse;
-    group.options.topics.push(Topic { name: "no.such.topic".into(), route: 0 });
+    group.options.topics.push(Topic { name: "no.such.topic".into(), route: 0, in_parts: None });
     let error = group.try_open().await.map(|_| ()).unwrap_err();
     let text = format!("{} | {}", error.chain(), error.help().unwrap_or_default());
     assert_eq!(error.kind(), Kind::Setup, "{text}");
@@ -263,7 +263,7 @@ async fn a_member_of_a_lasting_name_reads_topics_that_came_while_it_was_away() {
     let mut group = Group::new().await;
     group.options.instance_id = Some("load-0".into());
     let later = topic::unique("later");
-    group.options.topics.push(Topic { name: later.as_str().into(), route: 0 });
+    group.options.topics.push(Topic { name: later.as_str().into(), route: 0, in_parts: None });
     group.fill(0, 0..1);
     let mut source = group.member().await;
     next(&mut source).await;

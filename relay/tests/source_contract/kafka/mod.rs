@@ -44,7 +44,7 @@ impl Group {
         let topic = topic::unique("read");
         topic::create(bootstrap, &topic, partitions, &[]).await;
         let mut options = KafkaSourceOptions::new(bootstrap, topic::unique("group"));
-        options.topics = vec![Topic { name: Arc::from(&*topic), route: 3 }];
+        options.topics = vec![Topic { name: Arc::from(&*topic), route: 3, in_parts: None }];
         options.session_timeout = Duration::from_secs(6);
         Self { options, topic, metrics: Metrics::new() }
     }
