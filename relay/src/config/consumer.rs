@@ -45,14 +45,18 @@ const SESSION_TIMEOUT_MS: Key = Key {
 const BATCH_RECORDS_MAX: Key = Key {
     path: "consumer.batch_records_max",
     kind: Kind::Integer { min: 1, max: 1_000_000 },
-    fallback: Fallback::Absent("100000 for `postrider load`, 5000 for `postrider invalidate`"),
+    fallback: Fallback::Absent(
+        "100000 for `postrider load`, 500000 where its topic only appends, 5000 for `postrider invalidate`",
+    ),
     meaning: "A batch is complete with so many records.",
 };
 const BATCH_BYTES_MAX: Key = Key {
     path: "consumer.batch_bytes_max",
     kind: Kind::Integer { min: 1024, max: 1_073_741_824 },
-    fallback: Fallback::Absent("50331648 for `postrider load`, 4194304 for `postrider invalidate`"),
-    meaning: "A batch is complete with so many bytes of memory.",
+    fallback: Fallback::Absent(
+        "50331648 for `postrider load`, 268435456 where its topic only appends, 4194304 for `postrider invalidate`",
+    ),
+    meaning: "A batch is complete with so many bytes of memory, as its records are read.",
 };
 const BATCH_AGE_MS: Key = Key {
     path: "consumer.batch_age_ms",
@@ -64,7 +68,7 @@ const QUEUE_BYTES_MAX: Key = Key {
     path: "consumer.queue_bytes_max",
     kind: Kind::Integer { min: 1_048_576, max: 17_179_869_184 },
     fallback: Fallback::Value("67108864"),
-    meaning: "Most bytes that are read and wait for the sink; fetched ahead comes as much again. When it is full, nothing is fetched, and the member stays in its group.",
+    meaning: "Most bytes that are read and wait for the sink, with what it holds of batches that are not complete; fetched ahead comes as much again. When it is full, nothing is fetched, and the member stays in its group.",
 };
 const PROPERTIES: Key = Key {
     path: "consumer.properties",

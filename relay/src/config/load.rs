@@ -31,7 +31,7 @@ const IN_FLIGHT_BYTES_MAX: Key = Key {
     path: "load.in_flight_bytes_max",
     kind: Kind::Integer { min: 1_048_576, max: 17_179_869_184 },
     fallback: Fallback::Value("134217728"),
-    meaning: "Batches are read only while those that are not durable yet are smaller together than this, in bytes.",
+    meaning: "Batches are read only while those that are not durable yet are smaller together than this, in bytes as they are sent.",
 };
 const REPLAY_SALT: Key = Key {
     path: "load.replay_salt",

@@ -169,6 +169,9 @@ impl KafkaSourceOptions {
         // A topic that appears is read within some seconds.
         config.set("topic.metadata.refresh.interval.ms", "3000");
         config.set("check.crcs", "true");
+        // While a partition's queue is full only the others of its broker are asked for, and a question that nobody can answer yet
+        // keeps the next one waiting: with the default of half a second a single full partition would stutter.
+        config.set("fetch.wait.max.ms", "50");
         for (name, value) in self.properties.iter().chain(&self.security.properties()?) {
             config.set(name, value);
         }
