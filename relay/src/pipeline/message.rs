@@ -176,6 +176,11 @@ pub struct Messages {
     salt: u128,
 }
 
+/// A little more than so many, for what is never quite alike.
+fn with_slack(len: usize) -> usize {
+    len + len / 8
+}
+
 impl Messages {
     /// No messages yet, over the bytes that arena spans will point into.
     #[must_use]
@@ -192,6 +197,18 @@ impl Messages {
             cut: None,
             salt: 0,
         }
+    }
+
+    /// Takes the messages out; room for as many stays, over no arena.
+    #[must_use]
+    pub fn take(&mut self) -> Self {
+        let left = Self {
+            side: Vec::with_capacity(with_slack(self.side.len())),
+            headers: Vec::with_capacity(with_slack(self.headers.len())),
+            list: Vec::with_capacity(with_slack(self.list.len())),
+            ..Self::default()
+        };
+        std::mem::replace(self, left)
     }
 
     /// What it was cut out of; `None` unless its source reads such a log.

@@ -40,12 +40,6 @@ pub(super) struct Built {
     first_ms: Option<i64>,
 }
 
-impl Built {
-    fn has_more(&self) -> bool {
-        self.messages.part().more
-    }
-}
-
 /// The batch that is being filled.
 #[derive(Debug)]
 struct Filling {
@@ -100,6 +94,8 @@ pub(super) struct Book {
     open: Option<Filling>,
     /// What waits to be handed over: complete batches, and parts of them and of the one being filled.
     closed: VecDeque<Built>,
+    /// How many of these are parts with more to follow.
+    parts: usize,
     /// The timestamps of the first records of the batches handed over.
     taken_ms: VecDeque<Option<i64>>,
     /// Since when something waits to become durable, in milliseconds since 1970.
@@ -214,6 +210,7 @@ impl Book {
             check,
             open: None,
             closed: VecDeque::new(),
+            parts: 0,
             taken_ms: VecDeque::new(),
             waiting_ms: None,
             at_end: false,
@@ -254,6 +251,7 @@ impl Book {
         // This record is one more of the batch: what is there is not the last of it.
         if of.0.in_parts.is_some() && open.is_part() {
             self.closed.push_back(open.part_off((&of.0.name, of.1)));
+            self.parts += 1;
         }
         copy(record, &mut open.messages, (&open.topic, of.0.route));
         let (bytes, is_planned) = (open.bytes(), self.ledger.is_planned());
@@ -305,7 +303,8 @@ impl Book {
     /// The first complete batch, or a part of the one that is next, if it may leave.
     pub(super) fn take(&mut self, taken_max: usize) -> Option<Built> {
         // Nothing becomes durable by a part.
-        if self.closed.front().is_some_and(Built::has_more) {
+        if self.closed.front().is_some_and(|built| built.messages.part().more) {
+            self.parts -= 1;
             return self.closed.pop_front();
         }
         if !self.ledger.may_take(taken_max) {
@@ -334,6 +333,7 @@ impl Book {
         let stood_at = self.ledger.next();
         self.open = None;
         self.closed.clear();
+        self.parts = 0;
         self.taken_ms.clear();
         let base = self.ledger.rewind();
         (stood_at != base).then_some(base)
@@ -346,12 +346,12 @@ impl Book {
 
     /// Whether as many parts wait as may.
     pub(super) fn is_parted(&self) -> bool {
-        self.closed.iter().filter(|built| built.has_more()).count() >= PARTS_MAX
+        self.parts >= PARTS_MAX
     }
 
     /// How many batches are complete and not handed over.
     pub(super) fn complete(&self) -> usize {
-        self.closed.iter().filter(|built| !built.has_more()).count()
+        self.closed.len() - self.parts
     }
 
     /// Memory of the batch that is being filled, as it was read, with the parts of it that were handed over.
@@ -384,7 +384,7 @@ impl Filling {
 
     /// Parts what it holds off.
     fn part_off(&mut self, (topic, partition): (&Arc<str>, i32)) -> Built {
-        let mut messages = std::mem::replace(&mut self.messages, Messages::over(Bytes::new()));
+        let mut messages = self.messages.take();
         messages.times_mut().read_at = Some(self.began);
         messages.times_mut().shaped_at = Some(Instant::now());
         let last = messages.len().checked_sub(1).and_then(|index| messages.at(index)).map(|record| offset_of(&record));
