@@ -135,7 +135,9 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
 
     /// Where the records of a batch come from.
     fn origin(&self, messages: &Messages) -> Option<Origin> {
-        let name = messages.at(0)?.topic();
+        // A part may be empty, and its batch is not.
+        let of_cut = || messages.cut().map(|cut| &*cut.topic);
+        let name = messages.at(0).map(|first| first.topic()).or_else(of_cut)?;
         let of_topic = self.options.topics.iter().find(|of| *of.topic == *name);
         let topic = of_topic.map_or_else(|| Arc::from(name), |of| Arc::clone(&of.topic));
         let partition = messages.cut().map_or(0, |cut| cut.partition);

@@ -54,6 +54,8 @@ pub struct Reached {
 /// One batch that the sink accepted.
 struct InFlight<P> {
     position: P,
+    /// Whether more of its batch follows: then it is not durable, whatever its receipt says.
+    is_part: bool,
     receipt: Receipt,
     /// The note that is durable with it, if the sink is atomic.
     note: Option<Progress>,
@@ -289,6 +291,9 @@ where
         let mut flight = self.ring.pop_front().expect("only the front of a ring that is not empty is settled");
         self.ring_bytes -= flight.bytes;
         self.show_in_flight();
+        if flight.is_part {
+            return Ok(());
+        }
         if let Some(split) = fate.split {
             let context = format!("a batch of {} messages is refused: {}", flight.messages, split.reason);
             self.source.split(flight.position, split.after).await?;
@@ -443,14 +448,14 @@ async fn forward<P: Position, K: Sink>(
             metrics.stages.observe(Stage::Accept, accepted_at.saturating_duration_since(shaped_at));
         }
     }
-    // A batch in parts is delivered with the last of them.
-    let delivers = |before, own| if part.more { 0 } else { before + own };
     Ok(InFlight {
         position,
+        is_part: part.more,
         note,
-        messages: delivers(part.before, count),
+        // A batch in parts is delivered with the last of them.
+        messages: part.before + count,
         bytes: receipt.holds().unwrap_or(bytes),
-        payload_bytes: delivers(part.bytes_before, payload_bytes),
+        payload_bytes: part.bytes_before + payload_bytes,
         receipt,
         committed_us,
         accepted_at,

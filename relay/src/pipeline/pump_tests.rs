@@ -9,7 +9,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::*;
 use crate::pipeline::backoff::Bounds;
-use crate::pipeline::message::{Message, Messages};
+use crate::pipeline::message::{Cut, Message, Messages, Part};
 use crate::pipeline::sink::{ReceiptSender, Refused, Split};
 use crate::pipeline::stop::StopHandle;
 
@@ -126,6 +126,14 @@ fn batch(number: u64) -> Result<Batch<Place>, Error> {
         route: 0,
     });
     Ok(Batch { messages, end: Place { number, keeps_own: false } })
+}
+
+/// The same as a part of a batch, of which so many messages came before.
+fn part(number: u64, before: usize, more: bool) -> Result<Batch<Place>, Error> {
+    let mut batch = batch(number)?;
+    let part = Part { before, bytes_before: 0, more };
+    batch.messages.set_cut(Cut { topic: Arc::from("t"), partition: 0, first: 0, last: 0, part });
+    Ok(batch)
 }
 
 fn idle(number: u64) -> Result<Batch<Place>, Error> {
@@ -298,6 +306,19 @@ async fn a_batch_that_is_refused_as_a_whole_is_cut_shorter_by_its_source_and_tri
     let (log, outcome) = rig.end().await;
     assert!(outcome.expect_err("refused").is_retried_at_once());
     assert_eq!(log[log.len() - 2..], ["split 2 after 5", "reset"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_is_never_acknowledged_and_counts_as_no_progress() {
+    let lost = Error::new(End::Source, Kind::Unavailable, "connection lost");
+    let mut rig =
+        Rig::start(vec![part(1, 0, true), part(2, 1, true), part(3, 2, false), part(4, 0, true), Err(lost)], None);
+    for what in ["batch 1", "batch 2", "batch 3", "progress 3", "batch 4"] {
+        rig.durable(what).await;
+    }
+    let (log, outcome) = rig.end().await;
+    assert_eq!(outcome.expect_err("lost").to_string(), "connection lost");
+    assert_eq!(log.iter().filter(|entry| entry.starts_with("acknowledged")).collect::<Vec<_>>(), ["acknowledged 3"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -149,12 +149,14 @@ impl Store {
         }
     }
 
-    /// Takes the values out; room for as many stays.
+    /// Takes the values out; room for about as many stays.
     pub(super) fn take(&mut self) -> Self {
+        // Values of one length take as much again, others a little more or less.
+        let about = |len: usize| len + len / 8;
         let empty = match self {
             Self::Fixed { width, bytes } => Self::Fixed { width: *width, bytes: Vec::with_capacity(bytes.len()) },
             Self::Text { bytes, ends } => {
-                Self::Text { bytes: Vec::with_capacity(bytes.len()), ends: Vec::with_capacity(ends.len()) }
+                Self::Text { bytes: Vec::with_capacity(about(bytes.len())), ends: Vec::with_capacity(ends.len()) }
             }
             Self::Nullable { nulls, inner } => {
                 let values = inner.take();

@@ -117,8 +117,9 @@ impl Carrier {
         for removal in &work.removals {
             self.remove(removal).await?;
         }
-        let age_ms = now_ms() - work.oldest_ms;
-        if let Ok(age_ms) = u64::try_from(age_ms) {
+        // Of a batch that is dead letters alone there is nothing to tell.
+        let oldest_ms = Some(work.oldest_ms).filter(|_| work.messages > 0);
+        if let Some(Ok(age_ms)) = oldest_ms.map(|oldest_ms| u64::try_from(now_ms() - oldest_ms)) {
             let age = Duration::from_millis(age_ms).as_secs_f64();
             self.metrics.clickhouse.kafka_to_clickhouse_seconds.observe(age);
         }

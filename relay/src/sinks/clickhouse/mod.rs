@@ -156,31 +156,27 @@ impl ClickHouse {
         prepared: Prepared,
         messages: &Messages,
     ) -> Result<Option<Work>, Error> {
-        let part = messages.part();
-        let mut gathering = if part.begins() {
-            Gathering::beginning_with(messages, &self.options.salt)
-        } else {
-            self.gathering.remove(partition).ok_or_else(|| gather::again("the first parts of a batch were given up"))?
+        let (part, gathered) = (messages.part(), &self.options.gathered);
+        // What is delivered again, at somebody's wish, comes between the parts of another batch.
+        let begun = if messages.salt() == 0 { self.gathering.remove(partition) } else { None };
+        if begun.is_some() {
+            gathered.release(partition);
+        }
+        let mut gathering = match begun.filter(|_| !part.begins()) {
+            Some(gathering) => gathering,
+            None if part.begins() => Gathering::beginning_with(messages, &self.options.salt),
+            None => return Err(gather::again("the first parts of a batch were given up")),
         };
         gathering.add(prepared, messages)?;
-        if part.is_whole() {
+        if !part.more {
             return Ok(Some(gathering.close(messages.cut())));
         }
-        let work = if part.more {
-            self.gathering.insert((Arc::clone(&partition.0), partition.1), gathering);
-            None
-        } else {
-            Some(gathering.close(messages.cut()))
-        };
-        // Who was given a partition reads its batches from their first part.
+        // Whoever was given a partition reads its batches from their first part.
         let assigned = &self.options.assigned;
         self.gathering.retain(|(topic, partition), _| assigned.holds(topic, *partition));
-        self.show_gathered();
-        Ok(work)
-    }
-
-    fn show_gathered(&self) {
-        self.options.gathered.hold(self.gathering.values().map(Gathering::bytes).sum());
+        gathered.hold(partition, gathering.bytes());
+        self.gathering.insert((Arc::clone(&partition.0), partition.1), gathering);
+        Ok(None)
     }
 
     /// The partition that a batch is of; batches of a source without partitions are all of one.
@@ -262,7 +258,7 @@ impl Sink for ClickHouse {
         self.carrier.halted.store(true, Ordering::Release);
         self.prepared = None;
         self.gathering.clear();
-        self.show_gathered();
+        self.options.gathered.clear();
         // What ClickHouse was given may still be written: it is waited for, at most as long as an insert may take.
         while self.tasks.join_next().await.is_some() {}
         self.tails.clear();

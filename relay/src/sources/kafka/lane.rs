@@ -48,7 +48,7 @@ struct Filling {
     part: Part,
     /// The memory of that, as it was read.
     parted_bytes: usize,
-    /// The name that its messages share: one of its own, for a thread that counts its users should not wait for another one.
+    /// The name that its messages share: one of the part's own, for a thread that counts its users should not wait for another one.
     topic: Arc<str>,
     began: Instant,
     first_ms: i64,
@@ -281,6 +281,9 @@ impl Book {
             (messages, part) = (filling.messages, filling.part);
             messages.times_mut().read_at = Some(filling.began);
             messages.times_mut().shaped_at = Some(Instant::now());
+            if !part.begins() {
+                messages.times_mut().committed_us = Some(filling.first_ms.saturating_mul(1000));
+            }
         }
         let last = messages.len().checked_sub(1).and_then(|index| messages.at(index));
         let last = last.map(|record| fingerprint(record.timestamp_ms(), record.key(), record.value()));
@@ -341,12 +344,19 @@ impl Book {
 
     /// Whether nothing more is read before something is handed over.
     fn is_full(&self) -> bool {
-        self.complete() >= CLOSED_MAX || self.is_parted()
+        self.complete() >= CLOSED_MAX || self.parts >= PARTS_MAX
     }
 
-    /// Whether as many parts wait as may.
-    pub(super) fn is_parted(&self) -> bool {
-        self.parts >= PARTS_MAX
+    /// Whether as many parts wait as may, and nothing is before them.
+    pub(super) fn waits_to_part(&self) -> bool {
+        self.parts >= PARTS_MAX && self.closed.front().is_some_and(|built| built.messages.part().more)
+    }
+
+    /// Whether parts of a batch were handed over that is not complete, or whose last part is still here.
+    pub(super) fn has_begun(&self) -> bool {
+        let is_part = |part: Part| !part.is_whole();
+        self.open.as_ref().is_some_and(|open| is_part(open.part))
+            || self.closed.iter().any(|built| is_part(built.messages.part()))
     }
 
     /// How many batches are complete and not handed over.
@@ -394,6 +404,7 @@ impl Filling {
         self.part.before += messages.len();
         self.part.bytes_before += messages.payload_bytes();
         self.parted_bytes += messages.bytes();
+        self.topic = Arc::from(&**topic);
         Built { messages, extent: Extent { first, last }, last: None, first_ms: None }
     }
 }

@@ -58,8 +58,6 @@ pub struct Taken {
     assignment: u64,
     /// The fingerprint of the last record.
     fingerprint: Option<u64>,
-    /// Whether it is a part of a batch with more to follow: acknowledged, it lets nothing be committed.
-    is_part: bool,
 }
 
 impl Taken {
@@ -177,9 +175,6 @@ impl Source for KafkaSource {
     }
 
     async fn acknowledge(&mut self, position: Taken) -> Result<(), Error> {
-        if position.is_part {
-            return Ok(());
-        }
         self.command(Command::Acknowledge(position))
     }
 

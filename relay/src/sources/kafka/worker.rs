@@ -313,8 +313,8 @@ impl Worker {
                     }
                     return true;
                 }
-                // It goes on when parts of it are taken; until then no other batch is begun.
-                Ok(false) if self.options.repeatable && lane.book.is_parted() => return false,
+                // It goes on as soon as parts of it are taken: until then no other batch is begun.
+                Ok(false) if self.options.repeatable && lane.book.waits_to_part() => return false,
                 Ok(more) => has_more |= more,
                 Err(trouble) => self.troubled(index, &trouble),
             }
@@ -335,7 +335,9 @@ impl Worker {
     /// Memory of what was read and not taken by the pump, and of what it took of batches that are not complete.
     fn held(&self) -> usize {
         let own = self.lanes.iter().map(|lane| lane.book.bytes()).sum::<usize>();
-        own + self.outlet.bytes() + self.options.gathered.bytes()
+        let begun = self.lanes.iter().filter(|lane| lane.book.has_begun());
+        let begun = begun.map(|lane| (Arc::clone(&lane.topic.name), lane.partition));
+        own + self.outlet.bytes() + self.options.gathered.bytes(begun)
     }
 
     fn taken_max(&self) -> usize {
@@ -454,7 +456,6 @@ fn ready(lane: &Lane, built: Built, epoch: u64) -> Ready {
         last: extent.last,
         assignment: lane.assignment,
         fingerprint: last,
-        is_part: messages.part().more,
     };
     Ready { messages, taken, alive: Arc::clone(&lane.alive), epoch }
 }
