@@ -19,7 +19,7 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::pipeline::assigned::Assigned;
-use crate::pipeline::dead_letters::sort::{Failed, Origin, condemned, known, offset};
+use crate::pipeline::dead_letters::sort::{Failed, Origin, condemned, known};
 use crate::pipeline::error::{End, Error, Kind};
 use crate::pipeline::message::Messages;
 use crate::pipeline::sink::{Durable, Receipt, Refused, Sink};
@@ -220,7 +220,7 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
         let mut left =
             if part.begins() { Left::default() } else { self.left.remove(&origin.partition()).unwrap_or_default() };
         left.gone.0.extend(gone.0.iter().map(|place| place + part.before));
-        left.offsets.extend(messages.iter().map(|message| offset(&message)));
+        left.offsets.extend(messages.iter().map(|message| message.offset()));
         let receipt = self.inner.send(messages).await?;
         if part.more {
             // Who was given a partition reads its batches from their first part.

@@ -413,6 +413,12 @@ impl<'a> MessageRef<'a> {
         self.message.position
     }
 
+    /// Where it lies in its partition, of a source that names its messages so.
+    #[must_use]
+    pub fn offset(&self) -> i64 {
+        i64::try_from(self.message.position).unwrap_or(i64::MAX)
+    }
+
     /// The number of its route.
     #[must_use]
     pub fn route(&self) -> u16 {

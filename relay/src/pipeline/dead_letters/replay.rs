@@ -10,7 +10,6 @@ use uuid::Uuid;
 use crate::pipeline::dead_letters::DeadLetters;
 use crate::pipeline::dead_letters::index::Work;
 use crate::pipeline::dead_letters::letters::{Letters, News, Order, Returned, Stays, Step, Verb};
-use crate::pipeline::dead_letters::sort::offset;
 use crate::pipeline::error::Error;
 use crate::pipeline::message::{Cut, Messages, Part};
 use crate::pipeline::sink::{Durable, Refused, Sink};
@@ -130,7 +129,7 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
     /// The records of an order, as a batch of its own; what is gone, the order leaves.
     async fn fetch(&mut self, order: &mut Order) -> Result<Messages, Error> {
         let mut messages = self.letters.fetch(&self.index.places(order)).await?;
-        let there: HashSet<i64> = messages.iter().map(|message| offset(&message)).collect();
+        let there: HashSet<i64> = messages.iter().map(|message| message.offset()).collect();
         let gone = |offset: &i64| Returned {
             offset: *offset,
             why: Stays::Gone,
@@ -159,7 +158,7 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
         if refused.is_empty() {
             return Vec::new();
         }
-        let at = |place: usize| messages.at(place).map(|message| offset(&message));
+        let at = |place: usize| messages.at(place).map(|message| message.offset());
         let mut stays: HashSet<i64> = HashSet::new();
         for refused in refused {
             let Some(offset) = at(refused.index) else { continue };

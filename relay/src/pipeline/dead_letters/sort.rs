@@ -37,13 +37,8 @@ impl Origin {
 
     /// What names a record of the batch.
     pub(super) fn identity(&self, message: &MessageRef<'_>) -> Identity {
-        Identity { topic: Arc::clone(&self.topic), partition: self.partition, offset: offset(message) }
+        Identity { topic: Arc::clone(&self.topic), partition: self.partition, offset: message.offset() }
     }
-}
-
-/// The offset of a record, which is its position.
-pub(super) fn offset(message: &MessageRef<'_>) -> i64 {
-    i64::try_from(message.position()).unwrap_or(i64::MAX)
 }
 
 /// The places of the records that are letters already, of a batch that begins and ends at these offsets.
@@ -51,7 +46,7 @@ pub(super) fn known(messages: &Messages, origin: &Origin, index: &Index) -> Vec<
     let (Some(first), Some(last)) = (messages.at(0), messages.at(messages.len().saturating_sub(1))) else {
         return Vec::new();
     };
-    let range = offset(&first)..=offset(&last);
+    let range = first.offset()..=last.offset();
     if index.is_empty() || range.is_empty() {
         return Vec::new();
     }
@@ -59,7 +54,7 @@ pub(super) fn known(messages: &Messages, origin: &Origin, index: &Index) -> Vec<
     if letters.is_empty() {
         return Vec::new();
     }
-    (messages.iter().enumerate()).filter(|(_, message)| letters.contains(&offset(message))).map(|(at, _)| at).collect()
+    (messages.iter().enumerate()).filter(|(_, message)| letters.contains(&message.offset())).map(|(at, _)| at).collect()
 }
 
 /// The letters of a batch of which `failed` cannot be taken, by their places and in order.

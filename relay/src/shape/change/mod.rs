@@ -29,13 +29,14 @@ use crate::shape::change::logical::LogicalMessages;
 use crate::shape::change::mask::Mask;
 use crate::shape::change::options::{CaptureError, CaptureOptions, Unsupported};
 use crate::shape::change::pattern::{ColumnPattern, TablePattern};
-use crate::shape::change::record::{Key, NEW_KEY, OLD_KEY, Record, key, recovered};
+use crate::shape::change::record::{Key, Record, key, recovered};
 use crate::shape::change::row::{Change, Old, Stamp, Value};
 use crate::shape::change::source::{At, SourceTexts, Stamped};
 use crate::shape::change::table::Table;
 use crate::shape::change::topic::TopicTemplate;
 use crate::shape::change::transaction::Boundaries;
 use crate::shape::outbox::Shaped;
+use crate::shape::record::{NEW_KEY, OLD_KEY};
 use crate::shape::unfit::Unshapable;
 
 pub use crate::shape::change::form::Form;

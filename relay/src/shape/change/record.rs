@@ -15,11 +15,6 @@ use crate::shape::json;
 use crate::shape::outbox::{POSITION, Shaped};
 use crate::shape::unfit::Unshapable;
 
-/// The header of a deletion that tells under which key the row lives on.
-pub(super) const NEW_KEY: &str = "__debezium.newkey";
-/// The header of a creation that tells under which key the row lived.
-pub(super) const OLD_KEY: &str = "__debezium.oldkey";
-
 /// The key of a row, written.
 #[derive(Debug, Clone)]
 pub(super) struct Key {

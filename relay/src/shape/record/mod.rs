@@ -18,6 +18,12 @@ use crate::shape::record::source::Source;
 /// The header that carries the position of an event of ours, as 32 hexadecimal digits.
 pub const POSITION: &str = "postrider-position";
 
+/// The header of a deletion that tells under which key the row lives on, as the record's key is written.
+pub const NEW_KEY: &str = "__debezium.newkey";
+
+/// The header of a creation that tells under which key the row lived.
+pub const OLD_KEY: &str = "__debezium.oldkey";
+
 /// What begins the names of the fields that `ExtractNewRecordState` adds.
 const ADDED: &str = "__";
 
@@ -133,6 +139,15 @@ impl<'r> Record<'r> {
 }
 
 impl<'r> Change<'r> {
+    /// The row as it is, or as it was if it is gone: then nothing else may tell it than the record's key.
+    #[must_use]
+    pub fn image<'i>(&'i self, of_key: Option<&'i Row<'r>>) -> Option<&'i Row<'r>> {
+        match self.op {
+            Op::Delete => self.before.as_ref().or(of_key),
+            _ => self.after.as_ref(),
+        }
+    }
+
     fn of_envelope(row: &Row<'r>, fields: Option<Raw<'r>>, message: &MessageRef<'r>) -> Result<Self, Unreadable> {
         let op = Op::of(row.get("op")).ok_or(Unreadable::Part { part: "op", expected: "one of c, u, d, r, t, m" })?;
         let source = Source::read(row.get("source"))?;

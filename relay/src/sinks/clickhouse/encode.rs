@@ -2,6 +2,7 @@
 //!
 //! Guarantee: a record gives a row to every table that it feeds, or it is refused and gives none.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use tracing::warn;
@@ -71,7 +72,9 @@ pub(super) struct Lookup {
     /// The columns of which values were left out.
     pub(super) columns: Vec<usize>,
     /// The keys of the rows, as the records have them.
-    pub(super) keys: Vec<Vec<String>>,
+    pub(super) keys: HashSet<Vec<String>>,
+    /// Whether there are old keys among them, whose records may lie in other partitions.
+    pub(super) across_keys: bool,
 }
 
 /// What a record says, read once for all tables.
@@ -114,7 +117,8 @@ pub(super) fn encode(feds: &mut [&mut Fed], known: &mut [KnownRows], messages: &
                 Err(Stop::Mend { what, help }) => return Err(Need::Mend { what, help }),
                 Err(Stop::Halt(Halt::Superseded)) => {}
                 Err(Stop::Halt(Halt::Unknown(field))) => return Err(Need::Column { fed: at, field, index }),
-                Err(Stop::Halt(Halt::LeftOut(column))) if feds[at].look_up(at, column, &said, &mut lookups) => {}
+                Err(Stop::Halt(Halt::LeftOut(column)))
+                    if feds[at].look_up((at, column), &message, &said, &mut lookups) => {}
                 Err(Stop::Halt(halt)) => {
                     encoded.refuse(index, &feds[at].unfit_of(halt), &feds[at].table);
                     for (fed, rows) in feds.iter_mut().zip(&marks) {
@@ -206,7 +210,15 @@ impl Fed {
                 _ => Ok(Taken::Nothing),
             };
         }
-        let plain = Content { message, change: None, row: None, before: None, is_deleted: false, known: None };
+        let plain = Content {
+            message,
+            change: None,
+            row: None,
+            before: None,
+            is_deleted: false,
+            taken_along: &[],
+            known: None,
+        };
         match said {
             Said::Event(row) => {
                 self.readings.of_event();
@@ -237,24 +249,31 @@ impl Fed {
         known: Option<&mut KnownRows>,
     ) -> Result<(), Stop> {
         let is_deleted = change.op == Op::Delete;
-        let row = if is_deleted { change.before.as_ref().or(of_key) } else { change.after.as_ref() };
+        let row = change.image(of_key);
         let Some(row) = row else { return Err(Unfit::NoImage(if is_deleted { "before" } else { "after" }).into()) };
         let known = known.filter(|known| !known.columns.is_empty());
         let key = if known.is_some() { self.key_of(row) } else { None };
-        let found = known.as_ref().and_then(|known| known.rows.get(key.as_ref()?)).cloned();
+        let mut found = known.as_ref().and_then(|known| known.rows.get(key.as_ref()?)).cloned();
+        if let (Some(known), Some(row)) = (&known, &mut found)
+            && row.version < change.version
+            && let Some(old_key) = self.came_from(&message, change)
+        {
+            let old = known.rows.get(&old_key);
+            *row = old.map(|old| old.found_by(&message, change.version)).unwrap_or_default();
+        }
         let content = Content {
             message,
             change: Some(change),
             row: Some(row),
             before: change.before.as_ref(),
             is_deleted: is_deleted && matches!(self.feed.rows, Rows::Current { .. }),
+            taken_along: &self.taken_along(&message, change, row),
             known: found.as_ref(),
         };
         self.add(&content)?;
-        if let (Some(known), Some(key)) = (known, key)
-            && let Some(found) = known.rows.get_mut(&key)
-        {
-            self.follow(found, &content, &known.columns);
+        if let (Some(known), Some(key), Some(mut row)) = (known, key, found.clone()) {
+            self.follow(&mut row, &content, &known.columns);
+            known.rows.insert(key, row);
         }
         Ok(())
     }
@@ -341,7 +360,7 @@ impl Fed {
     }
 
     /// The texts of the row's key, in the order of the key's columns.
-    fn key_of(&self, row: &Row<'_>) -> Option<Vec<String>> {
+    pub(super) fn key_of(&self, row: &Row<'_>) -> Option<Vec<String>> {
         let field_of = |column: &String| {
             let fills = |at: &usize| self.layout.block.columns[*at].name() == column;
             let mut fields = self.layout.fields.iter().filter(|(_, columns)| columns.iter().any(fills));
@@ -361,27 +380,34 @@ impl Fed {
         }
     }
 
-    /// Notes that a row must be looked up; false if it cannot be.
-    fn look_up(&self, at: usize, column: usize, said: &Said<'_>, lookups: &mut Vec<Lookup>) -> bool {
-        let (Said::Change { change, .. }, Rows::Current { .. }) = (said, &self.feed.rows) else { return false };
-        let Some(row) = &change.after else { return false };
+    /// Notes that rows must be looked up for the column of the feed at this place; false if they cannot be.
+    fn look_up(
+        &self,
+        (at, column): (usize, usize),
+        message: &MessageRef<'_>,
+        said: &Said<'_>,
+        lookups: &mut Vec<Lookup>,
+    ) -> bool {
+        let (Said::Change { change, key }, Rows::Current { .. }) = (said, &self.feed.rows) else { return false };
+        let of_key = key.and_then(key_row);
+        let Some(row) = change.image(of_key.as_ref()) else { return false };
         let Some(key) = self.key_of(row) else { return false };
-        if !lookups.iter().any(|lookup| lookup.fed == at) {
+        let place = lookups.iter().position(|lookup| lookup.fed == at).unwrap_or_else(|| {
             lookups.push(Lookup { fed: at, ..Lookup::default() });
-        }
-        for lookup in lookups.iter_mut().filter(|lookup| lookup.fed == at) {
-            // Every column that this record leaves out, so that one look suffices.
-            let left_out = row.iter().filter(|(_, value)| self.readings.is_left_out(value.get()));
-            let columns = left_out.flat_map(|(field, _)| self.layout.fields.get(field).into_iter().flatten());
-            for column in columns.chain([&column]) {
-                if !lookup.columns.contains(column) {
-                    lookup.columns.push(*column);
-                }
-            }
-            if !lookup.keys.contains(&key) {
-                lookup.keys.push(key.clone());
+            lookups.len() - 1
+        });
+        let lookup = &mut lookups[place];
+        // Every column that this record leaves out, so that one look suffices.
+        let left_out = row.iter().filter(|(_, value)| self.readings.is_left_out(value.get()));
+        let columns = left_out.flat_map(|(field, _)| self.layout.fields.get(field).into_iter().flatten().copied());
+        for column in columns.chain(self.taken_along(message, change, row)).chain([column]) {
+            if !lookup.columns.contains(&column) {
+                lookup.columns.push(column);
             }
         }
+        let old_key = self.came_from(message, change);
+        lookup.across_keys |= old_key.is_some();
+        lookup.keys.extend([key].into_iter().chain(old_key));
         true
     }
 
@@ -393,6 +419,10 @@ impl Fed {
         }
         found.version = change.version;
         found.is_live = !content.is_deleted;
+        if content.is_deleted {
+            // It tells the key alone; what the row held may live on under another one.
+            return;
+        }
         for (field, value) in row.iter().filter(|(_, value)| !self.readings.is_left_out(value.get())) {
             for at in self.layout.fields.get(field).into_iter().flatten().filter(|at| columns.contains(at)) {
                 let (json, reading) = (value.get().to_owned(), self.readings.of(field).clone());

@@ -32,7 +32,7 @@ pub(super) struct Gathering {
     tables: Vec<Gathered>,
     removals: Vec<Removal>,
     messages: usize,
-    oldest_ms: i64,
+    oldest_ms: Option<i64>,
 }
 
 /// The rows for one table: those of the first part, and of further ones.
@@ -57,7 +57,7 @@ impl Gathering {
             tables: Vec::new(),
             removals: Vec::new(),
             messages: 0,
-            oldest_ms: i64::MAX,
+            oldest_ms: None,
         }
     }
 
@@ -68,7 +68,7 @@ impl Gathering {
     pub(super) fn add(&mut self, prepared: Prepared, messages: &Messages) -> Result<(), Error> {
         self.contents.add(messages);
         self.messages += messages.len();
-        self.oldest_ms = messages.iter().map(|message| message.timestamp_ms()).fold(self.oldest_ms, i64::min);
+        self.oldest_ms = messages.iter().map(|message| message.timestamp_ms()).chain(self.oldest_ms).min();
         self.removals.extend(prepared.removals);
         for piece in prepared.pieces {
             match self.tables.iter_mut().find(|of| of.first.feed == piece.feed && of.first.table == piece.table) {
@@ -105,7 +105,7 @@ impl Gathering {
             inserts: inserts.collect(),
             removals: self.removals,
             messages: self.messages,
-            oldest_ms: if self.messages == 0 { 0 } else { self.oldest_ms },
+            oldest_ms: self.oldest_ms,
             previous: None,
         }
     }

@@ -64,8 +64,8 @@ pub(super) struct Work {
     pub(super) removals: Vec<Removal>,
     /// How many messages the batch has.
     pub(super) messages: usize,
-    /// The time of its oldest record, in milliseconds since 1970.
-    pub(super) oldest_ms: i64,
+    /// The time of its oldest record, in milliseconds since 1970, if it has any.
+    pub(super) oldest_ms: Option<i64>,
     /// Resolves once the partition's batch before is durable; dropped if it is not.
     pub(super) previous: Option<oneshot::Receiver<()>>,
 }
@@ -118,8 +118,7 @@ impl Carrier {
             self.remove(removal).await?;
         }
         // Of a batch that is dead letters alone there is nothing to tell.
-        let oldest_ms = Some(work.oldest_ms).filter(|_| work.messages > 0);
-        if let Some(Ok(age_ms)) = oldest_ms.map(|oldest_ms| u64::try_from(now_ms() - oldest_ms)) {
+        if let Some(Ok(age_ms)) = work.oldest_ms.map(|oldest_ms| u64::try_from(now_ms() - oldest_ms)) {
             let age = Duration::from_millis(age_ms).as_secs_f64();
             self.metrics.clickhouse.kafka_to_clickhouse_seconds.observe(age);
         }

@@ -47,4 +47,14 @@ impl KnownRow {
         let value = self.values.get(&at).filter(|_| self.is_live).ok_or_else(unchanged)?;
         column.push_json(&value.json, &value.reading).map_err(|misfit| Halt::Unfit(Unfit::Misfit(misfit)))
     }
+
+    /// Leaves the value of the column `at` in the deletion of the row, for who finds the row under its next key.
+    pub(super) fn leave(&self, at: usize, column: &mut Column, version: Option<u128>) {
+        // What the row is when it is deleted; or the deletion itself, which comes again.
+        let is_known = if self.is_live { self.version < version } else { self.version == version };
+        let value = self.values.get(&at).filter(|_| is_known);
+        if value.is_none_or(|value| column.push_json(&value.json, &value.reading).is_err()) {
+            column.push_empty();
+        }
+    }
 }

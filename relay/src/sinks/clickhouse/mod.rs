@@ -25,6 +25,7 @@ mod known;
 mod layout;
 mod look_up;
 pub mod migrations;
+mod moved;
 mod options;
 mod prepare;
 mod readings;
@@ -187,15 +188,19 @@ impl ClickHouse {
         }
     }
 
-    /// Waits until the partition's batches on their way are durable.
+    /// Waits until the batches on their way of the partition, or of its whole topic, are durable.
     ///
     /// # Errors
     /// If one of them failed: then nothing may follow it.
-    async fn settled(&mut self, messages: &Messages) -> Result<(), Error> {
-        let Some(partition) = Self::partition_of(messages) else { return Ok(()) };
-        let Some(tail) = self.tails.get_mut(&partition) else { return Ok(()) };
-        tail.await.map_err(|_| insert::given_up("the batch before it of its partition did not become durable"))?;
-        self.tails.remove(&partition);
+    async fn settled(&mut self, messages: &Messages, whole_topic: bool) -> Result<(), Error> {
+        let Some((topic, partition)) = Self::partition_of(messages) else { return Ok(()) };
+        let is_wanted = |of: &(Arc<str>, i32)| of.0 == topic && (whole_topic || of.1 == partition);
+        let wanted: Vec<_> = self.tails.keys().filter(|of| is_wanted(of)).cloned().collect();
+        for of in wanted {
+            let Some(tail) = self.tails.get_mut(&of) else { continue };
+            tail.await.map_err(|_| insert::given_up("a batch that others build on did not become durable"))?;
+            self.tails.remove(&of);
+        }
         Ok(())
     }
 }

@@ -104,7 +104,7 @@ impl ClickHouse {
             match encode::encode(&mut feds, &mut known.clone(), messages) {
                 Ok(encoded) => return Ok(encoded),
                 Err(Need::Rows(lookups)) => {
-                    self.settled(messages).await?;
+                    self.settled(messages, lookups.iter().any(|lookup| lookup.across_keys)).await?;
                     for lookup in lookups {
                         let Some(fed) = &self.slots[places[lookup.fed]].fed else { continue };
                         known[lookup.fed] = look_up::rows(&self.client, fed, &lookup, &self.metrics).await?;

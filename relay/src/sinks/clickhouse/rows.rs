@@ -24,6 +24,8 @@ pub(super) struct Content<'r> {
     pub(super) before: Option<&'r Row<'r>>,
     /// Whether the row marks a deleted one: what is not known of it is empty, and never read.
     pub(super) is_deleted: bool,
+    /// The columns that are known of it all the same, because it lives on under another key.
+    pub(super) taken_along: &'r [usize],
     /// What is known of the row in the table, if that was looked up.
     pub(super) known: Option<&'r KnownRow>,
 }
@@ -104,7 +106,7 @@ impl Filler {
         self.mark(layout, row, content)?;
         for (at, target) in layout.targets.iter().enumerate() {
             if self.filled[at] != row {
-                missing(&mut layout.block.columns[at], target, content)?;
+                missing(at, &mut layout.block.columns[at], target, content)?;
             }
         }
         Ok(())
@@ -268,6 +270,9 @@ fn put(
     if content.change.is_none() {
         return store(column, target, value, readings.of(name));
     }
+    if content.taken_along.contains(&at) {
+        return take_along(at, column, content);
+    }
     if content.is_deleted {
         return store_deleted(column, target, value, readings.of(name));
     }
@@ -310,10 +315,20 @@ fn store_deleted(column: &mut Column, target: &Target, value: &str, reading: &Re
     Ok(())
 }
 
+/// Stores what a row held that lives on under another key.
+fn take_along(at: usize, column: &mut Column, content: &Content<'_>) -> Result<(), Halt> {
+    let known = content.known.ok_or(Halt::LeftOut(at))?;
+    known.leave(at, column, content.change.and_then(|change| change.version));
+    Ok(())
+}
+
 /// Fills a column for which the record has nothing.
-fn missing(column: &mut Column, target: &Target, content: &Content<'_>) -> Result<(), Halt> {
+fn missing(at: usize, column: &mut Column, target: &Target, content: &Content<'_>) -> Result<(), Halt> {
     if target.is_key {
         return Err(Unfit::NoKey(column.name().to_owned()).into());
+    }
+    if content.taken_along.contains(&at) {
+        return take_along(at, column, content);
     }
     if content.is_deleted {
         column.push_empty();

@@ -84,7 +84,7 @@ impl Unfit {
                 "ALTER TABLE {table} ADD COLUMN {} …, or set `unknown` to \"ignore\" or \"add\"; then replay the record.",
                 quoted(field)
             ),
-            Self::Unchanged(_) => "Set REPLICA IDENTITY FULL for the captured table, or take a snapshot of it, so that the row is told whole.".to_owned(),
+            Self::Unchanged(_) => "Set REPLICA IDENTITY FULL for the captured table, or take a snapshot of it, so that the row is told whole. A row that got another key may have come before the deletion of the old one, from another partition: replay the record.".to_owned(),
             Self::Truncated => format!("Empty {table} too, if that is wanted, and skip the record; `on_truncate` decides for the next time."),
             _ => return None,
         })

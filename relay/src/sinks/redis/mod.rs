@@ -130,7 +130,7 @@ impl Redis {
             }
         };
         let mark = effects.mark();
-        let (offset, time_ms) = (message.position() as i64, message.timestamp_ms());
+        let (offset, time_ms) = (message.offset(), message.timestamp_ms());
         let seen = Seen { facts, position, message: place, offset, time_ms };
         self.options.rules.apply(message.topic(), seen, effects).map_err(|reason| ("schema", reason))?;
         let applied = mark != effects.mark();
@@ -215,7 +215,7 @@ fn origin(messages: &Messages) -> Origin {
     match messages.cut() {
         Some(cut) => Origin { topic: Arc::clone(&cut.topic), partition: cut.partition, offsets: (cut.first, cut.last) },
         None => {
-            let offset = |message: Option<MessageRef<'_>>| message.map_or(0, |message| message.position() as i64);
+            let offset = |message: Option<MessageRef<'_>>| message.map_or(0, |message| message.offset());
             let topic = messages.at(0).map_or_else(|| "".into(), |message| message.topic().into());
             Origin { topic, partition: 0, offsets: (offset(messages.at(0)), offset(messages.iter().last())) }
         }

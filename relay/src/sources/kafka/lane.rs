@@ -12,7 +12,7 @@ use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers, Message as _};
 
-use crate::pipeline::message::{Cut, HeaderName, Message, MessageRef, Messages, Part};
+use crate::pipeline::message::{Cut, HeaderName, Message, Messages, Part};
 use crate::sources::kafka::events::ConsumerEvents;
 use crate::sources::kafka::ledger::{Extent, Fate, Ledger};
 use crate::sources::kafka::note::fingerprint;
@@ -397,7 +397,7 @@ impl Filling {
         let mut messages = self.messages.take();
         messages.times_mut().read_at = Some(self.began);
         messages.times_mut().shaped_at = Some(Instant::now());
-        let last = messages.len().checked_sub(1).and_then(|index| messages.at(index)).map(|record| offset_of(&record));
+        let last = messages.len().checked_sub(1).and_then(|index| messages.at(index)).map(|record| record.offset());
         let (first, last) = (first_of(&messages).unwrap_or_default(), last.unwrap_or_default());
         let part = Part { more: true, ..self.part };
         messages.set_cut(Cut { topic: Arc::clone(topic), partition, first, last, part });
@@ -410,11 +410,7 @@ impl Filling {
 }
 
 fn first_of(messages: &Messages) -> Option<i64> {
-    messages.at(0).map(|record| offset_of(&record))
-}
-
-fn offset_of(record: &MessageRef<'_>) -> i64 {
-    i64::try_from(record.position()).unwrap_or(i64::MAX)
+    messages.at(0).map(|record| record.offset())
 }
 
 fn copy(record: &BorrowedMessage<'_>, messages: &mut Messages, (topic, route): (&Arc<str>, u16)) {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::place::{Place, current, load};
 
-const USERS: &str = "create table users (
+pub(super) const USERS: &str = "create table users (
     id Int64, name String, email Nullable(String), bio Nullable(String), score Decimal(10, 2), since DateTime64(6, 'UTC'),
     _version UInt128, _deleted Bool
 ) engine = ReplacingMergeTree(_version, _deleted) order by id settings non_replicated_deduplication_window = 1000";
@@ -40,15 +40,28 @@ pub(super) fn changes(first: i64, changes: &[Change<'_>]) -> Messages {
 
 /// A batch of records: key, value, position.
 pub(super) fn records_at(first: i64, records: &[(Option<String>, Option<String>, Option<String>)]) -> Messages {
+    let position = |position: &Option<String>| position.clone().map(|text| ("postrider-position", text));
+    let records: Vec<Record> = records
+        .iter()
+        .map(|(key, value, at)| (key.clone(), value.clone(), position(at).into_iter().collect()))
+        .collect();
+    headed_at(first, &records)
+}
+
+/// A record's key, value and headers.
+pub(super) type Record = (Option<String>, Option<String>, Vec<(&'static str, String)>);
+
+/// A batch of records from partition 0, the first at offset `first`.
+pub(super) fn headed_at(first: i64, records: &[Record]) -> Messages {
     let topic: Arc<str> = Arc::from("t");
     let mut messages = Messages::over(Bytes::new());
-    for (offset, (key, value, position)) in (first..).zip(records) {
+    for (offset, (key, value, headers)) in (first..).zip(records) {
         let key = key.as_ref().map(|key| messages.keep(key.as_bytes()));
         let value = value.as_ref().map(|value| messages.keep(value.as_bytes()));
         let mark = messages.header_mark();
-        if let Some(position) = position {
-            let position = messages.keep(position.as_bytes());
-            messages.header(HeaderName::Static("postrider-position"), Some(position));
+        for (name, value) in headers {
+            let value = messages.keep(value.as_bytes());
+            messages.header(HeaderName::Static(name), Some(value));
         }
         let headers = mark..messages.header_mark();
         let position = offset as u128;
@@ -66,12 +79,12 @@ pub(super) fn records_at(first: i64, records: &[(Option<String>, Option<String>,
     messages
 }
 
-fn user(id: i64, name: &str, bio: &str) -> String {
+pub(super) fn user(id: i64, name: &str, bio: &str) -> String {
     // 12.30 in Base64: the unscaled number 1230.
     format!(r#"{{"id":{id},"name":"{name}","email":null,"bio":{bio},"score":"BM4=","since":1700000000123456}}"#)
 }
 
-fn key(id: i64) -> String {
+pub(super) fn key(id: i64) -> String {
     format!(r#"{{"id":{id}}}"#)
 }
 

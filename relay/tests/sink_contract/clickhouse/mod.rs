@@ -4,6 +4,7 @@ mod append;
 mod checks;
 mod current;
 mod evolve;
+mod moved;
 mod once;
 mod parts;
 pub(super) mod place;
