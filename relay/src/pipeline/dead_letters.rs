@@ -10,6 +10,7 @@
 mod index;
 mod letters;
 mod replay;
+mod rests;
 mod sort;
 
 use std::collections::{BTreeMap, HashMap};
@@ -19,10 +20,11 @@ use std::time::Duration;
 use tracing::warn;
 
 use crate::pipeline::assigned::Assigned;
+use crate::pipeline::dead_letters::rests::Rests;
 use crate::pipeline::dead_letters::sort::{Failed, Origin, condemned, known};
 use crate::pipeline::error::{End, Error, Kind};
 use crate::pipeline::message::Messages;
-use crate::pipeline::sink::{Durable, Receipt, Refused, Sink};
+use crate::pipeline::sink::{AWAITED, Durable, Receipt, Refused, Sink};
 use crate::pipeline::source::Progress;
 use crate::pipeline::status::Status;
 use crate::pipeline::times::now_ms;
@@ -82,6 +84,8 @@ pub struct DeadLetters<S, L> {
     letters_are_due: bool,
     /// When the letters' turn comes again: replays shall not keep the stream waiting.
     rest_until: tokio::time::Instant,
+    /// Letters that are tried again by themselves.
+    rests: Rests,
 }
 
 /// The newest batch of a partition.
@@ -110,6 +114,7 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
             inner_is_due: false,
             letters_are_due: true,
             rest_until: tokio::time::Instant::now(),
+            rests: Rests::default(),
         };
         dead.learn().await?;
         Ok(dead)
@@ -121,9 +126,15 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
             self.index.apply(news);
         }
         // While batches come without a pause, nobody hears for long whether there is something to do.
-        self.letters_are_due |= self.index.work(&self.options.assigned).is_some();
+        self.letters_are_due |= self.next_work().is_some();
         self.show();
         Ok(())
+    }
+
+    /// What is to be done with letters now.
+    fn next_work(&self) -> Option<Work> {
+        let now = tokio::time::Instant::now();
+        self.index.work(&self.options.assigned, |letter| self.rests.holds(letter, now))
     }
 
     fn show(&self) {
@@ -204,6 +215,10 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
             self.options.metrics.dead_letters.condemned.with_label_values(&[code]).inc();
         }
         tell(&letters);
+        let now = tokio::time::Instant::now();
+        for letter in letters.iter().filter(|letter| letter.refused.as_ref().is_some_and(|of| of.code == AWAITED)) {
+            self.rests.begin(letter.identity.clone(), now);
+        }
         let tried = Arc::clone(&self.tried);
         tried
             .lock()
@@ -341,8 +356,12 @@ impl<S: Sink, L: Letters> Sink for DeadLetters<S, L> {
         if self.letters_are_due {
             return tokio::time::sleep_until(self.rest_until).await;
         }
+        let awaited = self.rests.next();
         tokio::select! {
             () = self.letters.heard() => self.letters_are_due = true,
+            () = tokio::time::sleep_until(awaited.unwrap_or(self.rest_until)), if awaited.is_some() => {
+                self.letters_are_due = true;
+            }
             () = self.inner.due() => self.inner_is_due = true,
         }
     }
@@ -354,6 +373,7 @@ impl<S: Sink, L: Letters> Sink for DeadLetters<S, L> {
         }
         if self.letters_are_due {
             let began = tokio::time::Instant::now();
+            self.rests.tell(began);
             let worked = self.work().await;
             // Then the stream has its turn, after a failure a longer one.
             let rest = if worked.is_ok() { began.elapsed() } else { began.elapsed().max(REST_AFTER_FAILURE) };

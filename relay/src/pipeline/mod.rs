@@ -34,7 +34,7 @@ pub use gathered::Gathered;
 pub use message::{Cut, Header, HeaderName, Message, MessageRef, Messages, Part, Span, Unfit};
 pub use parking::{Lot, Parking, ParkingOptions};
 pub use pump::{Limits, Pump, Reached};
-pub use sink::{Durable, Receipt, ReceiptSender, Refused, Sink, Split};
+pub use sink::{AWAITED, Durable, Receipt, ReceiptSender, Refused, Sink, Split};
 pub use source::{Batch, Position, Progress, Source};
 pub use status::{Status, StatusSnapshot};
 pub use stop::{Stop, StopHandle};

@@ -81,6 +81,9 @@ pub trait Sink: Send {
 /// The class of a reason that no sink classed.
 const REFUSED: &str = "refused";
 
+/// The class of a reason that another record does away with, once it is delivered: one that may lie in another partition.
+pub const AWAITED: &str = "awaited";
+
 /// One message that the sink could not make durable and never will.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
@@ -94,13 +97,15 @@ pub struct Refused {
     pub overtaken: bool,
     /// The class of the reason, one of a few words that the sink knows: a metric's label.
     pub code: &'static str,
+    /// An earlier message of its key, once it is delivered, may do away with the reason.
+    pub depends: bool,
 }
 
 impl Refused {
     /// The message at `index` is refused because of `reason`, and nothing overtook it.
     #[must_use]
     pub fn new(index: usize, reason: impl Into<String>) -> Self {
-        Self { index, reason: reason.into(), help: None, overtaken: false, code: REFUSED }
+        Self { index, reason: reason.into(), help: None, overtaken: false, code: REFUSED, depends: false }
     }
 
     /// The same with the class of its reason, one of a few words.

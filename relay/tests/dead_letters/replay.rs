@@ -81,3 +81,39 @@ async fn what_comes_after_a_letter_of_its_key_waits_and_follows_it() {
     chain.fill(100..107, true);
     chain.await_rows(106).await;
 }
+
+#[tokio::test]
+async fn a_row_whose_old_key_lies_in_another_partition_follows_by_itself_when_that_was_read() {
+    let url = xtask::services::current().unwrap().clickhouse_url.unwrap();
+    let mut chain = Chain::on(&url, "").await;
+    chain.reconfigure("[load.tables.events]", "[load.tables.users]");
+    chain.reconfigure("kind = \"append\"", "kind = \"current\"");
+    chain
+        .run(
+            "create table users (id Int64, name String, bio String, _version UInt128, _deleted Bool)
+             engine = ReplacingMergeTree(_version, _deleted) order by id
+             settings non_replicated_deduplication_window = 1000",
+        )
+        .await;
+    chain.start();
+    let change = |partition: i32, id: u8, (op, before, after): (&str, &str, &str), at: u8, moved: &[(&str, &str)]| {
+        let value =
+            format!(r#"{{"before":{before},"after":{after},"source":{{"lsn":1,"table":"users"}},"op":"{op}"}}"#);
+        let position = format!("{at:032x}");
+        let headers: Vec<_> = [("postrider-position", &*position)].into_iter().chain(moved.iter().copied()).collect();
+        chain.write(partition, &format!(r#"{{"id":{id}}}"#), &value, &headers);
+    };
+    // The new key's partition is read, and nothing of the old one's.
+    let left_out = |name: &str| format!(r#"{{"id":2,"name":"{name}","bio":"__debezium_unavailable_value"}}"#);
+    change(1, 2, ("c", "null", &left_out("Anna")), 12, &[("__debezium.oldkey", r#"{"id":1}"#)]);
+    change(1, 2, ("u", "null", &left_out("Ann")), 20, &[]);
+    chain.until("two letters", async || chain.dlq_json(&["list"]).as_array().unwrap().len() == 2).await;
+    let letters = chain.dlq_json(&["list"]);
+    assert_eq!((&letters[0]["code"], &letters[1]["code"]), (&Value::from("awaited"), &Value::from("waiting")));
+
+    change(0, 1, ("c", "null", r#"{"id":1,"name":"A","bio":"long"}"#), 1, &[]);
+    change(0, 1, ("d", r#"{"id":1}"#, "null"), 10, &[("__debezium.newkey", r#"{"id":2}"#)]);
+    let row = "select toString((id, name, bio)) from users__current";
+    chain.until("the row", async || chain.text(row).await.is_some_and(|row| row == "(2,'Ann','long')")).await;
+    assert_eq!(chain.dlq_json(&["list"]).as_array().unwrap().len(), 0);
+}

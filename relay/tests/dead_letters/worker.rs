@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use clickhouse::Client;
 use rdkafka::ClientConfig;
+use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::Value;
 
@@ -77,6 +78,23 @@ impl Chain {
             producer.send(record).map_err(|(error, _)| error).unwrap();
         }
         producer.flush(PATIENCE).unwrap();
+    }
+
+    /// Writes one record.
+    pub(super) fn write(&self, partition: i32, key: &str, value: &str, headers: &[(&str, &str)]) {
+        let bootstrap = xtask::services::current().unwrap().kafka.bootstrap;
+        let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", bootstrap).create().unwrap();
+        let headers = headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(*value) }));
+        let record = BaseRecord::to(&self.topic).partition(partition).key(key).payload(value).headers(headers);
+        producer.send(record).map_err(|(error, _)| error).unwrap();
+        producer.flush(PATIENCE).unwrap();
+    }
+
+    /// The single row that a question has for an answer, as text.
+    pub(super) async fn text(&self, sql: &str) -> Option<String> {
+        self.client.query(sql).fetch_optional().await.unwrap_or_default()
     }
 
     pub(super) fn start(&mut self) {

@@ -149,8 +149,7 @@ impl Index {
 
     /// What was refused itself waits for a person from now on, and no longer for what was before it.
     fn was_returned(&mut self, order: &Order, returned: &Returned) {
-        let identity =
-            Identity { topic: Arc::clone(&order.topic), partition: order.partition, offset: returned.offset };
+        let identity = order.identity(returned.offset);
         if returned.why == Stays::Refused
             && let Some(entry) = self.letters.get_mut(&identity)
         {
@@ -159,7 +158,7 @@ impl Index {
     }
 
     fn change(&mut self, order: &Order, offset: i64, change: impl FnOnce(State) -> State) {
-        let identity = Identity { topic: Arc::clone(&order.topic), partition: order.partition, offset };
+        let identity = order.identity(offset);
         let Some(entry) = self.letters.get_mut(&identity) else { return };
         let (before, after) = (entry.state, change(entry.state));
         entry.state = after;
@@ -225,7 +224,7 @@ impl Index {
     #[must_use]
     pub fn places(&self, order: &Order) -> Vec<(Identity, Place)> {
         let at = |offset: &i64| {
-            let identity = Identity { topic: Arc::clone(&order.topic), partition: order.partition, offset: *offset };
+            let identity = order.identity(*offset);
             let place = self.letters.get(&identity)?.place;
             Some((identity, place))
         };
@@ -239,7 +238,7 @@ impl Index {
         let (mut goes, mut stays) = (Vec::new(), Vec::new());
         let mut going: HashSet<Identity> = HashSet::new();
         for &offset in &order.offsets {
-            let identity = Identity { topic: Arc::clone(&order.topic), partition: order.partition, offset };
+            let identity = order.identity(offset);
             let why = match self.letters.get(&identity) {
                 None => Some((Stays::Gone, "it is no letter, or no longer kept")),
                 Some(entry) if entry.state != State::Claimed(order.id) => {
@@ -265,14 +264,10 @@ impl Index {
     /// Of some letters of an order, those behind these ones of their keys, which stay.
     #[must_use]
     pub fn behind(&self, order: &Order, staying: &HashSet<i64>) -> Vec<i64> {
-        let key = |offset: i64| {
-            let identity = Identity { topic: Arc::clone(&order.topic), partition: order.partition, offset };
-            self.letters.get(&identity).and_then(|entry| entry.held_key)
-        };
         let mut keys = HashSet::new();
         let mut behind = Vec::new();
         for &offset in &order.offsets {
-            let Some(key) = key(offset) else { continue };
+            let Some(key) = self.key(order, offset) else { continue };
             if staying.contains(&offset) {
                 keys.insert(key);
             } else if keys.contains(&key) {
@@ -282,21 +277,28 @@ impl Index {
         behind
     }
 
-    /// What is to be done next for the partitions that this process holds.
+    /// The key of a letter of an order, if others wait for it.
     #[must_use]
-    pub fn work(&self, assigned: &Assigned) -> Option<Work> {
+    pub fn key(&self, order: &Order, offset: i64) -> Option<KeyHash> {
+        self.letters.get(&order.identity(offset)).and_then(|entry| entry.held_key)
+    }
+
+    /// What is to be done next for the partitions that this process holds, but with the letters that rest.
+    #[must_use]
+    pub fn work(&self, assigned: &Assigned, rests: impl Fn(&Identity) -> bool) -> Option<Work> {
         let ours = |order: &&Order| assigned.holds(&order.topic, order.partition);
         if let Some(order) = self.orders.values().find(ours) {
             let order = order.clone();
             return Some(if order.step == Step::Running { Work::Resume(order) } else { Work::Begin(order) });
         }
-        self.released(assigned)
+        self.released(assigned, rests)
     }
 
     /// Letters that wait for nothing any more: of each key, those before the next that is not one.
-    fn released(&self, assigned: &Assigned) -> Option<Work> {
+    fn released(&self, assigned: &Assigned, rests: impl Fn(&Identity) -> bool) -> Option<Work> {
         let waits = |identity: &&Identity| {
-            self.letters.get(*identity).is_some_and(|entry| entry.waiting && entry.state == State::Held)
+            let is_held = |entry: &Entry| entry.waiting && entry.state == State::Held;
+            self.letters.get(*identity).is_some_and(is_held) && !rests(identity)
         };
         let mut of: Option<(&Arc<str>, i32)> = None;
         let (mut offsets, mut bytes) = (BTreeSet::new(), 0);

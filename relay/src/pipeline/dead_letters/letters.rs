@@ -126,6 +126,14 @@ pub struct Order {
     pub returned: Vec<Returned>,
 }
 
+impl Order {
+    /// The record of this offset.
+    #[must_use]
+    pub fn identity(&self, offset: i64) -> Identity {
+        Identity { topic: Arc::clone(&self.topic), partition: self.partition, offset }
+    }
+}
+
 /// What shall be done with letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 use tracing::info;
 use uuid::Uuid;
 
@@ -12,14 +13,17 @@ use crate::pipeline::dead_letters::index::Work;
 use crate::pipeline::dead_letters::letters::{Letters, News, Order, Returned, Stays, Step, Verb};
 use crate::pipeline::error::Error;
 use crate::pipeline::message::{Cut, Messages, Part};
-use crate::pipeline::sink::{Durable, Refused, Sink};
+use crate::pipeline::parking::KeyHash;
+use crate::pipeline::sink::{AWAITED, Durable, Refused, Sink};
 use crate::pipeline::times::now_ms;
 
 impl<S: Sink, L: Letters> DeadLetters<S, L> {
     /// Follows one order, or lets one batch of letters go that wait for nothing any more; false if nothing is left to do.
     pub(super) async fn work(&mut self) -> Result<bool, Error> {
         self.learn().await?;
-        match self.index.work(&self.options.assigned) {
+        let index = &self.index;
+        self.rests.retain(|letter| index.state(letter).is_some_and(|state| !state.is_settled()));
+        match self.next_work() {
             None => return Ok(false),
             Some(Work::Begin(order)) => self.begin(order).await?,
             Some(Work::Resume(order)) => self.deliver(order).await?,
@@ -154,16 +158,26 @@ impl<S: Sink, L: Letters> DeadLetters<S, L> {
     }
 
     /// Leaves what is refused, and what is behind it of its keys; the places that are gone.
-    fn leave(&self, order: &mut Order, messages: &Messages, refused: &[Refused]) -> Vec<usize> {
+    fn leave(&mut self, order: &mut Order, messages: &Messages, refused: &[Refused]) -> Vec<usize> {
         if refused.is_empty() {
             return Vec::new();
         }
         let at = |place: usize| messages.at(place).map(|message| message.offset());
-        let mut stays: HashSet<i64> = HashSet::new();
+        let (mut stays, mut keys): (HashSet<i64>, HashSet<KeyHash>) = Default::default();
         for refused in refused {
             let Some(offset) = at(refused.index) else { continue };
             stays.insert(offset);
-            order.returned.push(Returned { offset, why: Stays::Refused, reason: refused.reason.clone() });
+            let key = self.index.key(order, offset);
+            let waits = if key.is_some_and(|key| !keys.insert(key)) {
+                refused.depends
+            } else {
+                // By a person's wish it is tried once, and he is told.
+                let letter = order.identity(offset);
+                let may_wait = order.verb == Verb::Release && refused.code == AWAITED;
+                may_wait && self.rests.begin(letter, Instant::now())
+            };
+            let why = if waits { Stays::Behind } else { Stays::Refused };
+            order.returned.push(Returned { offset, why, reason: refused.reason.clone() });
         }
         for offset in self.index.behind(order, &stays) {
             stays.insert(offset);

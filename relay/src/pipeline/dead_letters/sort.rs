@@ -77,7 +77,7 @@ pub(super) fn condemned<'m>(
         let key = message.key().filter(|_| origin.ordered && (any_held || !newly_held.is_empty() || failed.is_some()));
         let key = key.map(|key| KeyHash::of(&origin.topic, key));
         let waits = || key.is_some_and(|key| newly_held.contains(&key) || index.is_behind(key, &identity));
-        let letter = match failed {
+        let letter = match failed.filter(|failed| !(failed.refused.depends && waits())) {
             Some(failed) => Letter {
                 message,
                 identity,

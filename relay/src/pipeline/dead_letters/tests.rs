@@ -160,6 +160,71 @@ async fn a_key_waits_until_its_letter_is_replayed_and_keeps_its_order() {
     assert_eq!((dead.index.unsettled(), dead.index.held_keys()), (0, 0));
 }
 
+/// Has nothing else to do for so long.
+async fn idle(dead: &mut Dead, time: Duration) {
+    let deadline = tokio::time::Instant::now() + time;
+    let mut turns = 0;
+    while tokio::time::timeout_at(deadline, dead.due()).await.is_ok() {
+        dead.attend().await.unwrap();
+        turns += 1;
+        assert!(turns < 100, "it spins");
+    }
+}
+
+/// The first record of key `a` awaits one that is not there, and the second one builds on it.
+async fn awaiting() -> (Shared, Dead) {
+    let world = world(&[], &[]);
+    world.lock().unwrap().awaits.insert(1);
+    world.lock().unwrap().depends.insert(2);
+    let mut dead = open(&world).await;
+    send(&mut dead, &[(1, "a"), (2, "a"), (3, "b")]).await.unwrap();
+    assert_eq!(condemned_of(&world), [(1, 1, "awaited"), (2, 0, "waiting")]);
+    (world, dead)
+}
+
+fn arrive(world: &Shared) {
+    let mut world = world.lock().unwrap();
+    world.awaits.clear();
+    world.depends.clear();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_awaits_another_record_is_tried_again_by_itself_and_so_is_what_builds_on_it() {
+    let (world, mut dead) = awaiting().await;
+    idle(&mut dead, Duration::from_secs(5)).await;
+    assert_eq!((sent(&world), dead.index.unsettled()), (vec![vec![3]], 2), "tried in vain");
+    arrive(&world);
+    idle(&mut dead, Duration::from_secs(1)).await;
+    assert_eq!(sent(&world).len(), 1, "it is not its time");
+    idle(&mut dead, Duration::from_secs(10)).await;
+    assert_eq!((sent(&world), dead.index.unsettled()), (vec![vec![3], vec![1, 2]], 0));
+    assert_eq!(dead.rests.next(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_awaits_a_record_that_never_comes_is_a_persons_in_the_end() {
+    let (world, mut dead) = awaiting().await;
+    idle(&mut dead, Duration::from_secs(3600)).await;
+    let orders = world.lock().unwrap().log.iter().filter(|news| matches!(news, News::Order(_))).count();
+    assert_eq!(orders, 4, "each try is written down once");
+    arrive(&world);
+    idle(&mut dead, Duration::from_secs(3600)).await;
+    assert_eq!(sent(&world), [vec![3]]);
+    ask(&world, Verb::Replay, &[1], false);
+    attend(&mut dead).await.unwrap();
+    assert_eq!((sent(&world), dead.index.unsettled()), (vec![vec![3], vec![1], vec![2]], 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_process_tries_at_once_what_awaits_another_record() {
+    let (world, dead) = awaiting().await;
+    drop(dead);
+    arrive(&world);
+    let mut other = open(&world).await;
+    idle(&mut other, Duration::from_secs(1)).await;
+    assert_eq!(sent(&world), [vec![3], vec![1, 2]]);
+}
+
 #[tokio::test]
 async fn a_letter_that_is_dropped_lets_its_key_go_on() {
     let world = world(&[1], &[]);

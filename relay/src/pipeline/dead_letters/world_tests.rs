@@ -13,7 +13,7 @@ use crate::pipeline::dead_letters::{
 };
 use crate::pipeline::message::{Cut, Message, Messages, Part};
 use crate::pipeline::parking::KeyHash;
-use crate::pipeline::sink::{Durable, Receipt, Refused, Sink, Split};
+use crate::pipeline::sink::{AWAITED, Durable, Receipt, Refused, Sink, Split};
 use crate::pipeline::source::Progress;
 use crate::pipeline::status::Status;
 use crate::pipeline::{End, Error, Kind};
@@ -27,6 +27,10 @@ pub(super) type Sent = (u128, i64, i64, Vec<i64>);
 pub(super) struct World {
     /// Offsets that are refused beforehand.
     pub(super) refuses: HashSet<i64>,
+    /// Offsets that are refused beforehand because another record is not there yet.
+    pub(super) awaits: HashSet<i64>,
+    /// Offsets that are refused beforehand because the record before of their key is not there yet.
+    pub(super) depends: HashSet<i64>,
     /// Offsets that the service refuses, each alone; with others, the batch is to be cut.
     pub(super) rejects: HashSet<i64>,
     /// The service is away.
@@ -64,9 +68,16 @@ fn away() -> Error {
 impl Sink for TestSink {
     async fn admit(&mut self, messages: &Messages) -> Result<Vec<Refused>, Error> {
         let world = self.0.lock().unwrap();
-        let refuses = |position| world.refuses.contains(&offset(position));
-        let refused = messages.iter().enumerate().filter(|(_, message)| refuses(message.position()));
-        Ok(refused.map(|(index, _)| Refused::new(index, "does not fit").with_code("type")).collect())
+        let refused = messages.iter().enumerate().filter_map(|(index, message)| {
+            let refused = Refused::new(index, "does not fit");
+            match message.offset() {
+                offset if world.refuses.contains(&offset) => Some(refused.with_code("type")),
+                offset if world.awaits.contains(&offset) => Some(refused.with_code(AWAITED)),
+                offset if world.depends.contains(&offset) => Some(Refused { depends: true, ..refused }),
+                _ => None,
+            }
+        });
+        Ok(refused.collect())
     }
 
     async fn send(&mut self, messages: Messages) -> Result<Receipt, Error> {
@@ -145,7 +156,7 @@ impl Letters for TestLetters {
                 identity,
                 place,
                 held_key,
-                waiting: letter.refused.is_none(),
+                waiting: matches!(code, "waiting" | AWAITED),
                 bytes: 1,
             }));
         }

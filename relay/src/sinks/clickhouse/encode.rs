@@ -136,6 +136,7 @@ impl Encoded {
     fn refuse(&mut self, index: usize, unfit: &Unfit, table: &TableName) {
         let mut refused = Refused::new(index, unfit.to_string()).with_code(unfit.code());
         refused.help = unfit.help(table);
+        refused.depends = unfit.depends();
         self.refused.push((refused, unfit.label()));
     }
 
@@ -254,12 +255,11 @@ impl Fed {
         let known = known.filter(|known| !known.columns.is_empty());
         let key = if known.is_some() { self.key_of(row) } else { None };
         let mut found = known.as_ref().and_then(|known| known.rows.get(key.as_ref()?)).cloned();
-        if let (Some(known), Some(row)) = (&known, &mut found)
-            && row.version < change.version
-            && let Some(old_key) = self.came_from(&message, change)
-        {
-            let old = known.rows.get(&old_key);
-            *row = old.map(|old| old.found_by(&message, change.version)).unwrap_or_default();
+        let is_behind = found.as_ref().is_some_and(|row| row.version < change.version);
+        let old_key = if is_behind { self.came_from(&message, change) } else { None };
+        if let (Some(known), Some(old_key)) = (&known, &old_key) {
+            let old = known.rows.get(old_key);
+            found = Some(old.map(|old| old.found_by(&message, change.version)).unwrap_or_default());
         }
         let content = Content {
             message,
@@ -270,7 +270,10 @@ impl Fed {
             taken_along: &self.taken_along(&message, change, row),
             known: found.as_ref(),
         };
-        self.add(&content)?;
+        self.add(&content).map_err(|halt| match halt {
+            Halt::Unfit(Unfit::Unchanged(column)) if old_key.is_some() => Unfit::Moved(column).into(),
+            halt => halt,
+        })?;
         if let (Some(known), Some(key), Some(mut row)) = (known, key, found.clone()) {
             self.follow(&mut row, &content, &known.columns);
             known.rows.insert(key, row);

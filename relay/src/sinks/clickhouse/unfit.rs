@@ -1,6 +1,7 @@
 //! Why a record does not become a row. Says nothing of its values.
 
 use crate::encode::native::Misfit;
+use crate::pipeline::AWAITED;
 use crate::shape::record::Unreadable;
 use crate::sinks::clickhouse::client::{TableName, quoted};
 
@@ -37,6 +38,11 @@ pub(super) enum Unfit {
     /// A value was left out because it had not changed, and nobody knows it.
     #[error("the value of column {0} was left out because it had not changed, and the table does not hold it")]
     Unchanged(String),
+    /// The same, of a row that had another key, whose deletion has the value.
+    #[error(
+        "the value of column {0} was left out because it had not changed, and the deletion of the row under its old key, which has it, is not in the table"
+    )]
+    Moved(String),
     /// A header is no text.
     #[error("the header {0} is not UTF-8")]
     Header(String),
@@ -53,7 +59,7 @@ impl Unfit {
             Self::Misfit(_) | Self::Header(_) => "misfit",
             Self::Missing(_) | Self::NoKey(_) => "missing",
             Self::UnknownField(_) => "unknown_field",
-            Self::Unchanged(_) => "unchanged",
+            Self::Unchanged(_) | Self::Moved(_) => "unchanged",
             Self::Truncated => "truncate",
         }
     }
@@ -64,9 +70,15 @@ impl Unfit {
             Self::Unreadable(_) | Self::Twice(_) => "parse",
             Self::Misfit(_) | Self::Header(_) => "type",
             Self::Unchanged(_) => "toast",
+            Self::Moved(_) => AWAITED,
             Self::Truncated => "refused",
             _ => "schema",
         }
+    }
+
+    /// Whether an earlier record of its key may do away with it.
+    pub(super) fn depends(&self) -> bool {
+        matches!(self, Self::Unchanged(_))
     }
 
     /// What a person can do about it, as a sentence.
@@ -84,7 +96,8 @@ impl Unfit {
                 "ALTER TABLE {table} ADD COLUMN {} …, or set `unknown` to \"ignore\" or \"add\"; then replay the record.",
                 quoted(field)
             ),
-            Self::Unchanged(_) => "Set REPLICA IDENTITY FULL for the captured table, or take a snapshot of it, so that the row is told whole. A row that got another key may have come before the deletion of the old one, from another partition: replay the record.".to_owned(),
+            Self::Unchanged(_) => "Set REPLICA IDENTITY FULL for the captured table, or take a snapshot of it, so that the row is told whole.".to_owned(),
+            Self::Moved(_) => "It is tried again by itself for some minutes, until the partition of the old key was read. If it stays, set REPLICA IDENTITY FULL for the captured table, or take a snapshot of it, and drop the record.".to_owned(),
             Self::Truncated => format!("Empty {table} too, if that is wanted, and skip the record; `on_truncate` decides for the next time."),
             _ => return None,
         })

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::calendar::iso8601;
+use crate::pipeline::AWAITED;
 use crate::pipeline::dead_letters::{Identity, Letter, Noted, Place};
 use crate::pipeline::message::{HeaderName, Message, Messages};
 use crate::pipeline::parking::KeyHash;
@@ -255,7 +256,8 @@ impl Read {
         let held_key = self.key.as_deref().filter(|_| is_ordered).map(|key| KeyHash::of(&identity.topic, key));
         let bytes = self.key.as_ref().map_or(0, Vec::len) + self.value.as_ref().map_or(0, Vec::len);
         let place = Place { partition: self.partition, offset: self.offset };
-        let noted = Noted { identity, place, held_key, waiting: code == WAITING, bytes: bytes as u64 };
+        let noted =
+            Noted { identity, place, held_key, waiting: code == WAITING || code == AWAITED, bytes: bytes as u64 };
         Some(Details {
             noted,
             key: self.key.clone(),
