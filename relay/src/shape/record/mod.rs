@@ -139,7 +139,7 @@ impl<'r> Record<'r> {
 }
 
 impl<'r> Change<'r> {
-    /// The row as it is, or as it was if it is gone: then nothing else may tell it than the record's key.
+    /// The row as it is, or as it was if it is gone: then the record's key may be all that tells it.
     #[must_use]
     pub fn image<'i>(&'i self, of_key: Option<&'i Row<'r>>) -> Option<&'i Row<'r>> {
         match self.op {

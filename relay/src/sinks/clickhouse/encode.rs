@@ -176,6 +176,12 @@ impl<'r> Said<'r> {
     }
 }
 
+/// A value of a key as it is told from others: of the ways to write a text one.
+fn plain(value: &str) -> String {
+    let text = if value.contains('\\') { serde_json::from_str::<String>(value).ok() } else { None };
+    text.map_or_else(|| value.to_owned(), |text| serde_json::Value::from(text).to_string())
+}
+
 /// The fields of a record's key, bare or beside their schema.
 pub(super) fn key_row(key: &[u8]) -> Option<Row<'_>> {
     let row = Row::parse(key).ok()?;
@@ -186,6 +192,11 @@ pub(super) fn key_row(key: &[u8]) -> Option<Row<'_>> {
 }
 
 impl Fed {
+    /// Whether rows replace each other by their key.
+    pub(super) fn is_current(&self) -> bool {
+        matches!(self.feed.rows, Rows::Current { .. })
+    }
+
     /// Whether the record gives this table a row.
     fn makes_row(&self, said: &Said<'_>) -> bool {
         match (said, &self.feed.rows) {
@@ -229,7 +240,7 @@ impl Fed {
                 if self.readings.of_change(change.fields.map(Raw::get)) {
                     self.check_types()?;
                 }
-                let is_current = matches!(self.feed.rows, Rows::Current { .. });
+                let is_current = self.is_current();
                 // Read only where it is of use: once, and for a deletion that tells nothing else.
                 let wants_key =
                     is_current && (!self.key_is_right || (change.op == Op::Delete && change.before.is_none()));
@@ -259,14 +270,15 @@ impl Fed {
         let old_key = if is_behind { self.came_from(&message, change) } else { None };
         if let (Some(known), Some(old_key)) = (&known, &old_key) {
             let old = known.rows.get(old_key);
-            found = Some(old.map(|old| old.found_by(&message, change.version)).unwrap_or_default());
+            found = Some(old.map(|old| self.found_by(&message, change.version, old)).unwrap_or_default());
         }
+        let is_deleted = is_deleted && self.is_current();
         let content = Content {
             message,
             change: Some(change),
             row: Some(row),
             before: change.before.as_ref(),
-            is_deleted: is_deleted && matches!(self.feed.rows, Rows::Current { .. }),
+            is_deleted,
             taken_along: &self.taken_along(&message, change, row),
             known: found.as_ref(),
         };
@@ -274,9 +286,9 @@ impl Fed {
             Halt::Unfit(Unfit::Unchanged(column)) if old_key.is_some() => Unfit::Moved(column).into(),
             halt => halt,
         })?;
-        if let (Some(known), Some(key), Some(mut row)) = (known, key, found.clone()) {
-            self.follow(&mut row, &content, &known.columns);
-            known.rows.insert(key, row);
+        if let (Some(known), Some(key), Some(mut found)) = (known, key, found) {
+            self.follow(&mut found, change, (row, is_deleted), &known.columns);
+            known.rows.insert(key, found);
         }
         Ok(())
     }
@@ -369,7 +381,7 @@ impl Fed {
             let mut fields = self.layout.fields.iter().filter(|(_, columns)| columns.iter().any(fills));
             fields.next().map(|(field, _)| field)
         };
-        let values = self.key.iter().map(|column| row.get(field_of(column)?).map(|value| value.get().to_owned()));
+        let values = self.key.iter().map(|column| row.get(field_of(column)?).map(|value| plain(value.get())));
         values.collect()
     }
 
@@ -391,7 +403,7 @@ impl Fed {
         said: &Said<'_>,
         lookups: &mut Vec<Lookup>,
     ) -> bool {
-        let (Said::Change { change, key }, Rows::Current { .. }) = (said, &self.feed.rows) else { return false };
+        let (Said::Change { change, key }, true) = (said, self.is_current()) else { return false };
         let of_key = key.and_then(key_row);
         let Some(row) = change.image(of_key.as_ref()) else { return false };
         let Some(key) = self.key_of(row) else { return false };
@@ -415,14 +427,23 @@ impl Fed {
     }
 
     /// Follows a row through the batch: what a change says of it is what a later one leaves out.
-    fn follow(&self, found: &mut KnownRow, content: &Content<'_>, columns: &[usize]) {
-        let (Some(change), Some(row)) = (content.change, content.row) else { return };
+    fn follow(
+        &self,
+        found: &mut KnownRow,
+        change: &Change<'_>,
+        (row, is_deleted): (&Row<'_>, bool),
+        columns: &[usize],
+    ) {
         if found.version > change.version {
             return;
         }
+        if !found.is_live && found.version != change.version {
+            // It is another row than the one that was deleted.
+            found.values.clear();
+        }
         found.version = change.version;
-        found.is_live = !content.is_deleted;
-        if content.is_deleted {
+        found.is_live = !is_deleted;
+        if is_deleted {
             // It tells the key alone; what the row held may live on under another one.
             return;
         }
@@ -431,6 +452,20 @@ impl Fed {
                 let (json, reading) = (value.get().to_owned(), self.readings.of(field).clone());
                 found.values.insert(*at, KnownValue { json, reading });
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_the_same_however_its_text_is_written() {
+        for (value, as_written) in
+            [(r#""a\u00e9\/b""#, r#""aé/b""#), (r#""a\"b""#, r#""a\"b""#), ("7", "7"), ("null", "null")]
+        {
+            assert_eq!(plain(value), as_written);
         }
     }
 }

@@ -11,7 +11,6 @@ use crate::sinks::clickhouse::encode::{self, Encoded, Fed, Need};
 use crate::sinks::clickhouse::gather::Piece;
 use crate::sinks::clickhouse::insert::Removal;
 use crate::sinks::clickhouse::known::KnownRows;
-use crate::sinks::clickhouse::options::Rows;
 use crate::sinks::clickhouse::{ClickHouse, evolve, look_up};
 
 /// Records of a batch from which on it says something that none fits.
@@ -223,6 +222,6 @@ fn piece(fed: &mut Fed) -> Option<Piece> {
         table: fed.table.clone(),
         may_refuse: fed.may_refuse,
         block: fed.layout.block.take(),
-        collapse: if matches!(fed.feed.rows, Rows::Current { .. }) { Collapse::AtOnce } else { Collapse::Later },
+        collapse: if fed.is_current() { Collapse::AtOnce } else { Collapse::Later },
     })
 }

@@ -97,7 +97,7 @@ impl Unfit {
                 quoted(field)
             ),
             Self::Unchanged(_) => "Set REPLICA IDENTITY FULL for the captured table, or take a snapshot of it, so that the row is told whole.".to_owned(),
-            Self::Moved(_) => "It is tried again by itself for some minutes, until the partition of the old key was read. If it stays, set REPLICA IDENTITY FULL for the captured table, or take a snapshot of it, and drop the record.".to_owned(),
+            Self::Moved(_) => "It is tried again by itself for some minutes, until the partition of the old key was read. If it stays, because another row has the old key by now or the column has a DEFAULT, set REPLICA IDENTITY FULL for the captured table, take a snapshot of it, and drop the record.".to_owned(),
             Self::Truncated => format!("Empty {table} too, if that is wanted, and skip the record; `on_truncate` decides for the next time."),
             _ => return None,
         })

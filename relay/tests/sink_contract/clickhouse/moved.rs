@@ -24,8 +24,12 @@ fn written(op: &str, id: i64, bio: &str, at: u128) -> Record {
 
 /// The two halves of an update of the key: of the old row only its key is known, and the new one leaves the text out.
 fn moved(from: i64, to: i64, at: u128) -> [Record; 2] {
-    // The relay tells the key alone, Debezium nulls beside it.
-    let rest = if from % 2 == 0 { "" } else { r#","name":null,"email":null,"bio":null,"score":null,"since":null"# };
+    // Of what it does not know the relay writes nulls, Debezium the defaults of the captured table, and others nothing.
+    let rest = match from % 3 {
+        0 => "",
+        1 => r#","name":"","email":null,"bio":"none","score":"AA==","since":0"#,
+        _ => r#","name":null,"email":null,"bio":null,"score":null,"since":null"#,
+    };
     let was = format!(r#"{{"id":{from}{rest}}}"#);
     [
         change("d", from, (&was, "null"), at, Some(("__debezium.newkey", to))),
@@ -69,7 +73,8 @@ async fn a_row_that_gets_another_key_takes_along_what_nobody_tells() {
     // All of it again, after somebody else got the old key, and in other cuts.
     let other = written("c", 3, "\"another's\"", 50);
     assert_eq!(load(&mut sink, headed_at(9, &[other])).await.unwrap(), Durable::default());
-    assert_eq!(load(&mut sink, headed_at(1, &batch)).await.unwrap(), Durable::default());
+    assert_eq!(load(&mut sink, headed_at(1, &batch[..3])).await.unwrap(), Durable::default());
+    assert_eq!(load(&mut sink, headed_at(4, &batch[3..])).await.unwrap(), Durable::default());
     assert_eq!(load(&mut sink, headed_at(6, &[gone, came, left])).await.unwrap(), Durable::default());
     place.run("optimize table users final").await;
     assert_eq!(shown(&place).await, [json!([3, "Ann", "another's"]), json!([5, "Anna", "long"])]);
@@ -94,12 +99,40 @@ async fn a_creation_never_takes_a_value_from_anything_but_the_deletion_of_its_ow
     assert_eq!(load(&mut sink, headed_at(10, &[came])).await.unwrap(), Durable::default());
     assert_eq!(shown(&place).await, [json!([2, "Anna", "new"])]);
 
+    // Its creation under the old key is missing, and what was deleted there before was another row.
+    let refused = sink.admit(&headed_at(14, &moved(1, 3, 40))).await.unwrap();
+    assert_eq!(refused.iter().map(|refused| (refused.index, refused.code)).collect::<Vec<_>>(), [(1, AWAITED)]);
+
     // A deletion that found no row has nothing to give, and neither has one of another update.
     let [gone, came] = moved(7, 8, 60);
     let [_, later] = moved(7, 9, 70);
     assert_eq!(load(&mut sink, headed_at(11, &[gone])).await.unwrap(), Durable::default());
     let refused = sink.admit(&headed_at(12, &[came, later])).await.unwrap();
     assert_eq!(refused.iter().map(|refused| refused.index).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[tokio::test]
+async fn what_is_not_told_from_an_empty_value_is_not_taken_along() {
+    let table = USERS.replace("name String,", "name String default 'n/a', token UUID,");
+    let place = Place::with(&[&table]).await;
+    let mut sink = place.open(&[current("users")]).await;
+    let token = "\"01890a5d-ac96-774b-bcce-b302099a8057\"";
+    let row = |id: i64, name: &str, token: &str| {
+        user(id, "", "null").replace("\"name\":\"\"", &format!("\"name\":{name},\"token\":{token}"))
+    };
+    let creation = |id: i64, (name, token): (&str, &str), at: u128, from: i64| {
+        change("c", id, ("null", &row(id, name, token)), at, Some(("__debezium.oldkey", from)))
+    };
+    let [first, second] = [1, 4].map(|id| change("c", id, ("null", &row(id, "\"Ann\"", token)), 1, None));
+    let ([gone, _], [gone_too, _]) = (moved(1, 2, 10), moved(4, 5, 20));
+    let before = [first, second, gone, gone_too];
+    assert_eq!(load(&mut sink, headed_at(0, &before)).await.unwrap(), Durable::default());
+    let came = [creation(2, (LEFT_OUT, token), 12, 1), creation(5, ("\"Ann\"", LEFT_OUT), 22, 4)];
+    let refused = sink.admit(&headed_at(10, &came)).await.unwrap();
+    assert_eq!(
+        refused.iter().map(|refused| (refused.index, refused.code)).collect::<Vec<_>>(),
+        [(0, AWAITED), (1, AWAITED)]
+    );
 }
 
 #[tokio::test]
