@@ -318,7 +318,7 @@ fn is_nothing(messages: &Messages) -> bool {
 }
 
 /// The class of what waits behind a letter.
-const WAITING: &str = "waiting";
+pub const WAITING: &str = "waiting";
 
 impl<S: Sink, L: Letters> Sink for DeadLetters<S, L> {
     async fn admit(&mut self, messages: &Messages) -> Result<Vec<Refused>, Error> {

@@ -12,11 +12,9 @@ mod source;
 use std::borrow::Cow;
 
 use crate::pipeline::MessageRef;
+pub use crate::shape::outbox::POSITION;
 pub use crate::shape::record::row::{Raw, Row};
 use crate::shape::record::source::Source;
-
-/// The header that carries the position of an event of ours, as 32 hexadecimal digits.
-pub const POSITION: &str = "postrider-position";
 
 /// The header of a deletion that tells under which key the row lives on, as the record's key is written.
 pub const NEW_KEY: &str = "__debezium.newkey";

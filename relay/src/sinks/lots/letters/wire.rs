@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::calendar::iso8601;
 use crate::pipeline::AWAITED;
-use crate::pipeline::dead_letters::{Identity, Letter, Noted, Place};
+use crate::pipeline::dead_letters::{Identity, Letter, Noted, Place, WAITING};
 use crate::pipeline::message::{HeaderName, Message, Messages};
 use crate::pipeline::parking::KeyHash;
 
@@ -43,9 +43,6 @@ const TIMESTAMP: &str = "x-dlq-original-timestamp";
 const SHAPE: &str = "x-dlq-shape";
 /// How many headers are the record's own: the first ones.
 const OWN: &str = "x-dlq-original-headers";
-
-/// The class of what waits behind a letter.
-pub(super) const WAITING: &str = "waiting";
 
 /// What a letter that waits gives as its reason.
 const WAITS: &str = "it waits behind an earlier record of its key that is a dead letter";
