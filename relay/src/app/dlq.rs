@@ -186,8 +186,7 @@ impl Dlq {
         let mut refusals: HashMap<Identity, (&str, u32)> = HashMap::new();
         for order in &self.orders {
             for returned in order.returned.iter().filter(|returned| returned.why == Stays::Refused) {
-                let identity =
-                    Identity { topic: Arc::clone(&order.topic), partition: order.partition, offset: returned.offset };
+                let identity = order.identity(returned.offset);
                 let known = refusals.entry(identity).or_insert(("", 0));
                 *known = (&returned.reason, known.1 + 1);
             }
